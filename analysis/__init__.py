@@ -1,0 +1,1 @@
+"""Questions about labels, and their answers."""

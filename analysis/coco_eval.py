@@ -1,0 +1,222 @@
+"""COCO's detection figures, by pycocotools, from labels instead of JSON files.
+
+In: detections and truth as `Labels` of the same images (or as label tables, aligned by key), class names, and
+where known the annotated areas and the crowd regions. Out: `Evaluation`: the twelve COCO figures, AP and AP50
+of every class, AP50 of boxes below 16 x 16 px, and the figures of the tail classes; `to_table()` for SQL. All
+values are percent; NaN (null in the table) where there is no truth to measure on. Guaranteed: equal to
+`COCOeval` on the same boxes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from storage.boxes import LARGE_AREA, SMALL_AREA, TINY_AREA, area, xyxy_to_xywh
+from storage.label_store import table_areas, table_crowds, table_labels
+from storage.labels import Labels
+
+Floats = npt.NDArray[np.float64]
+
+EVALUATION_SCHEMA = pa.schema(
+    [
+        pa.field("class", pa.string()),
+        pa.field("metric", pa.string()),
+        pa.field("value", pa.float64()),
+    ]
+)
+"""One row a figure; `class` is null for figures over all classes."""
+
+_HUGE = 1e10  # COCO's upper end of "all" and "large"
+_RANGES = {
+    "all": (0.0, _HUGE),
+    "small": (0.0, SMALL_AREA),
+    "medium": (SMALL_AREA, LARGE_AREA),
+    "large": (LARGE_AREA, _HUGE),
+    "tiny": (0.0, TINY_AREA),
+}
+_MAX_DETECTIONS = (1, 10, 100)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """What detections are worth, in percent."""
+
+    classes: tuple[str, ...]
+    figures: dict[str, float]
+    """AP, AP50, AP75, AP_small, AP_medium, AP_large, AR_1, AR_10, AR_100, AR_small, AR_medium, AR_large (the
+    twelve of COCO, in its order), then AP50_tiny; with tail classes also AP_tail and AP50_tail."""
+    ap_C: Floats
+    """AP of each class."""
+    ap50_C: Floats
+    num_truth_C: npt.NDArray[np.int64]
+    """Truth boxes of each class, crowds not counted."""
+
+    def to_table(self) -> pa.Table:
+        """Return one row a figure (EVALUATION_SCHEMA)."""
+        rows: list[tuple[str | None, str, float]] = [
+            (None, name, value) for name, value in self.figures.items()
+        ]
+        for metric, values_C in (("AP", self.ap_C), ("AP50", self.ap50_C), ("num_truth", self.num_truth_C)):
+            rows += [(name, metric, float(value)) for name, value in zip(self.classes, values_C, strict=True)]
+        names, metrics, values = zip(*rows, strict=True)
+        known = [None if np.isnan(value) else value for value in values]
+        return pa.table([names, metrics, known], schema=EVALUATION_SCHEMA)
+
+
+def evaluate_labels(
+    detections: Labels,
+    truth: Labels,
+    *,
+    classes: Sequence[str],
+    areas_M: npt.ArrayLike | None = None,
+    crowds: Labels | None = None,
+    tail: Sequence[str] = (),
+) -> Evaluation:
+    """Score detections against the truth of the same images, in the same order.
+
+    `areas_M` are the annotated areas of the truth boxes that decide on small, medium and large (COCO: of the
+    object's mask); width x height where not given. Detections on `crowds` count neither for nor against.
+    `tail` names the rare classes. Raises ValueError when the numbers of images differ or a class is unknown.
+    """
+    crowds = crowds or Labels.empty(len(truth))
+    if not len(detections) == len(truth) == len(crowds):
+        raise ValueError(
+            f"expected detections, truth and crowds of the same images, got {len(detections)}, {len(truth)} "
+            f"and {len(crowds)}; align the tables by key first"
+        )
+    if unknown := sorted(set(tail) - set(classes)):
+        raise ValueError(f"expected tail classes among {', '.join(classes)}, got {', '.join(unknown)}")
+    areas = area(truth.boxes_N4.astype(np.float64)) if areas_M is None else np.asarray(areas_M, float)
+    precision_TRKAM, recall_TKAM = _accumulate(
+        truth=_annotations(truth, areas) + _annotations(crowds, area(crowds.boxes_N4), crowd=True),
+        detections=_annotations(detections, area(detections.boxes_N4.astype(np.float64))),
+        num_images=len(truth),
+        num_classes=len(classes),
+    )
+    figures = _figures(precision_TRKAM, recall_TKAM)
+    whole_TRK = precision_TRKAM[:, :, :, 0, -1]
+    ap_C = np.array([_percent(whole_TRK[:, :, number]) for number in range(len(classes))])
+    ap50_C = np.array([_percent(whole_TRK[0, :, number]) for number in range(len(classes))])
+    if tail:
+        rare = [list(classes).index(name) for name in tail]
+        figures |= {"AP_tail": _percent(whole_TRK[:, :, rare]), "AP50_tail": _percent(whole_TRK[0][:, rare])}
+    return Evaluation(
+        classes=tuple(classes),
+        figures=figures,
+        ap_C=ap_C,
+        ap50_C=ap50_C,
+        num_truth_C=np.bincount(truth.categories_N, minlength=len(classes)),
+    )
+
+
+def evaluate_tables(
+    detections: pa.Table, truth: pa.Table, *, classes: Sequence[str], tail: Sequence[str] = ()
+) -> Evaluation:
+    """Score a table of detections against a truth table; the rows may stand in any order.
+
+    Raises ValueError naming an image that only one of the two holds: a missing row would count as an image
+    without detections.
+    """
+    wanted, given = truth["key"].to_pylist(), detections["key"].to_pylist()
+    if different := sorted(set(wanted) ^ set(given)):
+        raise ValueError(
+            f"expected detections of exactly the {len(wanted)} images of the truth, got {len(given)}; "
+            f"{len(different)} keys stand in only one of the two, the first is {different[0]!r}; "
+            "label all images again"
+        )
+    row_of = {key: row for row, key in enumerate(given)}
+    aligned = detections.take(pa.array([row_of[key] for key in wanted], pa.int64()))
+    return evaluate_labels(
+        table_labels(aligned),
+        table_labels(truth),
+        classes=classes,
+        areas_M=table_areas(truth),
+        crowds=table_crowds(truth),
+        tail=tail,
+    )
+
+
+def _annotations(labels: Labels, areas_N: npt.NDArray[Any], *, crowd: bool = False) -> list[dict[str, Any]]:
+    images_N = np.repeat(np.arange(len(labels)), labels.counts())
+    columns = (
+        images_N.tolist(),
+        labels.categories_N.tolist(),
+        xyxy_to_xywh(labels.boxes_N4.astype(np.float64)).tolist(),
+        labels.scores_N.tolist(),
+        areas_N.tolist(),
+    )
+    return [
+        {
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "score": score,
+            "area": size,
+            "iscrowd": int(crowd),
+        }
+        for image, category, box, score, size in zip(*columns, strict=True)
+    ]
+
+
+def _accumulate(
+    *,
+    truth: list[dict[str, Any]],
+    detections: list[dict[str, Any]],
+    num_images: int,
+    num_classes: int,
+) -> tuple[Floats, Floats]:
+    """COCOeval's precision (thresholds, recalls, classes, ranges, limits) and recall; -1 where undefined."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(
+            _coco(truth, num_images, num_classes), _coco(detections, num_images, num_classes), "bbox"
+        )
+        evaluation.params.areaRng = [list(bounds) for bounds in _RANGES.values()]
+        evaluation.params.areaRngLbl = list(_RANGES)
+        evaluation.params.maxDets = list(_MAX_DETECTIONS)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def _coco(annotations: list[dict[str, Any]], num_images: int, num_classes: int) -> COCO:
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": image} for image in range(num_images)],
+        "categories": [{"id": category} for category in range(num_classes)],
+        # ids start at 1: pycocotools writes 0 where nothing matched
+        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, 1)],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _figures(precision_TRKAM: Floats, recall_TKAM: Floats) -> dict[str, float]:
+    ranges = list(_RANGES)
+    best_TRKA, best_TKA = precision_TRKAM[..., -1], recall_TKAM[..., -1]
+    figures = {
+        "AP": _percent(best_TRKA[..., 0]),
+        "AP50": _percent(best_TRKA[0, ..., 0]),
+        "AP75": _percent(best_TRKA[5, ..., 0]),
+    }
+    figures |= {f"AP_{name}": _percent(best_TRKA[..., ranges.index(name)]) for name in ranges[1:4]}
+    figures |= {
+        f"AR_{limit}": _percent(recall_TKAM[:, :, 0, number]) for number, limit in enumerate(_MAX_DETECTIONS)
+    }
+    figures |= {f"AR_{name}": _percent(best_TKA[..., ranges.index(name)]) for name in ranges[1:4]}
+    return figures | {"AP50_tiny": _percent(best_TRKA[0, ..., ranges.index("tiny")])}
+
+
+def _percent(values: Floats) -> float:
+    """Mean of the defined values in percent; NaN where none is."""
+    defined = values[values > -1]
+    return 100 * float(defined.mean()) if defined.size else float("nan")

@@ -1,0 +1,1 @@
+"""Speed as ratios: ours beside an alternative, interleaved on the same work."""

@@ -1,0 +1,51 @@
+"""`make bench`: run every benchmark, print one table, write `benchmarks/results.json`.
+
+Names on the command line keep only the benchmarks of those files: `python -m benchmarks matching`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import pkgutil
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from rich.console import Console
+from rich.table import Table
+
+import benchmarks
+from benchmarks.measure import Result
+
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def main() -> None:
+    chosen = sys.argv[1:]
+    results: list[Result] = []
+    for module in pkgutil.iter_modules(benchmarks.__path__, "benchmarks."):
+        name = module.name.removeprefix("benchmarks.")
+        if name not in ("__main__", "measure") and (not chosen or name in chosen):
+            print(f"{name} …", file=sys.stderr, flush=True)
+            results += importlib.import_module(module.name).run()
+    _print(results)
+    if not chosen:
+        RESULTS.write_text(json.dumps([dataclasses.asdict(result) for result in results], indent=2) + "\n")
+
+
+def _print(results: list[Result]) -> None:
+    table = Table(title="ours beside the alternative, medians of interleaved runs")
+    for column in ("benchmark", "unit", "ours", "theirs", "ratio", "bar", "holds"):
+        table.add_column(column, justify="left" if column in ("benchmark", "unit", "holds") else "right")
+    for result in results:
+        values = dataclasses.astuple(result)
+        table.add_row(*(f"{value:.4g}" if type(value) is float else str(value) for value in values))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Checkpoints that exist completely or not at all.
+
+In: the state of a run, plain tensors and containers. Out: `step-000000600.pt` in the run's checkpoint folder,
+written beside, flushed to disk and renamed, so that a kill at any moment leaves the last good one. Loaded with
+`weights_only=True`: no pickle ever names a module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from storage import files
+
+PREFIX, SUFFIX = "step-", ".pt"
+State = dict[str, Any]
+
+
+def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
+    """Write the state after `step` steps and remove all but the newest `keep` checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
+    with files.local_atomic(str(path)) as beside:
+        torch.save(state, beside)
+    for old in steps(folder)[:-keep]:
+        (folder / f"{PREFIX}{old:09d}{SUFFIX}").unlink(missing_ok=True)
+    return path
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of the complete checkpoints in the folder, ascending."""
+    return sorted(int(path.name[len(PREFIX) : -len(SUFFIX)]) for path in folder.glob(f"{PREFIX}*{SUFFIX}"))
+
+
+def latest(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint, or None."""
+    found = steps(folder)
+    return folder / f"{PREFIX}{found[-1]:09d}{SUFFIX}" if found else None
+
+
+def load(path: Path) -> State:
+    """Return the state on the CPU.
+
+    Raises ValueError naming the file when it is not a checkpoint of this project or is damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({error}); remove it to use an older one"
+        ) from error
+    if not isinstance(state, dict) or "student" not in state or "teacher" not in state:
+        raise ValueError(
+            f"{path}: expected a checkpoint written by `mixpl train`, with a student and a teacher"
+        )
+    return state
+
+
+def weights_hash(weights: dict[str, torch.Tensor]) -> str:
+    """Return the SHA-256 over names, shapes and bytes of a state dict: the identity of a teacher."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

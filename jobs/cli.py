@@ -1,0 +1,121 @@
+"""The one door: `mixpl VERB …`.
+
+In: the argument vector. Out: an exit code. Each verb's module is imported only when it is asked for, so that
+`mixpl sql` does not wait for torch. An error of the outside world is one line on standard error, exit code 2;
+an error of ours keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+VERBS = {
+    "demo": "raw images to a trained detector, pseudo labels in SQL and pictures, in about 6 minutes",
+    "synth": "draw a data set in COCO format to try things on",
+    "split": "divide a COCO file into labeled and unlabeled images by percent and fold",
+    "shard": "pack images into tar shards and an image table",
+    "train": "train a detector: MixPL, mean teacher or supervised",
+    "eval": "score a trained detector by COCO AP",
+    "label": "write a teacher's pseudo labels for unlabeled shards",
+    "quality": "hold pseudo labels against the truth: precision and recall by class and size",
+    "sql": "ask the tables",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one verb; return 0, 2 for an error of the outside world, or 130 when interrupted."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    try:
+        return _dispatch(verb, rest)
+    except (ValueError, OSError) as error:
+        print(f"mixpl {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mixpl {verb}: interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+
+
+def _dispatch(verb: str, rest: Sequence[str]) -> int:
+    match verb:
+        case "demo":
+            from jobs.demo import DemoConfig, demo
+
+            demo(_parse(DemoConfig, verb, rest))
+        case "synth":
+            from jobs.synth.synth import SynthConfig, synth
+
+            synth(_parse(SynthConfig, verb, rest))
+        case "split":
+            from jobs.split import SplitConfig, split
+
+            split(_parse(SplitConfig, verb, rest))
+        case "shard":
+            from jobs.shard import ShardConfig, shard
+
+            shard(_parse(ShardConfig, verb, rest))
+        case "train":
+            from jobs.recipes import choose_recipe
+            from jobs.train import train
+            from jobs.train_config import TrainConfig
+
+            recipe, rest = choose_recipe(rest)
+            return train(_parse(TrainConfig, f"{verb} {recipe.name}", rest, default=recipe.config))
+        case "eval":
+            from jobs.evaluate import EvalConfig, evaluate
+
+            evaluate(_parse(EvalConfig, verb, rest))
+        case "label":
+            from jobs.label import LabelConfig, label
+
+            return label(_parse(LabelConfig, verb, rest))
+        case "quality":
+            from jobs.quality import QualityConfig, quality
+
+            quality(_parse(QualityConfig, verb, rest))
+        case "sql":
+            from jobs.sql import SqlConfig, sql
+
+            sql(_parse(SqlConfig, verb, rest))
+        case _:
+            raise ValueError(f"unknown verb; {_nearest_verb(verb)}")
+    return 0
+
+
+def _parse(
+    kind: Callable[..., Config], verb: str, rest: Sequence[str], default: Config | None = None
+) -> Config:
+    prog, description = f"mixpl {verb}", VERBS[verb.split()[0]]
+    if default is None:
+        return tyro.cli(kind, prog=prog, description=description, args=list(rest))
+    return tyro.cli(kind, prog=prog, description=description, args=list(rest), default=default)
+
+
+def _nearest_verb(verb: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(verb, VERBS, n=1)
+    return f"did you mean `mixpl {close[0]}`?" if close else f"the verbs are {', '.join(VERBS)}"
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {meaning}" for verb, meaning in VERBS.items()]
+    return "\n".join(["usage: mixpl VERB …  (`mixpl VERB --help` for its options)", "", *lines])
+
+
+if __name__ == "__main__":
+    main()

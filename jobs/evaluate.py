@@ -1,0 +1,151 @@
+"""`mixpl eval`: COCO figures of a trained detector on labeled shards, printed and kept as a table.
+
+In: a run or a checkpoint, and a labeled data set. Out: `RUN/evaluations/*.parquet`, which SQL sees as the view
+`evaluations`, and the twelve figures with AP by class on the screen. Images that cannot be read count as images
+without detections, and are named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from analysis.coco_eval import Evaluation, evaluate_tables
+from jobs.metrics import Progress
+from jobs.predictions import predict
+from jobs.run_directory import RunDirectory
+from jobs.trained import Weights, choose_device, open_trained
+from model.detector import Detector
+from pipeline.settings import ViewSettings
+from storage import files
+from storage.dataset import Dataset
+from storage.label_store import label_table
+from storage.labels import Labels
+
+FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+RECALLS = ("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalConfig:
+    """What to score, and on what."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run's folder (its newest checkpoint) or one checkpoint file."""
+    data: str
+    """Folder of labeled shards."""
+    weights: Weights = "teacher"
+    """Whose weights."""
+    batch: int = 8
+    """Images a batch."""
+    threads: int = 1
+    """Threads of the DALI graph."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to predict."""
+
+
+def evaluate(config: EvalConfig) -> Evaluation:
+    """Score the detector, keep the figures beside its run and print them."""
+    device = choose_device(config.device)
+    trained = open_trained(config.run, weights=config.weights, device=device)
+    dataset = Dataset.open(config.data)
+    require_same_classes(trained.classes, dataset)
+    with Progress("eval", total=dataset.num_images, unit="image") as progress:
+        result = score(
+            trained.detector,
+            dataset,
+            view=trained.config.view,
+            batch_size=config.batch,
+            threads=config.threads,
+            device=device,
+            progress=progress,
+        )
+    keep(result, trained.run, dataset=dataset, weights=config.weights, step=trained.step)
+    show(result, title=f"{trained.run.name} ({config.weights}, step {trained.step}) on {dataset.name}")
+    return result
+
+
+def require_same_classes(classes: tuple[str, ...], dataset: Dataset) -> None:
+    """Raise ValueError unless the detector and the data set speak of the same classes in the same order."""
+    if dataset.classes and classes != dataset.classes:
+        raise ValueError(
+            f"{dataset.root}: classes {', '.join(dataset.classes)}, but the detector knows {', '.join(classes)}; "
+            "shard the data with the class list that the detector was trained on"
+        )
+
+
+def score(
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    view: ViewSettings,
+    batch_size: int,
+    threads: int,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Return the figures of a detector on a labeled data set."""
+    tables, skipped = [], []
+    for table, unreadable in predict(
+        detector, dataset, dataset.shards, view=view, batch_size=batch_size, threads=threads, device=device
+    ):
+        tables.append(table)
+        skipped += unreadable
+        if progress:
+            progress.advance(len(table))
+    if skipped:
+        tables.append(_without_detections(dataset, skipped))
+    return evaluate_tables(
+        pa.concat_tables(tables), dataset.ground_truth().read_all(), classes=dataset.classes
+    )
+
+
+def _without_detections(dataset: Dataset, keys: list[str]) -> pa.Table:
+    images = {row["key"]: row for row in dataset.images().to_pylist() if row["key"] in set(keys)}
+    rows = [images[key] for key in keys]
+    sizes_B2 = [(row["height"], row["width"]) for row in rows]
+    return label_table(keys, [row["image_id"] for row in rows], sizes_B2, Labels.empty(len(keys)))
+
+
+def keep(result: Evaluation, run: RunDirectory, *, dataset: Dataset, weights: Weights, step: int) -> str:
+    """Write the figures as a table beside the run and return where."""
+    table = result.to_table()
+    for name, value in (("dataset", dataset.name), ("weights", weights), ("step", step), ("run", run.name)):
+        kind = pa.int64() if isinstance(value, int) else pa.string()
+        table = table.add_column(0, pa.field(name, kind), pa.array([value] * len(table), kind))
+    path = str(run.evaluations / f"{dataset.name}-{weights}-step-{step:09d}.parquet")
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    files.write_atomic(path, sink.getvalue().to_pybytes())
+    return path
+
+
+def show(result: Evaluation, *, title: str) -> None:
+    """Print the figures: the twelve of COCO, tiny objects, and each class."""
+    console = Console()
+    summary = Table(title=title)
+    for name in (*FIGURES, "AP50_tiny"):
+        summary.add_column(name, justify="right")
+    summary.add_row(*(_percent(result.figures[name]) for name in (*FIGURES, "AP50_tiny")))
+    recalls = Table()
+    for name in RECALLS:
+        recalls.add_column(name, justify="right")
+    recalls.add_row(*(_percent(result.figures[name]) for name in RECALLS))
+    classes = Table("class", *(f"{name}" for name in ("AP", "AP50", "truth boxes")))
+    for name, ap, ap50, count in zip(
+        result.classes, result.ap_C, result.ap50_C, result.num_truth_C, strict=True
+    ):
+        classes.add_row(name, _percent(ap), _percent(ap50), str(count))
+    for table in (summary, recalls, classes):
+        console.print(table)
+
+
+def _percent(value: float) -> str:
+    return "–" if value != value else f"{value:.1f}"

@@ -1,0 +1,1 @@
+"""Dense shapes: a detection benchmark that the project draws itself."""

@@ -1,0 +1,240 @@
+"""`mixpl train`: from shards to a teacher.
+
+In: labeled and unlabeled shards and a configuration. Out: a run's folder (`jobs/run_directory.py`) with
+checkpoints, metrics, the teacher's pseudo labels and, where test shards are given, COCO figures.
+
+Guarantees: the arms differ in what is learned from unlabeled images and in nothing else (same weights at the
+start, same labeled images in the same order, same number of steps, all scored on the teacher's weights). Killed
+at any moment and resumed, a run goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from jobs import checkpoint, evaluate
+from jobs.interrupt import Interrupt
+from jobs.resampling import labeled_repeat_factors
+from jobs.run_directory import RunDirectory
+from jobs.run_log import RunLog
+from jobs.train_config import TrainConfig
+from jobs.trained import choose_device
+from jobs.trainer import NonFiniteLossError, StepReport, Trainer
+from model.build import build_detector
+from model.optim import build_optimizer
+from model.teacher import Teacher
+from pipeline.batch import LabelCache, TrainBatch
+from pipeline.loader import TrainLoader
+from pipeline.settings import MixSettings
+from storage.dataset import Dataset
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect it."""
+
+
+def train(config: TrainConfig) -> int:
+    """Run or resume one training; return 0, or 130 when it was interrupted and can be resumed.
+
+    Raises ValueError for data that does not fit, an existing run without `--resume`, and a non-finite loss.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    run = RunDirectory(config.out)
+    data = _open_data(config)
+    state = _previous_state(config, run)
+    if state is None:
+        run.describe(dataclasses.replace(config, resume=False), _data_provenance(data))
+    trainer = build_trainer(config, data["labeled"], device)
+    if state is not None:
+        trainer.load_state_dict(state)
+    return _run(config, run, data, trainer, device, state)
+
+
+def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device) -> Trainer:
+    """Return student, teacher and optimiser as they are before the first step: a function of the seed alone."""
+    torch.manual_seed(config.seed)
+    student = build_detector(
+        config.model.name, num_classes=len(labeled.classes), weights=config.model.weights, seed=config.seed
+    )
+    student = student.to(device, memory_format=torch.channels_last).train()
+    teacher = Teacher(
+        student,
+        momentum_floor=config.teacher.momentum,
+        warmup_gamma=config.teacher.warmup,
+        interval=config.teacher.interval,
+    )
+    optimizer = build_optimizer(
+        student,
+        name=config.optim.name,
+        lr=config.optim.lr,
+        weight_decay=config.optim.weight_decay,
+        momentum=config.optim.momentum,
+        backbone_lr_multiplier=config.optim.backbone_lr,
+    )
+    return Trainer(
+        student=student,
+        teacher=teacher,
+        optimizer=optimizer,
+        warmup_steps=config.optim.warmup_steps,
+        warmup_start=config.optim.warmup_start,
+        clip_norm=config.optim.clip,
+        pseudo=config.pseudo,
+        cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
+        device=device,
+        bf16=config.bf16,
+    )
+
+
+def mix_settings(config: TrainConfig) -> MixSettings:
+    """Return the mixing of an arm: plain mean teacher erases as configured and mixes nothing."""
+    if config.arm == "mixpl":
+        return config.mix
+    return dataclasses.replace(config.mix, mixup=False, mosaic=False)
+
+
+def _open_data(config: TrainConfig) -> dict[str, Dataset]:
+    locations = {"labeled": config.data.labeled, "test": config.data.test}
+    if config.arm != "supervised":
+        locations["unlabeled"] = config.data.unlabeled
+    data = {part: Dataset.open(location) for part, location in locations.items() if location is not None}
+    if not data["labeled"].labeled:
+        raise ValueError(f"--data.labeled {config.data.labeled}: that data set has no labels")
+    for dataset in data.values():
+        evaluate.require_same_classes(data["labeled"].classes, dataset)
+    return data
+
+
+def _data_provenance(data: Mapping[str, Dataset]) -> dict[str, Any]:
+    return {
+        part: {"root": d.root, "images": d.num_images, "hash": d.hash, "split": d.split}
+        for part, d in data.items()
+    }
+
+
+def _previous_state(config: TrainConfig, run: RunDirectory) -> dict[str, Any] | None:
+    newest = checkpoint.latest(run.checkpoints)
+    if not config.resume:
+        if newest is not None:
+            raise ValueError(
+                f"{run.root} holds a run already; add --resume to continue it, or name another --out"
+            )
+        return None
+    if newest is None:
+        return None
+    state = checkpoint.load(newest)
+    if state["seed"] != config.seed or state["arm"] != config.arm:
+        raise ValueError(
+            f"{newest} was written by arm {state['arm']} with seed {state['seed']}, asked for {config.arm} with "
+            f"{config.seed}; resume with `mixpl train {run.config} --resume`"
+        )
+    return state
+
+
+def _run(
+    config: TrainConfig,
+    run: RunDirectory,
+    data: Mapping[str, Dataset],
+    trainer: Trainer,
+    device: torch.device,
+    state: dict[str, Any] | None,
+) -> int:
+    start = 0 if state is None else int(state["step"])
+    saved = start
+    with (
+        _loader(config, data, device, state) as loader,
+        RunLog(run, config, start_step=start, provenance=_label_provenance(data)) as log,
+        Interrupt() as interrupt,
+    ):
+        for batch in loader:
+            report = _learn(trainer, batch, run)
+            done = batch.step + 1
+            log.step(batch, report)
+            if due(done, config.log.checkpoint) or done == config.steps or interrupt.requested:
+                _save(config, run, data["labeled"], trainer, batch)
+                saved = done
+            if "test" in data and (due(done, config.log.evaluate) or done == config.steps):
+                _score(config, run, data["test"], trainer, done, log)
+            if interrupt.requested and done < config.steps:
+                log.say(f"stopped after step {saved}; continue with `mixpl train {run.config} --resume`")
+                return INTERRUPTED
+    return 0
+
+
+def due(step: int, every: int) -> bool:
+    """Return whether something that happens every n-th step happens after this one; 0 is never."""
+    return every > 0 and step % every == 0
+
+
+def _loader(
+    config: TrainConfig, data: Mapping[str, Dataset], device: torch.device, state: dict[str, Any] | None
+) -> TrainLoader:
+    return TrainLoader(
+        data["labeled"],
+        data.get("unlabeled"),
+        labeled_batch=config.data.batch_labeled,
+        unlabeled_batch=config.data.batch_unlabeled,
+        view=config.view,
+        mix=mix_settings(config),
+        seed=config.seed,
+        unlabeled_start_step=config.burn_in,
+        repeat_factors=labeled_repeat_factors(data["labeled"], config.resampling),
+        rounding=config.resampling.rounding,
+        smallest=config.data.smallest,
+        window=config.data.window,
+        resume=None if state is None else state["loader"],
+        num_steps=config.steps,
+        device=device.type,
+        num_threads=config.data.threads,
+        prefetch=config.data.prefetch,
+    )
+
+
+def _label_provenance(data: Mapping[str, Dataset]) -> dict[str, object]:
+    unlabeled = data.get("unlabeled")
+    return {"dataset": unlabeled.name, "dataset_hash": unlabeled.hash} if unlabeled else {}
+
+
+def _learn(trainer: Trainer, batch: TrainBatch, run: RunDirectory) -> StepReport:
+    try:
+        return trainer.step(batch)
+    except NonFiniteLossError as error:
+        newest = checkpoint.latest(run.checkpoints)
+        kept = f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
+        raise NonFiniteLossError(
+            f"step {batch.step}: {error}; {kept}; try a lower --optim.lr or --optim.clip"
+        ) from error
+
+
+def _save(
+    config: TrainConfig, run: RunDirectory, labeled: Dataset, trainer: Trainer, batch: TrainBatch
+) -> None:
+    state = {
+        "step": batch.step + 1,
+        "seed": config.seed,
+        "arm": config.arm,
+        "classes": list(labeled.classes),
+        "split_hash": None if labeled.split is None else labeled.split.get("hash"),
+        "loader": batch.resume,
+        **trainer.state_dict(),
+    }
+    checkpoint.save(run.checkpoints, batch.step + 1, state, keep=config.log.keep)
+
+
+def _score(
+    config: TrainConfig, run: RunDirectory, test: Dataset, trainer: Trainer, step: int, log: RunLog
+) -> None:
+    result = evaluate.score(
+        trainer.teacher.detector,
+        test,
+        view=config.view,
+        batch_size=8,
+        threads=config.data.threads,
+        device=trainer.device,
+    )
+    evaluate.keep(result, run, dataset=test, weights="teacher", step=step)
+    log.scored(step, test.name, result)

@@ -1,0 +1,159 @@
+"""The configuration of a training run.
+
+A value of frozen dataclasses; every field carries its meaning as the string under it, which is also the help of
+the command line. Recipes (`jobs/recipes.py`) are functions that return one of these whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from model.semi_supervised import SemiSupervisedSettings
+from pipeline.settings import MixSettings, ViewSettings
+
+Arm = Literal["mixpl", "mean-teacher", "supervised"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which images, and how many of them a step."""
+
+    labeled: str = "data/labeled"
+    """Folder of the labeled shards, as `mixpl shard` writes it."""
+    unlabeled: str | None = "data/unlabeled"
+    """Folder of the unlabeled shards; not opened by the supervised arm."""
+    test: str | None = None
+    """Folder of labeled shards that are scored while training and at the end."""
+    batch_labeled: int = 1
+    """Labeled images a step and process."""
+    batch_unlabeled: int = 4
+    """Unlabeled images a step and process."""
+    smallest: int = 32
+    """Labeled images with a side shorter than this many pixels are left out."""
+    window: int = 1024
+    """Samples are shuffled within windows of this many."""
+    threads: int = 1
+    """Threads of each DALI graph."""
+    prefetch: int = 2
+    """Batches made ahead of the training step."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("batch_labeled", "batch_unlabeled", "window", "threads", "prefetch"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"--data.{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which detector."""
+
+    name: Literal["fcos-compact", "fasterrcnn-resnet50"] = "fasterrcnn-resnet50"
+    """The detector."""
+    weights: str = "imagenet"
+    """Where a ResNet backbone starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig:
+    """The moving average that labels, is scored and is deployed (arXiv 2312.07006)."""
+
+    momentum: float = 0.0002
+    """Floor of the share that the student adds at an update."""
+    warmup: float = 4.0
+    """The share at iteration i is max(momentum, warmup / (warmup + i))."""
+    interval: int = 3
+    """Iterations between two updates."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """The optimiser."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """The optimiser."""
+    lr: float = 0.01
+    """Learning rate after warm-up, constant."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay."""
+    backbone_lr: float = 1.0
+    """Learning rate of the backbone, as a factor of lr."""
+    warmup_steps: int = 500
+    """Steps of linear warm-up."""
+    warmup_start: float = 0.001
+    """The first step's learning rate, as a factor of lr."""
+    clip: float = 20.0
+    """Largest L2 norm of the gradient."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResamplingConfig:
+    """Labeled images of rare classes are repeated (LVIS, arXiv 1908.03195, section 4.3)."""
+
+    threshold: float = 0.0
+    """The share of images t below which a class is repeated; 0 turns resampling off."""
+    rounding: Literal["bernoulli", "ceil"] = "bernoulli"
+    """floor plus a Bernoulli of the fraction, redrawn each epoch; or the next integer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogConfig:
+    """What a run writes, and how often, in steps; 0 is never."""
+
+    metrics: int = 20
+    """A line of metrics.jsonl."""
+    checkpoint: int = 1000
+    """A checkpoint, besides the last one."""
+    keep: int = 2
+    """Checkpoints kept."""
+    evaluate: int = 0
+    """A scoring of the teacher on data.test, besides the last one."""
+    online_labels: int = 100
+    """A file of the teacher's pseudo labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """A training run."""
+
+    out: str = "runs/mixpl"
+    """Folder of the run; created."""
+    arm: Arm = "mixpl"
+    """The method, or one of the two arms it is compared with."""
+    steps: int = 180_000
+    """Training steps."""
+    burn_in: int = 0
+    """Supervised steps before the first unlabeled image."""
+    seed: int = 0
+    """Seed of weights, order and geometry."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU when there is one."""
+    threads: int = 0
+    """Threads of torch on the CPU; 0 leaves torch's choice."""
+    bf16: bool = True
+    """Mixed precision with bfloat16, on CUDA only."""
+    resume: bool = False
+    """Continue the run in `out` from its last checkpoint."""
+    data: DataConfig = field(default_factory=DataConfig)
+    view: ViewSettings = field(default_factory=ViewSettings)
+    mix: MixSettings = field(default_factory=MixSettings)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    pseudo: SemiSupervisedSettings = SemiSupervisedSettings(score_threshold=0.7)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    resampling: ResamplingConfig = field(default_factory=ResamplingConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        """Check what no single part can see."""
+        if self.steps < 1:
+            raise ValueError(f"--steps must be at least 1, got {self.steps}")
+        if self.burn_in < 0:
+            raise ValueError(f"--burn-in must not be negative, got {self.burn_in}")
+        if self.arm != "supervised" and self.data.unlabeled is None:
+            raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")

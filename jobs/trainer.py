@@ -1,0 +1,210 @@
+"""One training step: a batch in, changed weights and a report out.
+
+    labeled view ──▶ student ──▶ supervised loss ───────────────┐
+    weak view ──▶ teacher ──▶ pseudo labels ──▶ plan ──▶ cache  ├─▶ gradient ──▶ student ──EMA──▶ teacher
+    mixed and mosaic views ──▶ student ──▶ unsupervised losses ─┘
+
+The pixels of all views exist before the step begins; only boxes are made here (MixPL, arXiv 2312.07006,
+section 3). Each part's gradient is taken as soon as its loss is known, so that the graph of one part is held at a
+time. A non-finite loss raises before any weight changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.detector import Detections, Detector, Target
+from model.optim import clip_gradients, set_learning_rate
+from model.semi_supervised import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
+from model.teacher import Teacher
+from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan, View
+from storage.labels import Labels
+
+
+class NonFiniteLossError(ValueError):
+    """A loss part became infinite or NaN; nothing was changed by that step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepReport:
+    """What happened in one step, as plain numbers."""
+
+    losses: dict[str, float]
+    """Weighted loss parts by name; skipped parts are missing."""
+    skipped: dict[str, str]
+    """Reason by part ("mixup", "mosaic") whose loss was skipped."""
+    boxes_per_image: float
+    """Pseudo labels above the threshold, a mixed image."""
+    gradient_norm: float
+    """Before clipping."""
+    learning_rate: float
+    weak_labels: Labels | None = field(repr=False)
+    """What the teacher said of the unlabeled images, in pixels of the weak views."""
+
+
+class Trainer:
+    """Student, teacher, optimiser and label cache: everything of a run that a step changes."""
+
+    def __init__(
+        self,
+        *,
+        student: Detector,
+        teacher: Teacher,
+        optimizer: torch.optim.Optimizer,
+        warmup_steps: int,
+        warmup_start: float,
+        clip_norm: float,
+        pseudo: SemiSupervisedSettings,
+        cache: LabelCache | None,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.student = student
+        self.teacher = teacher
+        self.optimizer = optimizer
+        self.cache = cache
+        self.device = device
+        self._warmup_steps, self._warmup_start = warmup_steps, warmup_start
+        self._clip_norm = clip_norm
+        self._pseudo = pseudo
+        self._autocast = torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=bf16 and device.type == "cuda"
+        )
+
+    def step(self, batch: TrainBatch) -> StepReport:
+        """Learn from one batch. Raises NonFiniteLossError naming the part and the images."""
+        learning_rate = set_learning_rate(
+            self.optimizer, batch.step, warmup_steps=self._warmup_steps, start=self._warmup_start
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._supervised(batch.labeled)
+        outcomes: dict[str, UnsupervisedOutcome] = {}
+        weak_labels = None
+        if batch.weak is not None and batch.plan is not None and self.cache is not None:
+            weak_labels = self._pseudo_labels(batch.weak)
+            outcomes = self._unsupervised(batch, batch.plan, weak_labels, self.cache)
+        for name, outcome in outcomes.items():
+            losses |= {f"{name}_{part}": value.item() for part, value in outcome.losses.items()}
+        norm = float(clip_gradients(self.student.parameters(), self._clip_norm))
+        if not math.isfinite(norm):
+            raise NonFiniteLossError(f"the gradient is {norm} on images {', '.join(batch.labeled.keys)}")
+        self.optimizer.step()
+        self.teacher.update(self.student, batch.step)
+        return StepReport(
+            losses=losses,
+            skipped={name: outcome.reason for name, outcome in outcomes.items() if outcome.reason},
+            boxes_per_image=_mean_kept(outcomes.get("mixup")),
+            gradient_norm=norm,
+            learning_rate=learning_rate,
+            weak_labels=weak_labels,
+        )
+
+    def _supervised(self, view: View) -> dict[str, float]:
+        with self._autocast:
+            parts = self.student(
+                view.images_BCHW, view.sizes_B2, _targets(view.targets, view.images_BCHW.device)
+            )
+        _backward("supervised", parts, view.keys)
+        return {f"supervised_{name}": value.item() for name, value in parts.items()}
+
+    def _pseudo_labels(self, weak: View) -> Labels:
+        with self._autocast:
+            return to_labels(self.teacher.predict(weak.images_BCHW, weak.sizes_B2))
+
+    def _unsupervised(
+        self, batch: TrainBatch, plan: UnlabeledPlan, weak: Labels, cache: LabelCache
+    ) -> dict[str, UnsupervisedOutcome]:
+        strong = plan.strong_labels(weak)
+        outcomes = {}
+        if batch.student is not None:
+            labels = plan.student_labels(strong, cache)
+            outcomes["mixup"] = self._learn("mixup", batch.student, labels, self._pseudo.unsup_weight)
+        if batch.mosaic is not None:
+            weight = self._pseudo.unsup_weight * self._pseudo.mosaic_weight
+            outcomes["mosaic"] = self._learn("mosaic", batch.mosaic, plan.mosaic_labels(cache), weight)
+        cache.push(strong)
+        return outcomes
+
+    def _learn(self, name: str, view: View, labels: Labels, weight: float) -> UnsupervisedOutcome:
+        with self._autocast:
+            outcome = unsupervised_loss(
+                self.student,
+                view.images_BCHW,
+                view.sizes_B2,
+                to_detections(labels),
+                settings=self._pseudo,
+                weight=weight,
+            )
+        if outcome.losses:
+            _backward(name, outcome.losses, view.keys)
+        return outcome
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a step changes, for a checkpoint."""
+        return {
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "cache": None if self.cache is None else self.cache.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state_dict` was asked."""
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.cache is not None and state["cache"] is not None:
+            self.cache.load_state_dict(state["cache"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+
+
+def to_labels(detections: Sequence[Detections]) -> Labels:
+    """Return detections as flat labels on the host."""
+    return Labels.concatenate(
+        [
+            Labels.of_image(d.boxes_N4.cpu().numpy(), d.categories_N.cpu().numpy(), d.scores_N.cpu().numpy())
+            for d in detections
+        ]
+    )
+
+
+def to_detections(labels: Labels) -> list[Detections]:
+    """Return flat labels as one `Detections` an image, on the host."""
+    return [
+        Detections(
+            boxes_N4=torch.from_numpy(one.boxes_N4),
+            categories_N=torch.from_numpy(one.categories_N).long(),
+            scores_N=torch.from_numpy(one.scores_N),
+        )
+        for one in map(labels.image, range(len(labels)))
+    ]
+
+
+def _targets(labels: Labels | None, device: torch.device) -> list[Target]:
+    assert labels is not None, "a labeled view carries its targets"
+    return [
+        Target(boxes_N4=d.boxes_N4.to(device), categories_N=d.categories_N.to(device))
+        for d in to_detections(labels)
+    ]
+
+
+def _backward(name: str, parts: dict[str, Tensor], keys: Sequence[str]) -> None:
+    """Add the gradient of the sum of the parts; a non-finite part is refused before."""
+    for part, value in parts.items():
+        if not math.isfinite(value.item()):
+            raise NonFiniteLossError(f"loss {name}_{part} is {value.item()} on images {', '.join(keys)}")
+    torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _mean_kept(outcome: UnsupervisedOutcome | None) -> float:
+    return sum(outcome.num_kept) / len(outcome.num_kept) if outcome and outcome.num_kept else 0.0

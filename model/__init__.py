@@ -1,0 +1,1 @@
+"""Detectors, teacher and losses: tensors only."""

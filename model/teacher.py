@@ -1,0 +1,77 @@
+"""The teacher: an exponential moving average (EMA) of the student that predicts and never learns.
+
+In: the student after an optimiser step and the number of that iteration. Out: a detector in eval mode whose
+parameters follow the student's. Guaranteed: buffers are copied once, at the start; the update depends on the
+iteration and the two sets of weights alone, so a state dict and the iteration resume it bit for bit.
+Source: MixPL (arXiv 2312.07006) section 4 and its released configuration.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from model.detector import Detections, Detector, Sizes
+
+
+class Teacher:
+    """teacher <- (1 - m) teacher + m student on parameters, every `interval` iterations."""
+
+    def __init__(
+        self,
+        student: Detector,
+        *,
+        momentum_floor: float = 0.0002,
+        warmup_gamma: float = 4.0,
+        interval: int = 3,
+    ) -> None:
+        """Start as a copy of `student`, on its device."""
+        if not 0 < momentum_floor <= 1 or warmup_gamma < 0 or interval < 1:
+            raise ValueError(
+                "expected 0 < momentum_floor <= 1, warmup_gamma >= 0, interval >= 1, "
+                f"got {momentum_floor}, {warmup_gamma}, {interval}"
+            )
+        self.momentum_floor = momentum_floor
+        self.warmup_gamma = warmup_gamma
+        self.interval = interval
+        self.detector = copy.deepcopy(student).eval().requires_grad_(False)
+
+    def momentum(self, iteration: int) -> float:
+        """Return the student's share m = max(floor, gamma / (gamma + iteration)); 1 at iteration 0."""
+        if iteration == 0:
+            return 1.0
+        return max(self.momentum_floor, self.warmup_gamma / (self.warmup_gamma + iteration))
+
+    @torch.no_grad()
+    def update(self, student: Detector, iteration: int) -> bool:
+        """Follow the student after the optimiser step of `iteration` (from 0); return whether it was due.
+
+        Due after iterations interval - 1, 2 interval - 1, ... as in the released code.
+        """
+        if (iteration + 1) % self.interval:
+            return False
+        # lerp, not (1 - m) t + m s: parameters that are equal (the frozen ones) stay equal, and m = 1 copies
+        torch._foreach_lerp_(
+            list(self.detector.parameters()), list(student.parameters()), self.momentum(iteration)
+        )
+        return True
+
+    @torch.no_grad()
+    def copy_from(self, student: Detector) -> None:
+        """Become the student: parameters and buffers."""
+        self.detector.load_state_dict(student.state_dict())
+
+    def predict(self, images_BCHW: Tensor, sizes_B2: Sizes) -> list[Detections]:
+        """Return the teacher's detections."""
+        return self.detector.predict(images_BCHW, sizes_B2)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights; live tensors, as torch modules give them."""
+        return self.detector.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the weights of `state`, bit for bit."""
+        self.detector.load_state_dict(state)

@@ -1,0 +1,1 @@
+"""Data in motion: streams, plans, DALI graphs, batches."""

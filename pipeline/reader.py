@@ -1,0 +1,148 @@
+"""The encoded bytes of samples, by their place in the shards.
+
+In: row numbers of a data set's image table. Out: the bytes of each image as they stand in its shard, or a named
+error: which image, which shard, what is wrong, and which other rows are lost with it.
+
+Local shards are read through open file handles, so a shard that is deleted while training stays readable until
+its handle is given up. Shards at a URL are read by byte range, a few at a time, and tried again when the network
+fails. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.dataset import Dataset
+from storage.files import is_local, read_range
+
+Encoded = npt.NDArray[np.uint8]
+
+MAX_OPEN_SHARDS = 64
+REMOTE_READS = 8
+"""Byte ranges of remote shards that are asked for at once."""
+REMOTE_TRIES = 3
+
+
+class SampleUnreadableError(ValueError):
+    """An image of a data set cannot be read or decoded."""
+
+    def __init__(self, *, key: str, shard: str, reason: str, rows: Sequence[int]) -> None:
+        """`rows` are the rows of the image table lost by the same cause: one, or many of a broken shard."""
+        self.key, self.shard, self.reason, self.rows = key, shard, reason, tuple(rows)
+        others = f" and {len(rows) - 1} more images of it" if len(rows) > 1 else ""
+        super().__init__(f"image {key} in {shard}{others}: {reason}")
+
+
+class SampleReader:
+    """Reads the bytes of a data set's images; belongs to one thread."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        table = dataset.images()
+        self.name = dataset.name
+        self.keys: list[str] = table["key"].to_pylist()
+        self.widths_R = table["width"].to_numpy().astype(np.int64)
+        self.heights_R = table["height"].to_numpy().astype(np.int64)
+        names = table["shard"].to_numpy(zero_copy_only=False)
+        self.shard_names, self.shards_R = np.unique(names, return_inverse=True)
+        self._offsets_R = table["offset"].to_numpy().astype(np.int64)
+        self._sizes_R = table["size"].to_numpy().astype(np.int64)
+        self._paths = [dataset.shard_path(str(name)) for name in self.shard_names]
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.keys)
+
+    def read(self, rows: Sequence[int]) -> list[Encoded | SampleUnreadableError]:
+        """Return the bytes of each row, or why they cannot be had, in the order asked for."""
+        if all(is_local(self._paths[self.shards_R[row]]) for row in rows):
+            return [self._read_local(row) for row in rows]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(REMOTE_READS, thread_name_prefix="shard-read")
+        return list(self._pool.map(self._read_remote, rows))
+
+    def unreadable(self, row: int, reason: str, rows: Sequence[int] | None = None) -> SampleUnreadableError:
+        """Return the error that names a row, its shard and what is wrong with it."""
+        return SampleUnreadableError(
+            key=self.keys[row],
+            shard=self._paths[self.shards_R[row]],
+            reason=reason,
+            rows=[row] if rows is None else rows,
+        )
+
+    def close(self) -> None:
+        """Close every shard. The reader can be used again."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> SampleReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_local(self, row: int) -> Encoded | SampleUnreadableError:
+        shard = int(self.shards_R[row])
+        try:
+            handle = self._handle(shard)
+        except OSError as error:
+            reason = f"the shard cannot be opened ({error.strerror})"
+            return self.unreadable(row, reason, np.flatnonzero(self.shards_R == shard).tolist())
+        size = int(self._sizes_R[row])
+        try:
+            data = os.pread(handle, size, int(self._offsets_R[row]))
+        except OSError as error:
+            return self.unreadable(row, f"the shard cannot be read ({error.strerror})")
+        if len(data) < size:
+            return self._truncated(row, os.fstat(handle).st_size)
+        return np.frombuffer(data, np.uint8)
+
+    def _truncated(self, row: int, length: int) -> SampleUnreadableError:
+        ends_R = self._offsets_R + self._sizes_R
+        lost = np.flatnonzero((self.shards_R == self.shards_R[row]) & (ends_R > length))
+        return self.unreadable(
+            row, f"the shard is truncated: it ends at byte {length}, the image at {ends_R[row]}", lost.tolist()
+        )
+
+    def _handle(self, shard: int) -> int:
+        if shard not in self._open:
+            self._open[shard] = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            if len(self._open) > MAX_OPEN_SHARDS:
+                os.close(self._open.popitem(last=False)[1])
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+    def _read_remote(self, row: int) -> Encoded | SampleUnreadableError:
+        shard = int(self.shards_R[row])
+        size = int(self._sizes_R[row])
+        reason = ""
+        for attempt in range(REMOTE_TRIES):
+            try:
+                data = read_range(self._paths[shard], int(self._offsets_R[row]), size)
+            except FileNotFoundError:
+                lost = np.flatnonzero(self.shards_R == shard).tolist()
+                return self.unreadable(row, "the shard does not exist", lost)
+            except Exception as error:  # noqa: BLE001 - every fsspec backend has errors of its own
+                reason = f"the shard cannot be read ({type(error).__name__}: {error})"
+                with contextlib.suppress(InterruptedError):
+                    time.sleep(0.2 * 2**attempt)
+            else:
+                if len(data) == size:
+                    return np.frombuffer(data, np.uint8)
+                reason = f"the shard is truncated: got {len(data)} of the image's {size} bytes"
+        return self.unreadable(row, reason)

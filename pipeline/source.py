@@ -1,0 +1,156 @@
+"""A data set as an endless stream of samples that can be read and decoded.
+
+In: a data set and the order of its samples. Out: what a DALI graph made of the next samples. A sample that cannot
+be read, or on which the graph fails, is set aside by name and replaced by the next one of the stream: the result
+is the same as if it had been known to be bad before, so a resumed run goes the same way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.decoding import SafeGraph, Samples, UnreadableBatchError, read_samples
+from pipeline.quarantine import Quarantine
+from pipeline.randomness import Purpose
+from pipeline.reader import SampleReader
+from pipeline.stream import Rounding, SampleStream, StreamState
+from pipeline.timing import Stopwatch
+from storage.dataset import Dataset
+
+G = TypeVar("G")
+T = TypeVar("T")
+
+
+class SampleSource:
+    """One data set of a training run, and how far it has been drawn."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        rows: npt.NDArray[np.int64] | None,
+        batch_size: int,
+        seed: int,
+        purpose: Purpose,
+        rank: int,
+        world: int,
+        window: int,
+        rounding: Rounding,
+        repeat_factors: Mapping[str, float] | None,
+        resume: Mapping[str, Any] | None,
+    ) -> None:
+        """`rows` are the rows of the image table to draw from; `resume` is what `position` gave before."""
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.reader = SampleReader(dataset)
+        if not len(self.reader):
+            raise ValueError(f"expected images, got an empty data set: {dataset.root}; nothing can be drawn from it")
+        self.image_ids_R: npt.NDArray[np.int64] = dataset.images()["image_id"].to_numpy()
+        self.stream = SampleStream(
+            self.reader.shards_R,
+            seed=seed,
+            purpose=purpose,
+            rows=rows,
+            rank=rank,
+            world=world,
+            window=window,
+            rounding=rounding,
+        )
+        self.state = StreamState()
+        self.quarantine = Quarantine(self.reader)
+        self._lock = threading.Lock()  # the order changes only between two draws
+        self._reached = 0
+        if repeat_factors is not None:
+            self.stream.set_repeat_factors(self._factors(repeat_factors))
+        if resume is not None:
+            self._restore(resume)
+
+    def draw(
+        self, graph: SafeGraph[G], execute: Callable[[G, Samples], T], watch: Stopwatch
+    ) -> tuple[Samples, T]:
+        """Return the next batch of samples that can be used, and what `execute` made of them.
+
+        Raises StreamExhaustedError when no image is left.
+        """
+        while True:
+            with self._lock:
+                rows, after = self.stream.take(self.state, self.batch_size, self.quarantine.rows)
+                self._reached = max(self._reached, after.epoch)
+            try:
+                with watch.measure("read"):
+                    samples = read_samples(self.reader, rows)
+                with watch.measure("views"):
+                    made = graph.run(samples, execute)
+            except UnreadableBatchError as unreadable:
+                for error in unreadable.errors:
+                    self.quarantine.add(error)
+                continue
+            self.state = after
+            return samples, made
+
+    def position(self) -> dict[str, Any]:
+        """Return where this source stands, as integers; `repeat_factors` completes it."""
+        return {
+            "dataset": _fingerprint(self.dataset),
+            "batch_size": self.batch_size,
+            "epoch": self.state.epoch,
+            "offset": self.state.offset,
+            "left_out": sorted(self.quarantine.rows),
+        }
+
+    def repeat_factors(self, epoch: int) -> list[Any]:
+        """Return the repeat factors that matter from `epoch` on, as (first epoch, tensor) pairs."""
+        return [[start, torch.from_numpy(factors_R)] for start, factors_R in self.stream.schedule(epoch)]
+
+    def set_repeat_factors(
+        self, factors: Mapping[str, float], position: Mapping[str, Any], *, batches_ahead: int
+    ) -> int:
+        """Repeat images by new factors, from an epoch on that is a function of the consumer's position alone.
+
+        It is the first that cannot have begun when the background is `batches_ahead` batches further than the
+        consumer. Returns that epoch.
+        """
+        factors_R = self._factors(factors)
+        consumed = StreamState(epoch=position["epoch"], offset=position["offset"])
+        with self._lock:
+            left_out = frozenset(position["left_out"])
+            _, ahead = self.stream.take(consumed, batches_ahead * self.batch_size, left_out)
+            # Images found to be bad meanwhile may have carried the background further than computed.
+            from_epoch = max(ahead.epoch, self._reached) + 1
+            self.stream.set_repeat_factors(factors_R, from_epoch=from_epoch)
+        return from_epoch
+
+    def close(self) -> None:
+        """Close the shards."""
+        self.reader.close()
+
+    def _factors(self, factors: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        unknown = factors.keys() - set(self.reader.keys)
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} repeat factors are for images that {self.dataset.root} does not hold, such as "
+                f"{min(unknown)!r}; ask for the factors of this data set"
+            )
+        return np.array([factors.get(key, 1.0) for key in self.reader.keys], np.float64)
+
+    def _restore(self, resume: Mapping[str, Any]) -> None:
+        for field, ours in (("dataset", _fingerprint(self.dataset)), ("batch_size", self.batch_size)):
+            if resume[field] != ours:
+                raise ValueError(
+                    f"cannot resume: the checkpoint was written with another {field} ({resume[field]}, now {ours}; "
+                    f"{self.dataset.root}); resume with the same one, or start a new run"
+                )
+        self.state = StreamState(epoch=resume["epoch"], offset=resume["offset"])
+        self.quarantine = Quarantine(self.reader, resume["left_out"])
+        self.stream.restore([(start, factors_R.numpy()) for start, factors_R in resume["repeat_factors"]])
+
+
+def _fingerprint(dataset: Dataset) -> int:
+    """Return the identity of the images as an integer."""
+    return int(dataset.hash[:15], 16)

@@ -1,0 +1,169 @@
+"""The order of samples: a pure function of (seed, epoch, rank, world size).
+
+In: for every row of an image table the number of its shard, and how often each image is to be repeated.
+Out: `SampleStream.take(state, n)`, the next n rows after a state of two integers, at random access.
+
+Guarantees: the same seed gives the same order on every machine; in an epoch every image is seen at least
+once over all ranks; every rank's epoch is equally long, so that no rank waits for another one; nothing is
+remembered between calls except the repeat factors asked for and the epochs from which they count.
+
+Shapes: R rows of the image table, E rows in one epoch of one rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.randomness import Purpose, generator
+
+Rows = npt.NDArray[np.int64]
+Factors = npt.NDArray[np.float64]
+Rounding = Literal["bernoulli", "ceil"]
+
+MAX_FRUITLESS_EPOCHS = 1000
+"""A rank's slice of an epoch may hold unreadable images alone; that many in a row is no chance any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamState:
+    """Where a stream stands: `offset` samples of this rank's part of `epoch` are taken."""
+
+    epoch: int = 0
+    offset: int = 0
+
+
+class StreamExhaustedError(ValueError):
+    """A whole epoch of a stream holds no sample that may be taken."""
+
+
+class SampleStream:
+    """The endless order in which one rank sees the rows of an image table.
+
+    An epoch: the shards shuffled, their rows one after the other, each repeated by its factor, then
+    permuted within consecutive windows of `window` samples. Rank r takes the r-th of `world` equal
+    contiguous slices (so a rank touches few shards); the last slice wraps around to the first samples.
+
+    `rounding` turns a repeat factor r into copies: "bernoulli" takes floor(r) and one more with the
+    probability of the fraction, drawn anew each epoch (right in expectation, as detectron2); "ceil" always
+    takes ceil(r), as mmengine (the LVIS paper, arXiv 1908.03195, leaves it open).
+    """
+
+    def __init__(
+        self,
+        shards_R: npt.ArrayLike,
+        *,
+        seed: int,
+        purpose: Purpose = Purpose.LABELED_ORDER,
+        rows: npt.ArrayLike | None = None,
+        rank: int = 0,
+        world: int = 1,
+        window: int = 1024,
+        rounding: Rounding = "bernoulli",
+    ) -> None:
+        """`rows` are the rows to draw from (all by default); `purpose` tells streams of one seed apart."""
+        self._shards_R = np.asarray(shards_R, np.int64)
+        num_rows = len(self._shards_R)
+        self._rows = np.arange(num_rows) if rows is None else np.unique(np.asarray(rows, np.int64))
+        if not len(self._rows):
+            raise ValueError("a stream needs at least one image; got an empty image table or selection")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must be in 0 .. world - 1; got rank {rank} of world {world}")
+        if window < 1:
+            raise ValueError(f"the shuffle window must be at least 1 sample; got {window}")
+        self._entropy = (seed, purpose)
+        self._rank, self._world, self._window, self._rounding = rank, world, window, rounding
+        self._schedule: list[tuple[int, Factors]] = [(0, np.ones(num_rows))]
+        self._cached_order = lru_cache(maxsize=3)(self._order)
+
+    def epoch(self, epoch: int) -> Rows:
+        """Return this rank's rows of an epoch in order, shape (E,)."""
+        first = max(i for i, (start, _) in enumerate(self._schedule) if start <= epoch)
+        return self._cached_order(epoch, first)
+
+    def take(
+        self, state: StreamState, num: int, skip: frozenset[int] = frozenset()
+    ) -> tuple[Rows, StreamState]:
+        """Return the next `num` rows after `state` that are not in `skip`, and the state after them.
+
+        Goes on into the next epochs as often as needed, so `num` may exceed the number of images.
+
+        Raises:
+            StreamExhaustedError: every row of a whole epoch is in `skip`.
+        """
+        if skip.issuperset(self._rows.tolist()):
+            raise self._exhausted()
+        taken: list[int] = []
+        epoch, offset, last_fruitful = state.epoch, state.offset, state.epoch
+        while len(taken) < num:
+            order = self.epoch(epoch)
+            for row in order[offset:].tolist():
+                offset += 1
+                if row not in skip:
+                    taken.append(row)
+                    last_fruitful = epoch
+                    if len(taken) == num:
+                        break
+            else:
+                if epoch - last_fruitful > MAX_FRUITLESS_EPOCHS:
+                    raise self._exhausted()
+                epoch, offset = epoch + 1, 0
+        return np.array(taken, np.int64), StreamState(epoch=epoch, offset=offset)
+
+    def set_repeat_factors(self, factors_R: npt.ArrayLike, *, from_epoch: int = 0) -> None:
+        """Let image r be repeated `factors_R[r]` times an epoch, from `from_epoch` on.
+
+        Factors are at least 1 and finite. An epoch that has begun must not be changed: the caller names a
+        later one. Factors that were given before for epochs at or after `from_epoch` are replaced.
+        """
+        factors = np.array(factors_R, np.float64)
+        if factors.shape != self._shards_R.shape:
+            raise ValueError(f"expected {len(self._shards_R)} repeat factors, got shape {factors.shape}")
+        wrong = np.flatnonzero(~(np.isfinite(factors) & (factors >= 1)))
+        if len(wrong):
+            raise ValueError(
+                f"repeat factors are finite and at least 1; row {wrong[0]} has {factors[wrong[0]]} "
+                f"({len(wrong)} such rows)"
+            )
+        kept = [entry for entry in self._schedule if entry[0] < from_epoch]
+        self._schedule = [*kept, (from_epoch, factors)]
+        self._cached_order.cache_clear()
+
+    def schedule(self, epoch: int) -> list[tuple[int, Factors]]:
+        """Return the (first epoch, factors) pairs that matter from `epoch` on; a checkpoint keeps them."""
+        first = max(i for i, (start, _) in enumerate(self._schedule) if start <= epoch)
+        return self._schedule[first:]
+
+    def restore(self, schedule: list[tuple[int, Factors]]) -> None:
+        """Take up the schedule that `schedule()` gave before."""
+        for start, factors_R in schedule:
+            self.set_repeat_factors(factors_R, from_epoch=start)
+
+    def _exhausted(self) -> StreamExhaustedError:
+        return StreamExhaustedError(
+            f"none of the {len(self._rows)} images that rank {self._rank} of {self._world} draws from can be "
+            "read: all were set aside; check the shards (the log names each image and the reason)"
+        )
+
+    def _order(self, epoch: int, entry: int) -> Rows:
+        seed, purpose = self._entropy
+        rng = generator(seed, epoch, 0, purpose)
+        shards_R = self._shards_R[self._rows]
+        place_of_shard = rng.permutation(shards_R.max() + 1)
+        by_shard = self._rows[np.argsort(place_of_shard[shards_R], kind="stable")]
+        copies = self._copies(self._schedule[entry][1][by_shard], rng)
+        repeated = np.repeat(by_shard, copies)
+        windows = np.arange(len(repeated)) // self._window
+        order = repeated[np.lexsort((rng.random(len(repeated)), windows))]
+        share = -(-len(order) // self._world)
+        return np.resize(order, share * self._world)[self._rank * share : (self._rank + 1) * share]
+
+    def _copies(self, factors: Factors, rng: np.random.Generator) -> Rows:
+        if self._rounding == "ceil":
+            return np.ceil(factors).astype(np.int64)
+        whole = np.floor(factors)
+        return (whole + (rng.random(len(factors)) < factors - whole)).astype(np.int64)

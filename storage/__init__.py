@@ -1,0 +1,1 @@
+"""Data at rest: shards, image tables, label tables, SQL views."""

@@ -1,0 +1,170 @@
+"""The one door to the file system for data sets and label tables, local or remote.
+
+In: locations as text, a local path or any fsspec URL (`s3://`, `gs://`, `https://`, `memory://`). Out:
+bytes, sizes, sorted listings. Guarantees: a file that can be seen under its name is complete. Writers put
+the bytes beside it under a hidden name, fsync, rename, and fsync the folder, so a process killed at any
+moment leaves either the old file, or the new one, or a hidden `.*.tmp` that no reader looks at. On object
+stores one put does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+
+def is_local(location: str) -> bool:
+    """Return whether the location is a path of this machine."""
+    return "://" not in location or location.startswith("file://")
+
+
+def local_path(location: str) -> Path:
+    """Return a local location as a path; `file://` is taken off."""
+    assert is_local(location), location
+    return Path(location.removeprefix("file://"))
+
+
+def join(root: str, *names: str) -> str:
+    """Return a location below the root; names are taken as they are, `/` between them."""
+    return "/".join([root.rstrip("/"), *names])
+
+
+def exists(location: str) -> bool:
+    """Return whether a file or folder is there."""
+    if is_local(location):
+        return local_path(location).exists()
+    filesystem, path = _remote(location)
+    return bool(filesystem.exists(path))
+
+
+def size(location: str) -> int:
+    """Return the size of a file in bytes. Raises FileNotFoundError."""
+    if is_local(location):
+        return local_path(location).stat().st_size
+    filesystem, path = _remote(location)
+    return int(filesystem.size(path))
+
+
+def read_bytes(location: str) -> bytes:
+    """Return a whole file. Raises FileNotFoundError and other OSError."""
+    if is_local(location):
+        return local_path(location).read_bytes()
+    filesystem, path = _remote(location)
+    return bytes(filesystem.cat_file(path))
+
+
+def read_range(location: str, offset: int, length: int) -> bytes:
+    """Return exactly `length` bytes from `offset`.
+
+    Raises OSError when the file is missing, unreadable, or ends before: a truncated shard is never a short
+    read.
+    """
+    if is_local(location):
+        with local_path(location).open("rb") as file:
+            data = os.pread(file.fileno(), length, offset)
+            while 0 < len(data) < length:
+                more = os.pread(file.fileno(), length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+    else:
+        filesystem, path = _remote(location)
+        data = bytes(filesystem.cat_file(path, start=offset, end=offset + length))
+    if len(data) != length:
+        raise OSError(
+            f"expected {length} bytes at offset {offset}, got {len(data)}: {location} is truncated; "
+            "write it again or copy it again"
+        )
+    return data
+
+
+def write_atomic(location: str, data: bytes) -> None:
+    """Write a whole file so that it exists completely or not at all; folders are made as needed."""
+    if is_local(location):
+        with local_atomic(location) as temporary:
+            temporary.write_bytes(data)
+    else:
+        filesystem, path = _remote(location)
+        filesystem.pipe_file(path, data)
+
+
+@contextlib.contextmanager
+def local_atomic(location: str) -> Iterator[Path]:
+    """Give a hidden path beside a local file; when the block ends well it takes the file's name."""
+    final = local_path(location)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(final)
+        _sync(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def list_files(root: str, suffix: str) -> list[str]:
+    """Return the locations of the files right below `root` with this suffix, sorted, without hidden ones.
+
+    A folder that is not there has none.
+    """
+    if is_local(root):
+        folder = local_path(root)
+        names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+    else:
+        filesystem, path = _remote(root)
+        try:
+            names = [str(found).rsplit("/", 1)[-1] for found in filesystem.ls(path, detail=False)]
+        except FileNotFoundError:
+            names = []
+    return [join(root, name) for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+
+
+def walk_files(root: str) -> list[str]:
+    """Return the names relative to `root` of all files below it, sorted, without hidden ones."""
+    if is_local(root):
+        folder = local_path(root)
+        found = _walk(folder)
+    else:
+        filesystem, path = _remote(root)
+        found = [str(name).removeprefix(path).lstrip("/") for name in filesystem.find(path)]
+    return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
+
+
+def remove_temporaries(folder: str) -> None:
+    """Remove the hidden leftovers of killed writers from one local folder that nobody else writes to."""
+    if is_local(folder) and local_path(folder).is_dir():
+        for leftover in local_path(folder).glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def _walk(folder: Path) -> list[str]:
+    """Walk through linked folders too, each only once, so that a link to a parent ends."""
+    found, seen = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [str((Path(parent) / name).relative_to(folder)) for name in names]
+    return found
+
+
+def _remote(location: str) -> tuple[Any, str]:
+    filesystem, path = fsspec.core.url_to_fs(location)
+    return filesystem, str(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

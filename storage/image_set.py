@@ -1,0 +1,82 @@
+"""What a source holds before it is sharded: images in order, classes, boxes where they are known.
+
+In: a COCO file (read by `storage.coco`) or a plain folder of images. Out: `ImageSet`. One can rely on this:
+image ids are unique, every box is finite, inside its image and has an area, every category is an index
+into `classes`. What was repaired or left out on the way is in `problems`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage import files
+from storage.labels import Labels
+from storage.problems import Problems
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif",
+)  # fmt: skip
+"""What counts as an image in a folder; each is checked when it is written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageSet:
+    """B images with their N boxes, as read from one source."""
+
+    path: str
+    sha256: str
+    """Of the annotation file, or of the list of file names of a folder."""
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    image_ids: tuple[int, ...]
+    file_names: tuple[str, ...]
+    sizes: npt.NDArray[np.int32]
+    """Shape (B, 2): height and width as the source says; 0 where it does not say."""
+    labeled: bool
+    """Whether the source holds annotations at all, be it none for every image."""
+    truth: Labels
+    areas: npt.NDArray[np.float64]
+    """Shape (N,): the annotated area of each box of `truth`; its width x height where none is annotated."""
+    crowds: Labels
+    split: Mapping[str, Any] | None
+    """What `mixpl split` noted in the file's info."""
+    problems: Problems
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.image_ids)
+
+
+def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequence[int] = ()) -> ImageSet:
+    """Take all images below a folder as unlabeled, sorted by name, numbered from 1."""
+    names = files.walk_files(path)
+    images = tuple(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
+    if not images:
+        raise ValueError(
+            f"expected a folder of images, got {len(names)} files and no image among them: {path}; "
+            f"known are {' '.join(IMAGE_SUFFIXES)}"
+        )
+    problems = Problems()
+    for name in sorted(set(names) - set(images)):
+        problems.add("not an image by its name (ignored)", name)
+    return ImageSet(
+        path=path,
+        sha256=hashlib.sha256("\n".join(images).encode()).hexdigest(),
+        classes=tuple(classes),
+        category_ids=tuple(category_ids),
+        image_ids=tuple(range(1, len(images) + 1)),
+        file_names=images,
+        sizes=np.zeros((len(images), 2), np.int32),
+        labeled=False,
+        truth=Labels.empty(len(images)),
+        areas=np.zeros(0),
+        crowds=Labels.empty(len(images)),
+        split=None,
+        problems=problems,
+    )

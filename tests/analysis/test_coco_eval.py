@@ -1,0 +1,153 @@
+"""COCO figures from labels: equal to pycocotools' own summary, in percent, with rows for SQL."""
+
+import contextlib
+import io
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from analysis.coco_eval import evaluate_labels, evaluate_tables
+from storage.label_store import label_table, truth_table
+from storage.labels import Labels
+
+CLASSES = ("disk", "square", "tee")
+COCO_FIGURES = (
+    "AP AP50 AP75 AP_small AP_medium AP_large AR_1 AR_10 AR_100 AR_small AR_medium AR_large".split()
+)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """Truth of 40 images and detections that are jittered truth, misses and inventions."""
+    rng = np.random.default_rng(3)
+    truths, detections = [], []
+    for _ in range(40):
+        num_boxes = int(rng.integers(0, 9))
+        corners = rng.uniform(0, 200, (num_boxes, 2))
+        boxes = np.concatenate([corners, corners + np.exp(rng.uniform(2, 5, (num_boxes, 2)))], axis=1)
+        categories = rng.integers(0, 2, num_boxes)
+        truths.append(Labels.of_image(boxes, categories))
+        seen = rng.random(num_boxes) < 0.8
+        jittered = boxes + rng.normal(0, 1.5, boxes.shape).clip(-3, 3)  # sides stay positive
+        guessed = np.where(rng.random(num_boxes) < 0.9, categories, rng.integers(0, 3, num_boxes))
+        detections.append(Labels.of_image(jittered[seen], guessed[seen], rng.random(seen.sum())))
+    return Labels.concatenate(detections), Labels.concatenate(truths)
+
+
+def as_coco_json(labels):
+    rows = np.repeat(np.arange(len(labels)), labels.counts())
+    return [
+        {
+            "id": number + 1,
+            "image_id": int(rows[number]) + 1,
+            "category_id": int(labels.categories_N[number]) + 1,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": 0,
+            "score": float(labels.scores_N[number]),
+        }
+        for number, (x1, y1, x2, y2) in enumerate(labels.boxes_N4.tolist())
+    ]
+
+
+def test_the_twelve_figures_are_those_of_pycocotools_from_files(scored, tmp_path):
+    detections, truth = scored
+    truth_file, detection_file = tmp_path / "truth.json", tmp_path / "detections.json"
+    truth_file.write_text(
+        json.dumps(
+            {
+                "images": [{"id": number + 1} for number in range(len(truth))],
+                "categories": [{"id": number + 1, "name": name} for number, name in enumerate(CLASSES)],
+                "annotations": as_coco_json(truth),
+            }
+        )
+    )
+    detection_file.write_text(json.dumps(as_coco_json(detections)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(truth_file))
+        reference = COCOeval(coco, coco.loadRes(str(detection_file)), "bbox")
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+    figures = evaluate_labels(detections, truth, classes=CLASSES).figures
+    assert list(figures)[:12] == COCO_FIGURES
+    np.testing.assert_allclose([figures[name] for name in COCO_FIGURES], 100 * reference.stats, rtol=1e-12)
+    assert 20 < figures["AP"] < 80
+
+
+def test_nothing_is_printed(scored, capsys):
+    evaluate_labels(*scored, classes=CLASSES)
+    assert capsys.readouterr().out == ""
+
+
+def test_perfect_detections_score_a_hundred_and_classes_without_truth_are_null(scored):
+    _, truth = scored
+    evaluation = evaluate_labels(truth, truth, classes=CLASSES, tail=["square"])
+    assert evaluation.figures["AP"] == evaluation.figures["AP_tail"] == pytest.approx(100)
+    assert math.isnan(evaluation.ap_C[2])
+    rows = evaluation.to_table().to_pylist()
+    assert {"class": "tee", "metric": "AP", "value": None} in rows
+    assert {"class": None, "metric": "AP50", "value": pytest.approx(100)} in rows
+
+
+def test_small_objects_below_16_px_have_their_own_figure():
+    truth = Labels.of_image([[0, 0, 10, 10], [50, 50, 90, 90]], [0, 0])
+    only_large_found = Labels.of_image([[50, 50, 90, 90]], [0], [0.9])
+    figures = evaluate_labels(only_large_found, truth, classes=["disk"]).figures
+    assert figures["AP50_tiny"] == 0
+    assert figures["AP_medium"] == pytest.approx(100)
+    assert math.isnan(figures["AP_large"])
+
+
+def test_annotated_areas_decide_on_the_size_bin():
+    truth = Labels.of_image([[0, 0, 40, 40]], [0])
+    figures = evaluate_labels(truth, truth, classes=["disk"], areas_M=[100.0]).figures
+    assert figures["AP50_tiny"] == pytest.approx(100)
+    assert math.isnan(figures["AP_medium"])
+
+
+def test_detections_on_a_crowd_do_not_count():
+    truth, crowds = Labels.of_image([[0, 0, 20, 20]], [0]), Labels.of_image([[40, 0, 100, 60]], [0])
+    detections = Labels.of_image([[50, 10, 70, 30], [0, 0, 20, 20]], [0, 0], [0.9, 0.8])
+    without = evaluate_labels(detections, truth, classes=["disk"]).figures["AP"]
+    with_crowds = evaluate_labels(detections, truth, classes=["disk"], crowds=crowds).figures["AP"]
+    assert without < 60 < with_crowds == pytest.approx(100)
+
+
+def test_no_detections_at_all_score_zero(scored):
+    _, truth = scored
+    assert evaluate_labels(Labels.empty(len(truth)), truth, classes=CLASSES).figures["AP"] == 0
+
+
+def tables(detections, truth):
+    keys = [f"{number:06d}" for number in range(len(truth))]
+    sizes = np.full((len(truth), 2), 400)
+    labels = label_table(keys, np.arange(len(truth)), sizes, truth)
+    areas = np.prod(truth.boxes_N4[:, 2:] - truth.boxes_N4[:, :2], axis=1, dtype=np.float64)
+    return (
+        label_table(keys, np.arange(len(truth)), sizes, detections),
+        truth_table(labels, areas_N=areas, crowds=Labels.empty(len(truth))),
+    )
+
+
+def test_tables_are_aligned_by_key(scored):
+    detections, truth = tables(*scored)
+    shuffled = detections.take(pa.array(np.random.default_rng(0).permutation(len(detections))))
+    expected = evaluate_labels(*scored, classes=CLASSES).figures
+    assert evaluate_tables(shuffled, truth, classes=CLASSES).figures == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_missing_image_is_named(scored):
+    detections, truth = tables(*scored)
+    with pytest.raises(ValueError, match="'000000'"):
+        evaluate_tables(detections.slice(1), truth, classes=CLASSES)
+
+
+def test_an_unknown_tail_class_is_named(scored):
+    with pytest.raises(ValueError, match="got zebra"):
+        evaluate_labels(*scored, classes=CLASSES, tail=["zebra"])
