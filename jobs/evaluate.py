@@ -12,18 +12,17 @@ from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from analysis.coco_eval import Evaluation, evaluate_tables
 from jobs.metrics import Progress
-from jobs.predictions import predict
+from jobs.predictions import PredictSettings, predict
 from jobs.run_directory import RunDirectory
 from jobs.trained import Weights, choose_device, open_trained
 from model.detector import Detector
-from pipeline.settings import ViewSettings
+from pipeline.predict import SkippedImage
 from storage import files
 from storage.dataset import Dataset
 from storage.label_store import label_table
@@ -58,15 +57,10 @@ def evaluate(config: EvalConfig) -> Evaluation:
     dataset = Dataset.open(config.data)
     require_same_classes(trained.classes, dataset)
     with Progress("eval", total=dataset.num_images, unit="image") as progress:
-        result = score(
-            trained.detector,
-            dataset,
-            view=trained.config.view,
-            batch_size=config.batch,
-            threads=config.threads,
-            device=device,
-            progress=progress,
+        settings = PredictSettings(
+            view=trained.config.view, batch=config.batch, threads=config.threads, device=device
         )
+        result = score(trained.detector, dataset, settings=settings, progress=progress)
     keep(result, trained.run, dataset=dataset, weights=config.weights, step=trained.step)
     show(result, title=f"{trained.run.name} ({config.weights}, step {trained.step}) on {dataset.name}")
     return result
@@ -82,26 +76,18 @@ def require_same_classes(classes: tuple[str, ...], dataset: Dataset) -> None:
 
 
 def score(
-    detector: Detector,
-    dataset: Dataset,
-    *,
-    view: ViewSettings,
-    batch_size: int,
-    threads: int,
-    device: torch.device,
-    progress: Progress | None = None,
+    detector: Detector, dataset: Dataset, *, settings: PredictSettings, progress: Progress | None = None
 ) -> Evaluation:
     """Return the figures of a detector on a labeled data set."""
-    tables, skipped = [], []
-    for table, unreadable in predict(
-        detector, dataset, dataset.shards, view=view, batch_size=batch_size, threads=threads, device=device
-    ):
+    tables: list[pa.Table] = []
+    skipped: list[SkippedImage] = []
+    for _, table in predict(detector, dataset, dataset.shards, settings=settings, skipped=skipped):
         tables.append(table)
-        skipped += unreadable
         if progress:
             progress.advance(len(table))
-    if skipped:
-        tables.append(_without_detections(dataset, skipped))
+    for image in skipped:
+        print(f"counted without detections, as it cannot be read: {image.shard} {image.key}: {image.reason}")
+    tables.append(_without_detections(dataset, [image.key for image in skipped]))
     return evaluate_tables(
         pa.concat_tables(tables), dataset.ground_truth().read_all(), classes=dataset.classes
     )

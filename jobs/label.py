@@ -1,9 +1,200 @@
 """`mixpl label`: a teacher over unlabeled shards, one label table a shard.
 
 In: a run or a checkpoint, and a data set. Out: `LABELS/round=0001/shard-000000.parquet …` and, last, `round.json`
-with where the labels came from. A shard's labels exist completely or not at all; a killed job that is started
-again skips what exists; any number of workers may share a round (`--worker 0 --workers 4`). A finished round is
-never changed: other weights make the next one.
+with where the labels came from. Guarantees: a shard's labels exist completely or not at all; a killed job that is
+started again skips what exists; any number of workers may share a round without a lock (`--worker 0 --workers 4`);
+a finished round is never changed, other weights make the next one.
 """
 
 from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import tyro
+
+from jobs.evaluate import require_same_classes
+from jobs.interrupt import Interrupt
+from jobs.metrics import Progress
+from jobs.predictions import PredictSettings, predict
+from jobs.run_directory import versions
+from jobs.trained import TrainedDetector, Weights, choose_device, open_trained
+from pipeline.predict import SkippedImage
+from storage.dataset import Dataset
+from storage.label_store import LabelStore
+from storage.rounds import Round, RoundInfo, list_rounds, open_round, round_path
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig:
+    """Which teacher labels what, and where the labels go."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run's folder (its newest checkpoint) or one checkpoint file."""
+    data: str
+    """Folder of the shards to label."""
+    out: str = "labels"
+    """Folder of the rounds."""
+    weights: Weights = "teacher"
+    """Whose weights."""
+    score_threshold: float | None = None
+    """Boxes above it are the round's pseudo labels, lower ones are kept beside; the run's own by default."""
+    batch: int = 8
+    """Images a batch."""
+    threads: int = 1
+    """Threads of the DALI graph."""
+    worker: int = 0
+    """Number of this process, from 0, when several share a round."""
+    workers: int = 1
+    """Processes that share the round; each takes every n-th shard."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to predict."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.worker < self.workers:
+            raise ValueError(f"--worker must lie in 0 .. workers - 1, got {self.worker} of {self.workers}")
+
+
+def label(config: LabelConfig) -> int:
+    """Label every shard that has no table yet; return 0, or 130 when interrupted.
+
+    Raises ValueError when a shard cannot be read at all, after every other shard is labeled.
+    """
+    device = choose_device(config.device)
+    trained = open_trained(config.run, weights=config.weights, device=device)
+    dataset = Dataset.open(config.data)
+    require_same_classes(trained.classes, dataset)
+    provenance = _provenance(trained, dataset)
+    round_ = choose_round(config.out, dataset, provenance)
+    if round_.info is not None:
+        print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
+        return 0
+    store = round_.labels(num_classes=len(trained.classes))
+    settings = PredictSettings(
+        view=trained.config.view, batch=config.batch, threads=config.threads, device=device
+    )
+    mine = dataset.shards[config.worker :: config.workers]
+    began = time.monotonic()
+    if not _label_shards(trained, dataset, mine, store, settings, provenance):
+        print(f"stopped; run the same command again to continue {round_.path}")
+        return INTERRUPTED
+    threshold = trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
+    _finish(round_, dataset, trained.classes, threshold, provenance, seconds=time.monotonic() - began)
+    return 0
+
+
+def choose_round(root: str, dataset: Dataset, provenance: dict[str, Any]) -> Round:
+    """Return the round that these weights have begun or finished for this data set, or a new one."""
+    rounds = list_rounds(root)
+    for round_ in reversed(rounds):
+        stems = round_.labels().stems()
+        if stems and round_.labels().provenance(stems[0]) == provenance:
+            return round_
+    return open_round(round_path(root, 1 + max((round_.number for round_ in rounds), default=0)))
+
+
+def _provenance(trained: TrainedDetector, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "run": trained.run.name,
+        "weights": trained.weights,
+        "weights_hash": trained.weights_hash,
+        "config_hash": trained.config_hash,
+        "split_hash": trained.split_hash,
+        "teacher_step": trained.step,
+        "dataset": dataset.name,
+        "dataset_hash": dataset.hash,
+        "code_version": versions()["mixpl"],
+    }
+
+
+def _label_shards(
+    trained: TrainedDetector,
+    dataset: Dataset,
+    shards: Sequence[str],
+    store: LabelStore,
+    settings: PredictSettings,
+    provenance: dict[str, Any],
+) -> bool:
+    """Return whether all of them are done; False when interrupted."""
+    left = [shard for shard in shards if not store.has(_stem(shard))]
+    skipped: list[SkippedImage] = []
+    with Progress("label", total=len(shards), start=len(shards) - len(left), unit="shard") as progress, Interrupt() as stop:
+        for shard, tables in _tables(trained, dataset, left, settings, skipped):
+            store.write(_stem(shard), pa.concat_tables(tables), provenance)
+            progress.advance()
+            if stop.requested:
+                return False
+        _report(skipped, progress)
+    return True
+
+
+def _tables(
+    trained: TrainedDetector,
+    dataset: Dataset,
+    shards: Sequence[str],
+    settings: PredictSettings,
+    skipped: list[SkippedImage],
+) -> Iterator[tuple[str, list[pa.Table]]]:
+    batches = predict(
+        trained.detector, dataset, shards, settings=settings, step=trained.step, skipped=skipped
+    )
+    for shard, pairs in groupby(batches, key=lambda pair: pair[0]):
+        yield shard, [table for _, table in pairs]
+
+
+def _report(skipped: list[SkippedImage], progress: Progress) -> None:
+    if skipped:
+        progress.say(f"{len(skipped)} images could not be read and have no row:")
+        for image in skipped[:10]:
+            progress.say(f"  {image.shard} {image.key}: {image.reason}")
+
+
+def _finish(
+    round_: Round,
+    dataset: Dataset,
+    classes: tuple[str, ...],
+    threshold: float,
+    provenance: dict[str, Any],
+    *,
+    seconds: float,
+) -> None:
+    store = round_.labels()
+    missing = [shard for shard in dataset.shards if not store.has(_stem(shard))]
+    if missing:
+        print(
+            f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
+            f"{missing[0]}; the round is complete when the other workers are done and every shard can be read"
+        )
+        return
+    tables = [store.read(stem, columns=["key", "scores"]) for stem in store.stems()]
+    scores = [score for table in tables for scores in table["scores"].to_pylist() for score in scores]
+    info = RoundInfo(
+        number=round_.number,
+        dataset_name=dataset.name,
+        dataset_root=dataset.root,
+        dataset_hash=dataset.hash,
+        classes=classes,
+        score_threshold=threshold,
+        num_images=sum(len(table) for table in tables),
+        num_boxes=len(scores),
+        seconds=seconds,
+        provenance=provenance,
+    )
+    round_.finish(info)
+    confident = sum(score > threshold for score in scores)
+    print(
+        f"{round_.path}: {info.num_images} images, {confident} pseudo labels with score > {threshold:g} "
+        f"(of {info.num_boxes} boxes kept), {seconds:.1f} s"
+    )
+
+
+def _stem(shard: str) -> str:
+    return shard.removesuffix(".tar")

@@ -6,16 +6,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
 
 from jobs.trainer import to_labels
 from model.detector import Detector
-from pipeline.predict import PredictLoader
+from pipeline.predict import PredictLoader, SkippedImage
 from pipeline.settings import ViewSettings
 from storage.dataset import Dataset
 from storage.label_store import label_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictSettings:
+    """How to run a detector over images; the results do not depend on it."""
+
+    view: ViewSettings
+    batch: int = 8
+    """Images a batch."""
+    threads: int = 1
+    """Threads of the DALI graph."""
+    device: torch.device = torch.device("cpu")
 
 
 def predict(
@@ -23,17 +36,26 @@ def predict(
     dataset: Dataset,
     shards: Sequence[str],
     *,
-    view: ViewSettings,
-    batch_size: int,
-    threads: int,
-    device: torch.device,
+    settings: PredictSettings,
     step: int | None = None,
-) -> Iterator[tuple[pa.Table, list[str]]]:
-    """Yield a label table a batch, in the order of the shards, and the keys that could not be read since."""
-    with PredictLoader(
-        dataset, shards=shards, settings=view, batch_size=batch_size, num_threads=threads, device=device.type
-    ) as loader:
+    skipped: list[SkippedImage],
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (shard, label table of a batch) in the order of the shards.
+
+    `step` is the training step of the detector, for the tables. Images that cannot be read have no row; after
+    the last batch they stand in `skipped`.
+    """
+    loader = PredictLoader(
+        dataset,
+        shards,
+        batch_size=settings.batch,
+        view=settings.view,
+        device="cuda" if settings.device.type == "cuda" else "cpu",
+        num_threads=settings.threads,
+    )
+    with loader:
         for batch in loader:
             found = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
             labels = batch.to_original(to_labels(found))
-            yield label_table(batch.keys, batch.image_ids, batch.sizes_B2, labels, step=step), batch.skipped
+            yield batch.shard, label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step)
+    skipped += loader.skipped

@@ -18,6 +18,7 @@ import torch
 
 from jobs import checkpoint, evaluate
 from jobs.interrupt import Interrupt
+from jobs.predictions import PredictSettings
 from jobs.resampling import labeled_repeat_factors
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
@@ -25,7 +26,7 @@ from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import NonFiniteLossError, StepReport, Trainer
 from model.build import build_detector
-from model.optim import build_optimizer
+from model.optim import Schedule, build_optimizer
 from model.teacher import Teacher
 from pipeline.batch import LabelCache, TrainBatch
 from pipeline.loader import TrainLoader
@@ -80,8 +81,7 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device) -
         student=student,
         teacher=teacher,
         optimizer=optimizer,
-        warmup_steps=config.optim.warmup_steps,
-        warmup_start=config.optim.warmup_start,
+        schedule=Schedule(warmup_steps=config.optim.warmup_steps, warmup_start=config.optim.warmup_start),
         clip_norm=config.optim.clip,
         pseudo=config.pseudo,
         cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
@@ -176,8 +176,8 @@ def _loader(
     return TrainLoader(
         data["labeled"],
         data.get("unlabeled"),
-        labeled_batch=config.data.batch_labeled,
-        unlabeled_batch=config.data.batch_unlabeled,
+        batch_labeled=config.data.batch_labeled,
+        batch_unlabeled=config.data.batch_unlabeled,
         view=config.view,
         mix=mix_settings(config),
         seed=config.seed,
@@ -228,13 +228,7 @@ def _save(
 def _score(
     config: TrainConfig, run: RunDirectory, test: Dataset, trainer: Trainer, step: int, log: RunLog
 ) -> None:
-    result = evaluate.score(
-        trainer.teacher.detector,
-        test,
-        view=config.view,
-        batch_size=8,
-        threads=config.data.threads,
-        device=trainer.device,
-    )
+    settings = PredictSettings(view=config.view, threads=config.data.threads, device=trainer.device)
+    result = evaluate.score(trainer.teacher.detector, test, settings=settings)
     evaluate.keep(result, run, dataset=test, weights="teacher", step=step)
     log.scored(step, test.name, result)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model.detector import Detections, Detector, Target
-from model.optim import clip_gradients, set_learning_rate
+from model.optim import Schedule, clip_gradient
 from model.semi_supervised import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
 from model.teacher import Teacher
 from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan, View
@@ -57,8 +57,7 @@ class Trainer:
         student: Detector,
         teacher: Teacher,
         optimizer: torch.optim.Optimizer,
-        warmup_steps: int,
-        warmup_start: float,
+        schedule: Schedule,
         clip_norm: float,
         pseudo: SemiSupervisedSettings,
         cache: LabelCache | None,
@@ -70,7 +69,7 @@ class Trainer:
         self.optimizer = optimizer
         self.cache = cache
         self.device = device
-        self._warmup_steps, self._warmup_start = warmup_steps, warmup_start
+        self._schedule = schedule
         self._clip_norm = clip_norm
         self._pseudo = pseudo
         self._autocast = torch.autocast(
@@ -79,9 +78,7 @@ class Trainer:
 
     def step(self, batch: TrainBatch) -> StepReport:
         """Learn from one batch. Raises NonFiniteLossError naming the part and the images."""
-        learning_rate = set_learning_rate(
-            self.optimizer, batch.step, warmup_steps=self._warmup_steps, start=self._warmup_start
-        )
+        learning_rate = self._schedule.apply(self.optimizer, batch.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._supervised(batch.labeled)
         outcomes: dict[str, UnsupervisedOutcome] = {}
@@ -91,7 +88,7 @@ class Trainer:
             outcomes = self._unsupervised(batch, batch.plan, weak_labels, self.cache)
         for name, outcome in outcomes.items():
             losses |= {f"{name}_{part}": value.item() for part, value in outcome.losses.items()}
-        norm = float(clip_gradients(self.student.parameters(), self._clip_norm))
+        norm = clip_gradient(self.student.parameters(), self._clip_norm)
         if not math.isfinite(norm):
             raise NonFiniteLossError(f"the gradient is {norm} on images {', '.join(batch.labeled.keys)}")
         self.optimizer.step()

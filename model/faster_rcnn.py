@@ -12,7 +12,6 @@ samplers), so a checkpoint that is to resume exactly holds that generator's stat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -143,11 +142,10 @@ def _to_float32(value: Any) -> Any:
 
 @torch.no_grad()
 def calm_residual_branches(network: Any) -> None:
-    """Scale the last norm of the residual branches of an unpretrained ResNet by 1 / sqrt(their number).
+    """Halve the residual branches of an unpretrained ResNet, whose frozen norms are the identity.
 
-    A frozen norm that was never fitted is the identity: sixteen branches of unit gain would double the
-    variance sixteen times.
+    On unit noise the four stages then deviate by 0.26, 0.36, 0.48 and 0.40; unscaled by 0.5, 2.3, 12 and 17.
     """
-    norms = [module.bn3 for module in network.backbone.body.modules() if hasattr(module, "bn3")]
-    for norm in norms:
-        norm.weight.fill_(1 / math.sqrt(len(norms)))
+    for module in network.backbone.body.modules():
+        if hasattr(module, "bn3"):
+            module.bn3.weight.fill_(0.5)

@@ -140,8 +140,13 @@ class Pyramid(nn.Module):
         return [output(level) for output, level in zip(self.outputs, merged, strict=True)]
 
 
-def initialise(network: FCOSNetwork, class_prior: float = 0.01) -> None:
-    """Draw the first weights: He for convolutions, small for the predictor, class scores `class_prior`."""
+def initialise(network: FCOSNetwork, class_prior: float = 0.01, log_distance: float = 1.0) -> None:
+    """Draw the first weights: He for convolutions, small ones for the predictor.
+
+    Class scores begin at `class_prior`, distances at exp(`log_distance`) strides: 11 px on the finest level,
+    half an object of 22 px. Against a beginning at one stride, 800 steps on 20 / 1,000 drawn images gave AP50
+    51 / 92 instead of 50 / 88 (mean of two seeds / one seed).
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -152,3 +157,4 @@ def initialise(network: FCOSNetwork, class_prior: float = 0.01) -> None:
     nn.init.normal_(predictor.weight, std=0.01)
     with torch.no_grad():
         predictor.bias[: network.num_classes] = -math.log((1 - class_prior) / class_prior)
+        predictor.bias[network.num_classes : network.num_classes + 4] = log_distance

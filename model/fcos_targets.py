@@ -87,12 +87,12 @@ def assign(locations: Locations, sizes_B2: Sizes, targets: Sequence[Target]) -> 
 def pad_targets(targets: Sequence[Target], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return boxes (B, M, 4) and categories (B, M); absent boxes have no area and match nothing."""
     most = max([1, *(len(target.boxes_N4) for target in targets)])
-    boxes_BM4 = torch.zeros(len(targets), most, 4)
-    categories_BM = torch.zeros(len(targets), most, dtype=torch.int64)
+    boxes_BM4 = torch.zeros(len(targets), most, 4, device=device)
+    categories_BM = torch.zeros(len(targets), most, dtype=torch.int64, device=device)
     for index, target in enumerate(targets):
         boxes_BM4[index, : len(target.boxes_N4)] = target.boxes_N4
         categories_BM[index, : len(target.boxes_N4)] = target.categories_N
-    return boxes_BM4.to(device), categories_BM.to(device)
+    return boxes_BM4, categories_BM
 
 
 def inside_valid_area(points_L2: Tensor, sizes_B2: Sizes) -> Tensor:

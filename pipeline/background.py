@@ -67,7 +67,9 @@ class Background(Generic[T]):
                 if not self._thread.is_alive() and self._queue.empty():
                     self._end = _End(RuntimeError(f"the thread {self._thread.name!r} ended without a word"))
                 elif time.monotonic() - began > said * _SAY_EVERY:
-                    LOG.warning("waited %.0f s for %s, which still runs", time.monotonic() - began, self._thread.name)
+                    LOG.warning(
+                        "waited %.0f s for %s, which still runs", time.monotonic() - began, self._thread.name
+                    )
                     said += 1
                 continue
             if not isinstance(item, _End):
@@ -94,7 +96,7 @@ def _work(make: Callable[[], Generator[Any]], items: queue.Queue[Any], stop: thr
                     break
         finally:
             generator.close()
-    except BaseException as caught:  # noqa: BLE001 - the consumer raises it
+    except BaseException as caught:  # the consumer raises it
         error = caught
     _put(items, _End(error), stop)
 

@@ -1,9 +1,9 @@
 """What a training step sees: views with finished pixels, and the plan that moves labels between them.
 
-In: tensors from the DALI graphs and the plans they executed. Out: `TrainBatch`. Its pixels are done before any
-label exists; the trainer makes labels on the weak view and asks `UnlabeledPlan` where they lie in the strong
-view, in the student's images and in the mosaic. `LabelCache` keeps the labels of the strong views whose pixels
-the loader keeps, in the same order.
+In: tensors from the DALI graphs and the plans they executed. Out: `TrainBatch`. Its pixels are done before
+any label exists; the trainer makes labels on the weak view and asks `UnlabeledPlan` where they lie in the
+strong view, in the student's images and in the mosaic. `LabelCache` keeps the labels of the strong views
+whose pixels the loader keeps, in the same order.
 
 Shapes: B images, C = 3 channels (RGB), H x W padded; N boxes, K cached images, oldest first.
 """
@@ -53,11 +53,11 @@ class UnlabeledPlan:
 
     def original_labels(self, weak: Labels) -> Labels:
         """Return labels of the weak views in the pixels of the original images, clipped; for label tables."""
-        inverse_B33 = np.linalg.inv(self.weak.matrices_B33)
+        inverse_B33 = np.linalg.inv(self.weak.matrices_B33).astype(np.float64)
         return boxes.project(weak, inverse_B33, self.weak.source_sizes_B2)
 
     def strong_labels(self, weak: Labels) -> Labels:
-        """Return labels of the weak views in the pixels of the strong views, clipped, degenerate ones dropped."""
+        """Return labels of the weak views in pixels of the strong views, clipped, degenerate ones dropped."""
         weak_to_strong_B33 = self.strong.matrices_B33 @ np.linalg.inv(self.weak.matrices_B33)
         return boxes.project(weak, weak_to_strong_B33, self.strong.sizes_B2)
 
@@ -92,8 +92,8 @@ class TrainBatch:
     """One image of four cached ones; None while the cache is not full, or mosaic is off."""
     plan: UnlabeledPlan | None
     resume: dict[str, Any]
-    """Give it to `TrainLoader(resume=...)` to get the batches after this one. Integers in lists and dicts, and
-    repeat factors as tensors: what `torch.load(weights_only=True)` takes. Each rank has its own."""
+    """Give it to `TrainLoader(resume=...)` to get the batches after this one. Integers in lists and dicts,
+    and repeat factors as tensors: what `torch.load(weights_only=True)` takes. Each rank has its own."""
     timings: dict[str, float]
     """Seconds: read, views, mix (work in the background), blocked (the background waited for the consumer
     before this batch), wait (the consumer waited for this batch)."""

@@ -1,8 +1,8 @@
 """Running a DALI graph on images that may turn out to be undecodable.
 
-In: rows of a data set, and what to do with their bytes. Out: the result, or `UnreadableBatchError` with one named
-error for every image that cannot be read or decoded. One such image kills a DALI pipeline and is often not named
-by it, so the batch is then run image by image and the graph made anew.
+In: rows of a data set, and what to do with their bytes. Out: the result, or `UnreadableBatchError` with one
+named error for every image that cannot be read or decoded. One such image kills a DALI pipeline and is
+often not named by it, so the batch is then run image by image and the graph made anew.
 """
 
 from __future__ import annotations
@@ -19,11 +19,22 @@ from pipeline.settings import ViewSettings
 from pipeline.view_plans import plan_test
 from pipeline.views import TestViews
 
-Device = Literal["cpu", "cuda"]
 G = TypeVar("G")
 T = TypeVar("T")
 
 _PROBE = ViewSettings(test_short=32, test_long_max=32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """Where DALI works, and with how much."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where pixels are decoded and kept; the views are tensors of this device."""
+    device_id: int = 0
+    """Which GPU."""
+    num_threads: int = 1
+    """Threads of each DALI graph."""
 
 
 class UnreadableBatchError(Exception):
@@ -62,17 +73,17 @@ def read_samples(reader: SampleReader, rows: npt.NDArray[np.int64]) -> Samples:
 class SafeGraph(Generic[G]):
     """A DALI graph that survives bad images: they are named, and the graph is made anew (about 2 ms)."""
 
-    def __init__(self, make: Callable[[], G], reader: SampleReader, *, device: Device, device_id: int) -> None:
+    def __init__(self, make: Callable[[], G], reader: SampleReader, engine: Engine) -> None:
         self._make = make
         self._graph = make()
         self._reader = reader
-        self._device, self._device_id = device, device_id
+        self._engine = engine
 
     def run(self, samples: Samples, execute: Callable[[G, Samples], T]) -> T:
         """Return what `execute` makes of the samples with the graph.
 
-        Raises UnreadableBatchError naming the images that fail alone. A failure that no single image explains is
-        tried once more, then raised as RuntimeError with the keys of the batch.
+        Raises UnreadableBatchError naming the images that fail alone. A failure that no single image
+        explains is tried once more, then raised as RuntimeError with the keys of the batch.
         """
         try:
             return execute(self._graph, samples)
@@ -85,8 +96,8 @@ class SafeGraph(Generic[G]):
             return execute(self._graph, samples)
         except RuntimeError as second:
             raise RuntimeError(
-                f"{self._reader.name}: the images {', '.join(samples.keys)} fail together, though each can be "
-                f"decoded alone: {_gist(second)}"
+                f"{self._reader.name}: the images {', '.join(samples.keys)} fail together, though each "
+                f"alone can be decoded: {_gist(second)}"
             ) from second
 
     def _failures(self, samples: Samples) -> list[SampleUnreadableError]:
@@ -104,7 +115,10 @@ class SafeGraph(Generic[G]):
         return found
 
     def _probe(self) -> TestViews:
-        return TestViews(_PROBE, batch_size=1, num_threads=1, device=self._device, device_id=self._device_id)
+        engine = self._engine
+        return TestViews(
+            _PROBE, batch_size=1, num_threads=1, device=engine.device, device_id=engine.device_id
+        )
 
 
 def _gist(error: RuntimeError) -> str:

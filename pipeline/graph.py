@@ -1,8 +1,10 @@
-"""What every DALI graph of this project shares: its making, its feeding, and the three fragments it is built of.
+"""What every DALI graph of this project shares: its making, its feeding, and the three fragments it is built
+of.
 
-In: a function that describes a graph. Out: a `Graph`, which runs one batch at a time. Nothing random and no state
-lives inside DALI: every step's pixels and every step's plan are fed by name, so that a run can be repeated from
-its inputs. The same text runs on "cpu" and "cuda": only the decoder's backend and the warp's kernel differ.
+In: a function that describes a graph. Out: a `Graph`, which runs one batch at a time. Nothing random and no
+state lives inside DALI: every step's pixels and every step's plan are fed by name, so that a run can be
+repeated from its inputs. The same text runs on "cpu" and "cuda": only the decoder's backend and the warp's
+kernel differ.
 
 Shapes: B images of a batch, HWC pixels.
 """
@@ -15,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from nvidia.dali import fn, pipeline_def, types
-from nvidia.dali.plugin.pytorch.torch_utils import to_torch_tensor
+from nvidia.dali import fn, types
+from nvidia.dali.pipeline import pipeline_def
+from torch.utils.dlpack import from_dlpack
 
 Device = Literal["cpu", "cuda"]
 DataNode = Any
@@ -28,7 +31,8 @@ Image = npt.NDArray[np.uint8] | torch.Tensor
 class Graph:
     """A DALI pipeline that is fed by name and run one batch at a time, synchronously.
 
-    Not safe to share between threads. After an error (an image that cannot be decoded) it is dead: make another.
+    Not safe to share between threads. After an error (an image that cannot be decoded) it is dead: make
+    another.
     """
 
     def __init__(
@@ -41,17 +45,20 @@ class Graph:
         device_id: int = 0,
     ) -> None:
         if batch_size < 1 or num_threads < 1:
-            raise ValueError(f"got batch_size {batch_size}, num_threads {num_threads}, expected at least 1 each")
-        make = pipeline_def(define, enable_conditionals=True)
+            raise ValueError(
+                f"got batch_size {batch_size}, num_threads {num_threads}, expected at least 1 each"
+            )
+        make = pipeline_def(enable_conditionals=True)(define)
         self._batch_size = batch_size
-        self._pipeline = make(
+        pipeline: Any = make(
             *arguments,
             batch_size=batch_size,
             num_threads=num_threads,
             device_id=None if device == "cpu" else device_id,
             prefetch_queue_depth=1,
         )
-        self._pipeline.build()
+        pipeline.build()
+        self._pipeline = pipeline
 
     def run(self, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Run one batch of 1 to `batch_size` images and return one DALI tensor list an output.
@@ -61,7 +68,9 @@ class Graph:
         sizes = {name: len(value) for name, value in inputs.items()}
         size = next(iter(sizes.values()))
         if set(sizes.values()) != {size} or not 1 <= size <= self._batch_size:
-            raise ValueError(f"rows of inputs: got {sizes}, expected the same, 1 to {self._batch_size}, of each")
+            raise ValueError(
+                f"rows of inputs: got {sizes}, expected the same, 1 to {self._batch_size}, of each"
+            )
         for name, value in inputs.items():
             self._pipeline.feed_input(name, value)
         outputs: tuple[Any, ...] = self._pipeline.run()
@@ -70,42 +79,50 @@ class Graph:
 
 def encoded_input(name: str) -> DataNode:
     """Declare an input of encoded image files, uint8 of any length each."""
-    return fn.external_source(name=name, ndim=1, dtype=types.UINT8)
+    return fn.external_source(name=name, ndim=1, dtype=types.DALIDataType.UINT8)
 
 
 def pixels_input(name: str, device: Device) -> DataNode:
     """Declare an input of uint8 HWC images on the device."""
-    return fn.external_source(name=name, device=_backend(device), layout="HWC", ndim=3, dtype=types.UINT8)
+    return fn.external_source(
+        name=name, device=_backend(device), layout="HWC", ndim=3, dtype=types.DALIDataType.UINT8
+    )
 
 
 def floats_input(name: str, ndim: int) -> DataNode:
     """Declare an input of float32 numbers: per image a scalar (0), vector (1) or matrix (2)."""
-    return fn.external_source(name=name, ndim=ndim, dtype=types.FLOAT)
+    return fn.external_source(name=name, ndim=ndim, dtype=types.DALIDataType.FLOAT)
 
 
 def integers_input(name: str) -> DataNode:
     """Declare an input of one int32 an image."""
-    return fn.external_source(name=name, ndim=0, dtype=types.INT32)
+    return fn.external_source(name=name, ndim=0, dtype=types.DALIDataType.INT32)
 
 
 def decode(encoded: DataNode, device: Device) -> DataNode:
     """Decode to RGB uint8 HWC, upright by EXIF; on the CPU equal to PIL bit for bit."""
-    return fn.decoders.image(encoded, device="mixed" if device == "cuda" else "cpu", output_type=types.RGB)
+    return fn.decoders.image(
+        encoded, device="mixed" if device == "cuda" else "cpu", output_type=types.DALIImageType.RGB
+    )
 
 
 def warp(image: DataNode, inverse: DataNode, size: DataNode, device: Device, border: int | None) -> DataNode:
-    """Resample bilinearly by one affine matrix, without antialiasing, into an image of `size` (height, width).
+    """Resample bilinearly by one affine matrix, without antialiasing, into an image of `size` (height,
+    width).
 
-    `inverse` is 3x3, output to input, in edge coordinates. `border`: the grey level beyond the image, None for
-    its nearest pixel. On the CPU the perspective kernel does it: 3.4 ms for 800x1067 on one core, where the
-    affine kernel takes 37 and `resize` 13, and within 0.5 of the exact value (0.6). The GPU has the affine one.
+    `inverse` is 3x3, output to input, in edge coordinates. `border`: the grey level beyond the image, None
+    for its nearest pixel. On the CPU the perspective kernel does it: 3.4 ms for 800x1067 on one core, where
+    the affine kernel takes 37 and `resize` 13, and within 0.5 of the exact value (0.6). The GPU has the
+    affine one.
     """
-    fill = {} if border is None else {"fill_value": border}
     if device == "cuda":
-        return fn.warp_affine(image, matrix=inverse[:2], size=size, **fill)
-    border_mode = "replicate" if border is None else "constant"
+        return fn.warp_affine(image, matrix=inverse[:2], size=size, fill_value=border)
     return fn.experimental.warp_perspective(
-        image, matrix=inverse, size=size, border_mode=border_mode, **({"fill_value": [border] * 3} if fill else {})
+        image,
+        matrix=inverse,
+        size=size,
+        border_mode="replicate" if border is None else "constant",
+        fill_value=None if border is None else [float(border)] * 3,
     )
 
 
@@ -118,7 +135,8 @@ def normalise(
     top: DataNode | float = 0.0,
     left: DataNode | float = 0.0,
 ) -> DataNode:
-    """Return (image - mean) / std as float32 HWC, placed on a canvas of zeros of size `canvas` (height, width).
+    """Return (image - mean) / std as float32 HWC, placed on a canvas of zeros of size `canvas` (height,
+    width).
 
     `top` and `left` are the image's offset as fractions of the canvas's free height and width, 0 to 1.
     """
@@ -130,20 +148,20 @@ def normalise(
         out_of_bounds_policy="pad",
         mean=mean,
         std=std,
-        dtype=types.FLOAT,
+        dtype=types.DALIDataType.FLOAT,
         output_layout="HWC",
     )
 
 
 def batch_tensor(output: Any) -> torch.Tensor:
     """Return an output of equal HWC images as one NCHW tensor, channels last, without a copy."""
-    images_BHWC: torch.Tensor = to_torch_tensor(output.as_tensor(), copy=False)
+    images_BHWC: torch.Tensor = from_dlpack(output.as_tensor())
     return images_BHWC.permute(0, 3, 1, 2)
 
 
 def image_list(output: Any) -> list[Image]:
     """Return an output of images of any sizes one by one, without a copy; each keeps its memory alive."""
-    images: list[torch.Tensor] = [to_torch_tensor(image, copy=False) for image in output]
+    images: list[torch.Tensor] = [from_dlpack(image) for image in output]
     return [image if image.is_cuda else image.numpy() for image in images]
 
 

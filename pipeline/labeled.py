@@ -1,7 +1,8 @@
 """The labeled side of a batch: truth read once, views and targets made step by step.
 
-In: a labeled data set. Out: for each step a view with its targets in view pixels. Images that teach nothing, or
-cannot be trusted, are left out of the order (without boxes, or with a side too short), and counted.
+In: a labeled data set. Out: for each step a view with its targets in view pixels. Images that teach
+nothing, or cannot be trusted, are left out of the order (without boxes, or with a side too short), and
+counted.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from pipeline import boxes
 from pipeline.batch import View
-from pipeline.decoding import Device, SafeGraph, Samples
+from pipeline.decoding import Engine, SafeGraph, Samples
 from pipeline.randomness import Purpose, generator
 from pipeline.settings import ViewSettings
-from pipeline.source import SampleSource
+from pipeline.source import Order, SampleSource
 from pipeline.timing import Stopwatch
 from pipeline.view_plans import plan_labeled
 from pipeline.views import LabeledViews
@@ -52,8 +53,8 @@ class LabeledTruth:
         reasons = ", ".join(f"{count} {why}" for why, count in self.left_out.items() if count)
         if not len(self.rows):
             raise ValueError(
-                f"no image of {dataset.root} can be trained on: of {len(images)} images, {reasons or 'none is there'}; "
-                "check the annotations, or lower the smallest size"
+                f"no image of {dataset.root} can be trained on: of {len(images)} images, "
+                f"{reasons or 'none is there'}; check the annotations, or lower the smallest size"
             )
         if reasons:
             LOG.info("%s: %d labeled images, left out: %s", dataset.name, len(self.rows), reasons)
@@ -72,31 +73,28 @@ class LabeledSide:
         truth: LabeledTruth,
         *,
         settings: ViewSettings,
-        seed: int,
-        rank: int,
-        num_threads: int,
-        device: Device,
-        device_id: int,
+        order: Order,
+        engine: Engine,
     ) -> None:
         self._source, self._truth, self._settings = source, truth, settings
-        self._seed, self._rank = seed, rank
+        self._order = order
 
         def make() -> LabeledViews:
             return LabeledViews(
                 settings,
                 batch_size=source.batch_size,
-                num_threads=num_threads,
-                device=device,
-                device_id=device_id,
+                num_threads=engine.num_threads,
+                device=engine.device,
+                device_id=engine.device_id,
             )
 
-        self._graph = SafeGraph(make, source.reader, device=device, device_id=device_id)
+        self._graph = SafeGraph(make, source.reader, engine)
 
     def batch(self, step: int, watch: Stopwatch) -> View:
         """Return the labeled view of a step."""
 
         def execute(graph: LabeledViews, samples: Samples) -> tuple[Any, Tensor]:
-            rng = generator(self._seed, step, self._rank, Purpose.LABELED_VIEW)
+            rng = generator(self._order.seed, step, self._order.rank, Purpose.LABELED_VIEW)
             plan = plan_labeled(rng, self._settings, samples.sizes_B2)
             return plan, graph.run(samples.encoded, plan)
 

@@ -1,28 +1,30 @@
 """Batches of a training run, made ahead of it in one background thread.
 
-In: a labeled and an unlabeled data set (either may be missing), settings, seed, rank, and where to resume. Out:
-one `TrainBatch` a step, for ever or up to `num_steps`.
+In: a labeled and an unlabeled data set (either may be missing), settings, seed, rank, and where to resume.
+Out: one `TrainBatch` a step, for ever or up to `num_steps`.
 
-Guarantees: the batch of a step is a function of (data, settings, seed, rank, world size, step), bit for bit on
-the same hardware, whatever the threads do; a loader resumed after batch t gives the batches t + 1 ... that a
-never stopped one gives; a bad image is set aside by name and replaced; an error in the background is raised
-here; `close`, leaving the `with` block, and Ctrl-C end the thread.
+Guarantees: the batch of a step is a function of (data, settings, seed, rank, world size, step), bit for bit
+on the same hardware, whatever the threads do; a loader resumed after batch t gives the batches t + 1 ...
+that a never stopped one gives; a bad image is set aside by name and replaced; an error in the background is
+raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
 from pipeline.background import Background
 from pipeline.batch import TrainBatch
-from pipeline.decoding import Device
+from pipeline.decoding import Engine
 from pipeline.labeled import LabeledSide, LabeledTruth
 from pipeline.randomness import Purpose
 from pipeline.settings import MixSettings, ViewSettings
-from pipeline.source import SampleSource
+from pipeline.source import Order, SampleSource
 from pipeline.stream import Rounding
 from pipeline.timing import Stopwatch
 from pipeline.unlabeled import UnlabeledSide
@@ -54,7 +56,7 @@ class TrainLoader(Iterator[TrainBatch]):
         smallest: int = 32,
         num_steps: int | None = None,
         unlabeled_start_step: int = 0,
-        device: Device = "cpu",
+        device: Literal["cpu", "cuda"] = "cpu",
         device_id: int = 0,
         num_threads: int = 1,
         prefetch: int = 2,
@@ -79,7 +81,7 @@ class TrainLoader(Iterator[TrainBatch]):
             smallest: labeled images with a side shorter than this many pixels are left out.
             num_steps: the loader ends before this step; None: never.
             unlabeled_start_step: before this step no unlabeled image is drawn (burn-in).
-            device: where DALI works and the tensors lie, "cpu" or "cuda".
+            device: where DALI works and the tensors lie.
             device_id: which GPU.
             num_threads: threads of each DALI graph.
             prefetch: finished batches that wait for the consumer at most.
@@ -91,42 +93,189 @@ class TrainLoader(Iterator[TrainBatch]):
         if labeled is None and unlabeled is None:
             raise ValueError("expected a labeled or an unlabeled data set, got neither")
         if min(batch_labeled, batch_unlabeled) < 1:
-            raise ValueError(f"batch sizes must be at least 1; got {batch_labeled} labeled, {batch_unlabeled} unlabeled")
-        view, mix = view or ViewSettings(), mix or MixSettings()
-        identity = {"version": RESUME_VERSION, "seed": seed, "rank": rank, "world": world}
+            raise ValueError(
+                f"batch sizes must be at least 1; got {batch_labeled} labeled, {batch_unlabeled} unlabeled"
+            )
+        order = Order(seed=seed, rank=rank, world=world, window=window, rounding=rounding)
         if resume is not None:
-            _check_resume(resume, identity, labeled=labeled is not None, unlabeled=unlabeled is not None)
-        of_streams: dict[str, Any] = {"seed": seed, "rank": rank, "world": world, "window": window, "rounding": rounding}
-        of_sides: dict[str, Any] = {
-            "seed": seed,
-            "rank": rank,
-            "num_threads": num_threads,
-            "device": device,
-            "device_id": device_id,
-        }
+            _check_resume(resume, order, labeled=labeled is not None, unlabeled=unlabeled is not None)
         truth = None if labeled is None else LabeledTruth(labeled, smallest=smallest)
+        self.left_out: dict[str, int] = {} if truth is None else truth.left_out
+        """Labeled images that are not trained on, by reason."""
         self._sources: dict[Part, SampleSource] = {}
         if labeled is not None and truth is not None:
             self._sources["labeled"] = SampleSource(
                 labeled,
-                rows=truth.rows,
-                batch_size=batch_labeled,
+                order=order,
                 purpose=Purpose.LABELED_ORDER,
+                batch_size=batch_labeled,
+                rows=truth.rows,
                 repeat_factors=repeat_factors,
-                resume=resume and resume["labeled"],
-                **of_streams,
+                resume=None if resume is None else resume["labeled"],
             )
         if unlabeled is not None:
             self._sources["unlabeled"] = SampleSource(
                 unlabeled,
-                rows=None,
-                batch_size=batch_unlabeled,
+                order=order,
                 purpose=Purpose.UNLABELED_ORDER,
+                batch_size=batch_unlabeled,
                 repeat_factors=unlabeled_repeat_factors,
-                resume=resume and resume["unlabeled"],
-                **of_streams,
+                resume=None if resume is None else resume["unlabeled"],
             )
-        self.left_out: dict[str, int] = {} if truth is None else truth.left_out
-        """Labeled images that are not trained on, by reason."""
+        self._positions = {part: source.position() for part, source in self._sources.items()}
         self._prefetch = prefetch
-        self._last: dict[str, Any] = ...
+        work = _Work(
+            sources=self._sources,
+            truth=truth,
+            view=view or ViewSettings(),
+            mix=mix or MixSettings(),
+            order=order,
+            engine=Engine(device=device, device_id=device_id, num_threads=num_threads),
+            num_steps=num_steps,
+            unlabeled_start_step=unlabeled_start_step,
+            resume=resume,
+        )
+        self._background = Background(partial(_batches, work), depth=prefetch, name="train-loader")
+
+    def __next__(self) -> TrainBatch:
+        """Return the batch of the next step, waiting for it if need be.
+
+        Raises:
+            StreamExhaustedError: no image of a data set can be read any more.
+            RuntimeError: the loader is closed, or DALI failed on no image in particular.
+        """
+        began = time.perf_counter()
+        batch = self._background.get()
+        batch.timings["wait"] = time.perf_counter() - began
+        for part in self._sources:
+            self._positions[part] = batch.resume[part]
+            self._complete(part)
+        return batch
+
+    def set_repeat_factors(self, factors: Mapping[str, float], part: Part = "labeled") -> int:
+        """Repeat images by new factors from a coming epoch on, and return that epoch.
+
+        The epoch follows from the last batch taken alone, not from how far the background is. The batch's
+        `resume` knows the new factors at once, so a checkpoint written after this call carries them.
+        """
+        if part not in self._sources:
+            raise ValueError(f"this loader draws no {part} images, so none can be repeated")
+        # One batch beyond the queue may be in the making.
+        epoch = self._sources[part].set_repeat_factors(
+            factors, self._positions[part], batches_ahead=self._prefetch + 1
+        )
+        self._complete(part)
+        return epoch
+
+    def unreadable(self, part: Part) -> dict[str, str]:
+        """Return what is wrong with the images set aside so far, by key."""
+        return self._sources[part].quarantine.report() if part in self._sources else {}
+
+    def waiting(self) -> int:
+        """Return how many finished batches wait for the consumer."""
+        return self._background.waiting()
+
+    def close(self) -> None:
+        """End the background thread and close the shards; may be called again."""
+        self._background.close()
+
+    def __enter__(self) -> TrainLoader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _complete(self, part: Part) -> None:
+        position = self._positions[part]
+        position["repeat_factors"] = self._sources[part].repeat_factors(position["epoch"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Work:
+    """What the background thread needs; does not refer to the loader."""
+
+    sources: Mapping[Part, SampleSource]
+    truth: LabeledTruth | None
+    view: ViewSettings
+    mix: MixSettings
+    order: Order
+    engine: Engine
+    num_steps: int | None
+    unlabeled_start_step: int
+    resume: Mapping[str, Any] | None
+
+
+def _batches(work: _Work) -> Generator[TrainBatch]:
+    """Make the sides, fill the ring of a resumed run, and yield one batch a step."""
+    watch = Stopwatch("read", "views", "mix", "blocked")
+    labeled, unlabeled = _sides(work)
+    step = 0
+    if work.resume is not None:
+        step = work.resume["step"]
+        if unlabeled is not None:
+            unlabeled.refill(work.resume["unlabeled"])
+    try:
+        while work.num_steps is None or step < work.num_steps:
+            batch = _batch(work, labeled, unlabeled, step, watch)
+            with watch.measure("blocked"):
+                yield batch
+            step += 1
+    finally:
+        for source in work.sources.values():
+            source.close()
+
+
+def _sides(work: _Work) -> tuple[LabeledSide | None, UnlabeledSide | None]:
+    labeled = unlabeled = None
+    if work.truth is not None:
+        labeled = LabeledSide(
+            work.sources["labeled"], work.truth, settings=work.view, order=work.order, engine=work.engine
+        )
+    if "unlabeled" in work.sources:
+        unlabeled = UnlabeledSide(
+            work.sources["unlabeled"], view=work.view, mix=work.mix, order=work.order, engine=work.engine
+        )
+    return labeled, unlabeled
+
+
+def _batch(
+    work: _Work, labeled: LabeledSide | None, unlabeled: UnlabeledSide | None, step: int, watch: Stopwatch
+) -> TrainBatch:
+    supervised = None if labeled is None else labeled.batch(step, watch)
+    begun = unlabeled is not None and step >= work.unlabeled_start_step
+    mixed = unlabeled.batch(step, watch) if unlabeled is not None and begun else None
+    return TrainBatch(
+        step=step,
+        labeled=supervised,
+        weak=None if mixed is None else mixed.weak,
+        student=None if mixed is None else mixed.student,
+        mosaic=None if mixed is None else mixed.mosaic,
+        plan=None if mixed is None else mixed.plan,
+        resume={
+            "version": RESUME_VERSION,
+            "seed": work.order.seed,
+            "rank": work.order.rank,
+            "world": work.order.world,
+            "step": step + 1,
+            "labeled": None if labeled is None else work.sources["labeled"].position(),
+            "unlabeled": None if unlabeled is None else unlabeled.position(),
+        },
+        timings=watch.read(),
+        skipped={part: len(source.quarantine) for part, source in work.sources.items()},
+    )
+
+
+def _check_resume(resume: Mapping[str, Any], order: Order, *, labeled: bool, unlabeled: bool) -> None:
+    """Refuse a position that another run wrote: its batches would not be the ones that come next."""
+    expected = {"version": RESUME_VERSION, "seed": order.seed, "rank": order.rank, "world": order.world}
+    found = {name: resume.get(name) for name in expected}
+    expected |= {"labeled images": labeled, "unlabeled images": unlabeled}
+    found |= {f"{part} images": resume.get(part) is not None for part in ("labeled", "unlabeled")}
+    for name, value in expected.items():
+        if found[name] != value:
+            raise ValueError(
+                f"cannot resume: expected {name} {value}, got {found[name]} from the checkpoint; resume with "
+                "what it was written with, or start a new run"
+            )

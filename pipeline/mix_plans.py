@@ -1,8 +1,9 @@
 """Plans of mixing: where each strong view goes in the student's images, and what is erased of it.
 
 In: a random generator, the settings, the sizes of the current and the cached strong views. Out: a `MixPlan`,
-which DALI executes on pixels (mixing.py) and one compiled kernel on boxes (boxes.py). Coordinates and sizes as
-in view_plans.py; offsets are (y, x), patches and boxes xyxy. Numbers from the MixPL paper (arXiv 2312.07006).
+which DALI executes on pixels (mixing.py) and one compiled kernel on boxes (boxes.py). Coordinates and sizes
+are those of view_plans.py; offsets are (y, x), patches and boxes xyxy. Numbers from the MixPL paper (arXiv
+2312.07006).
 
 Shapes: B current images, K cached ones (oldest first), N images of a layer, P patches of a layer.
 """
@@ -102,7 +103,7 @@ def plan_mix(
     *,
     pad_multiple: int = 32,
 ) -> MixPlan:
-    """Draw one step's mixing from the sizes alone; `cached_sizes_K2` is the cache before this step, oldest first.
+    """Draw one step's mixing from the sizes alone; `cached_sizes_K2` is the cache before this step.
 
     Nothing is mixed until the cache holds `settings.capacity(B)` images.
     """

@@ -1,15 +1,16 @@
 """Mixing: the student's images, made by DALI from strong views and a `MixPlan`.
 
 In: strong views (uint8 HWC, each of its own size) and the plan of the step. Out: normalised batches (float32
-NCHW, channels last, zeros beyond the images). One graph serves everything: it resamples an image to its planned
-size, flipped where planned, normalises it, places it on its canvas and erases its patches there. A mixup image
-is then the sum of two such canvases, weights included; a mosaic four of them side by side. A view that is used
-at its own size is not resampled.
+NCHW, channels last, zeros beyond the images). One graph serves everything: it resamples an image to its
+planned size, flipped where planned, normalises it, places it on its canvas and erases its patches there. A
+mixup image is then the sum of two such canvases, weights included; a mosaic four of them side by side. A view
+that is used at its own size is not resampled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,29 +60,90 @@ class Mixer:
         )
 
     def mixup(self, plan: MixupPlan, current: Sequence[Image], partner: Sequence[Image]) -> torch.Tensor:
-        """Return the mixed batch (B, 3, H, W); `partner` holds the cached views of the plan, or none."""
+        """Return the mixed batch (B, 3, H, W); `partner` holds the plan's cached views, none if unmixed."""
         num_images = len(plan.current)
-        canvas_sizes = np.tile(np.array(plan.padded_size), (num_images, 1))
-        layers = [
-            self._inputs(layer, layer.offsets_N2, layer.patches_P4, canvas_sizes, weight)
-            for layer, weight in zip(plan.layers, plan.weights, strict=True)
-        ]
-        inputs = {name: [row for layer in layers for row in layer[name]] for name in layers[0]}
-        images = self._run([*current, *partner], inputs)
-        return images if plan.partner is None else images[:num_images].add_(images[num_images:])
+        weights_N = np.repeat(plan.weights, num_images)
+        images_NCHW = self._run([*current, *partner], _joined(plan.layers), plan.padded_size, weights_N)
+        if plan.partner is None:
+            return images_NCHW
+        return images_NCHW[:num_images].add_(images_NCHW[num_images:])
 
     def mosaic(self, plan: MosaicPlan, tiles: Sequence[Image]) -> torch.Tensor:
         """Return the mosaic (1, 3, H, W) of the four cached views of the plan, in its order."""
-        quadrant = np.array(plan.canvas_size) // 2
-        starts_42 = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * quadrant
-        images_P = np.repeat(np.arange(MOSAIC_TILES), np.diff(plan.tiles.patch_offsets_N1))
-        patches_P4 = plan.tiles.patches_P4 - np.tile(starts_42[images_P][:, ::-1], 2)
-        inputs = self._inputs(
-            plan.tiles, plan.tiles.offsets_N2 - starts_42, patches_P4, np.tile(quadrant, (MOSAIC_TILES, 1)), 1.0
-        )
-        tiles_4CHW = self._run(tiles, inputs)
-        height, width = plan.padded_size
-        mosaic = tiles_4CHW.new_zeros((1, height, width, 3)).permute(0, 3, 1, 2)
+        height, width = plan.canvas_size[0] // 2, plan.canvas_size[1] // 2
+        starts_42 = np.array([[0, 0], [0, width], [height, 0], [height, width]])
+        layer = _shifted(plan.tiles, -starts_42)
+        tiles_4CHW = self._run(tiles, layer, (height, width), np.ones(MOSAIC_TILES))
+        mosaic_HWC = tiles_4CHW.new_zeros((*plan.padded_size, 3))
         for tile_CHW, (top, left) in zip(tiles_4CHW, starts_42.tolist(), strict=True):
-            mosaic[0, :, top : top + quadrant[0], left : left + quadrant[1]] = tile_CHW
-        return mosaic
+            mosaic_HWC[top : top + height, left : left + width] = tile_CHW.permute(1, 2, 0)
+        return mosaic_HWC.permute(2, 0, 1)[None]
+
+    def _run(
+        self,
+        images: Sequence[Image],
+        layer: Layer,
+        canvas_size: tuple[int, int],
+        weights_N: npt.NDArray[np.float64],
+    ) -> torch.Tensor:
+        """Return each image of the layer on a canvas of its own, times its weight."""
+        sizes = [list(image.shape[:2]) for image in images]
+        if sizes != layer.source_sizes_N2.tolist():
+            raise ValueError(
+                f"strong views: got sizes {sizes}, planned {layer.source_sizes_N2.tolist()}"
+            )
+        free_N2 = np.array(canvas_size) - layer.sizes_N2
+        fractions_N2 = (layer.offsets_N2 / np.maximum(free_N2, 1)).astype(np.float32)
+        resamples_N = layer.flips_N | (layer.sizes_N2 != layer.source_sizes_N2).any(axis=1)
+        resize_N33 = resize_matrices(layer.source_sizes_N2, layer.sizes_N2, layer.flips_N)
+        with np.errstate(divide="ignore"):  # weight 0: divided by infinity, nothing remains
+            std_N3 = self._std / weights_N[:, None].astype(np.float32)
+        patches = np.split(layer.patches_P4.astype(np.float32), layer.patch_offsets_N1[1:-1])
+        inputs = {
+            "image": list(images),
+            "resamples": resamples_N.astype(np.int32),
+            "inverse": inverse_maps(resize_N33),
+            "size": layer.sizes_N2.astype(np.float32),
+            "canvas": np.tile(np.array(canvas_size, np.float32), (len(layer), 1)),
+            "top": np.ascontiguousarray(fractions_N2[:, 0]),
+            "left": np.ascontiguousarray(fractions_N2[:, 1]),
+            "std": std_N3,
+            "patch_start": [patch_P4[:, 1::-1].flatten() for patch_P4 in patches],
+            "patch_sides": [(patch_P4[:, :1:-1] - patch_P4[:, 1::-1]).flatten() for patch_P4 in patches],
+        }
+        return batch_tensor(self._graph.run(inputs)[0])
+
+
+def _layer_graph(mean: list[float], device: Device) -> DataNode:
+    image = pixels_input("image", device)
+    inverse, size = floats_input("inverse", 2), floats_input("size", 1)
+    if integers_input("resamples") == 1:
+        image = warp(image, inverse, size, device, border=None)
+    canvas, std = floats_input("canvas", 1), floats_input("std", 1)
+    top, left = floats_input("top", 0), floats_input("left", 0)
+    placed = normalise(image, canvas, mean=mean, std=std, top=top, left=left)
+    starts, sides = floats_input("patch_start", 1), floats_input("patch_sides", 1)
+    return fn.erase(placed, anchor=starts, shape=sides, axis_names="HW", fill_value=0.0)
+
+
+def _joined(layers: Sequence[Layer]) -> Layer:
+    """Return one layer of all images."""
+    patch_counts_N = np.concatenate([np.diff(layer.patch_offsets_N1) for layer in layers])
+    return Layer(
+        source_sizes_N2=np.concatenate([layer.source_sizes_N2 for layer in layers]),
+        sizes_N2=np.concatenate([layer.sizes_N2 for layer in layers]),
+        flips_N=np.concatenate([layer.flips_N for layer in layers]),
+        offsets_N2=np.concatenate([layer.offsets_N2 for layer in layers]),
+        patches_P4=np.concatenate([layer.patches_P4 for layer in layers]),
+        patch_offsets_N1=np.concatenate([[0], np.cumsum(patch_counts_N)]),
+    )
+
+
+def _shifted(layer: Layer, shifts_N2: Sizes) -> Layer:
+    """Return the layer with each image and its patches moved by (y, x) on its canvas."""
+    shifts_P2 = np.repeat(shifts_N2, np.diff(layer.patch_offsets_N1), axis=0)
+    return replace(
+        layer,
+        offsets_N2=layer.offsets_N2 + shifts_N2,
+        patches_P4=layer.patches_P4 + np.tile(shifts_P2[:, ::-1], 2),
+    )

@@ -28,14 +28,15 @@ class Quarantine:
         """Return the number of images set aside."""
         return len(self.rows)
 
-    def add(self, error: SampleUnreadableError) -> None:
-        """Set aside every row the error speaks of; log it, if any of them is news."""
+    def add(self, error: SampleUnreadableError) -> list[int]:
+        """Set aside every row the error speaks of, log it if any of them is news, and return the new ones."""
         new = frozenset(error.rows) - self.rows
         if not new:
-            return
+            return []
         self.rows |= new
         self.reasons[error.key] = f"{error.shard}: {error.reason}"
         LOG.warning("%s: left out %s (%d images left out so far)", self._reader.name, error, len(self.rows))
+        return sorted(new)
 
     def report(self) -> dict[str, str]:
         """Return what is wrong by key; rows set aside by an earlier part of the run included."""

@@ -1,7 +1,7 @@
 """Where every random number of the pipeline comes from.
 
-In: the run's seed, an epoch or step, the rank, and what the numbers are for. Out: a generator of its own for each,
-so that one draw more or less in one place changes nothing in another.
+In: the run's seed, an epoch or step, the rank, and what the numbers are for. Out: a generator of its own for
+each, so that one draw more or less in one place changes nothing in another.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
 """The encoded bytes of samples, by their place in the shards.
 
-In: row numbers of a data set's image table. Out: the bytes of each image as they stand in its shard, or a named
-error: which image, which shard, what is wrong, and which other rows are lost with it.
+In: row numbers of a data set's image table. Out: the bytes of each image as they stand in its shard, or a
+named error: which image, which shard, what is wrong, and which other rows are lost with it.
 
-Local shards are read through open file handles, so a shard that is deleted while training stays readable until
-its handle is given up. Shards at a URL are read by byte range, a few at a time, and tried again when the network
-fails. Nothing is decoded here.
+Local shards are read through open file handles, so a shard that is deleted while training stays readable
+until its handle is given up. Shards at a URL are read by byte range, a few at a time, and tried again when
+the network fails. Nothing is decoded here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections import OrderedDict
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.dataset import Dataset
-from storage.files import is_local, read_range
+from storage.files import is_local, local_path, read_range
 
 Encoded = npt.NDArray[np.uint8]
 
@@ -49,6 +48,7 @@ class SampleReader:
         table = dataset.images()
         self.name = dataset.name
         self.keys: list[str] = table["key"].to_pylist()
+        self.image_ids_R: npt.NDArray[np.int64] = table["image_id"].to_numpy()
         self.widths_R = table["width"].to_numpy().astype(np.int64)
         self.heights_R = table["height"].to_numpy().astype(np.int64)
         names = table["shard"].to_numpy(zero_copy_only=False)
@@ -70,6 +70,10 @@ class SampleReader:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(REMOTE_READS, thread_name_prefix="shard-read")
         return list(self._pool.map(self._read_remote, rows))
+
+    def rows_of(self, shard: str) -> npt.NDArray[np.int64]:
+        """Return the rows of a shard, given its file name, in order."""
+        return np.flatnonzero(self.shard_names[self.shards_R] == shard)
 
     def unreadable(self, row: int, reason: str, rows: Sequence[int] | None = None) -> SampleUnreadableError:
         """Return the error that names a row, its shard and what is wrong with it."""
@@ -116,12 +120,14 @@ class SampleReader:
         ends_R = self._offsets_R + self._sizes_R
         lost = np.flatnonzero((self.shards_R == self.shards_R[row]) & (ends_R > length))
         return self.unreadable(
-            row, f"the shard is truncated: it ends at byte {length}, the image at {ends_R[row]}", lost.tolist()
+            row,
+            f"the shard is truncated: it ends at byte {length}, the image at {ends_R[row]}",
+            lost.tolist(),
         )
 
     def _handle(self, shard: int) -> int:
         if shard not in self._open:
-            self._open[shard] = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            self._open[shard] = os.open(local_path(self._paths[shard]), os.O_RDONLY | os.O_CLOEXEC)
             if len(self._open) > MAX_OPEN_SHARDS:
                 os.close(self._open.popitem(last=False)[1])
         self._open.move_to_end(shard)
@@ -137,12 +143,9 @@ class SampleReader:
             except FileNotFoundError:
                 lost = np.flatnonzero(self.shards_R == shard).tolist()
                 return self.unreadable(row, "the shard does not exist", lost)
-            except Exception as error:  # noqa: BLE001 - every fsspec backend has errors of its own
+            except Exception as error:  # every fsspec backend has errors of its own
                 reason = f"the shard cannot be read ({type(error).__name__}: {error})"
-                with contextlib.suppress(InterruptedError):
-                    time.sleep(0.2 * 2**attempt)
+                time.sleep(0.2 * 2**attempt)
             else:
-                if len(data) == size:
-                    return np.frombuffer(data, np.uint8)
-                reason = f"the shard is truncated: got {len(data)} of the image's {size} bytes"
+                return np.frombuffer(data, np.uint8)
         return self.unreadable(row, reason)

@@ -1,7 +1,8 @@
 """The pixels of the last strong views, oldest first.
 
-In: the strong views of each step, as DALI made them (uint8, height x width x RGB, ragged). Out: the same memory,
-not copied, by position. Positions are those of `LabelCache`, which holds the labels of the same images.
+In: the strong views of each step, as DALI made them (uint8, height x width x RGB, ragged). Out: the same
+memory, not copied, by position. Positions are those of `LabelCache`, which holds the labels of the same
+images.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class StrongRing:
         """Return the number of views held."""
         return len(self._images)
 
-    def sizes_K2(self) -> npt.NDArray[np.int64]:
+    def sizes(self) -> npt.NDArray[np.int64]:
         """Return (height, width) of each view held."""
         return np.array([image.shape[:2] for image in self._images], np.int64).reshape(-1, 2)
 

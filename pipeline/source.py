@@ -1,14 +1,15 @@
 """A data set as an endless stream of samples that can be read and decoded.
 
-In: a data set and the order of its samples. Out: what a DALI graph made of the next samples. A sample that cannot
-be read, or on which the graph fails, is set aside by name and replaced by the next one of the stream: the result
-is the same as if it had been known to be bad before, so a resumed run goes the same way.
+In: a data set and the order of its samples. Out: what a DALI graph made of the next samples. A sample that
+cannot be read, or on which the graph fails, is set aside by name and replaced by the next one of the stream:
+the result is the same as if it had been known to be bad before, so a resumed run goes the same way.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +28,21 @@ G = TypeVar("G")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What fixes the order of samples and every random number of a run's pipeline."""
+
+    seed: int = 0
+    rank: int = 0
+    """Which of the equal shares this process draws."""
+    world: int = 1
+    """How many processes draw."""
+    window: int = 1024
+    """Samples are shuffled within windows of this many."""
+    rounding: Rounding = "bernoulli"
+    """How repeat factors become copies, see `SampleStream`."""
+
+
 class SampleSource:
     """One data set of a training run, and how far it has been drawn."""
 
@@ -34,33 +50,30 @@ class SampleSource:
         self,
         dataset: Dataset,
         *,
-        rows: npt.NDArray[np.int64] | None,
-        batch_size: int,
-        seed: int,
+        order: Order,
         purpose: Purpose,
-        rank: int,
-        world: int,
-        window: int,
-        rounding: Rounding,
-        repeat_factors: Mapping[str, float] | None,
-        resume: Mapping[str, Any] | None,
+        batch_size: int,
+        rows: npt.NDArray[np.int64] | None = None,
+        repeat_factors: Mapping[str, float] | None = None,
+        resume: Mapping[str, Any] | None = None,
     ) -> None:
         """`rows` are the rows of the image table to draw from; `resume` is what `position` gave before."""
         self.dataset = dataset
         self.batch_size = batch_size
         self.reader = SampleReader(dataset)
         if not len(self.reader):
-            raise ValueError(f"expected images, got an empty data set: {dataset.root}; nothing can be drawn from it")
-        self.image_ids_R: npt.NDArray[np.int64] = dataset.images()["image_id"].to_numpy()
+            raise ValueError(
+                f"expected images, got an empty data set: {dataset.root}; nothing can be drawn from it"
+            )
         self.stream = SampleStream(
             self.reader.shards_R,
-            seed=seed,
             purpose=purpose,
             rows=rows,
-            rank=rank,
-            world=world,
-            window=window,
-            rounding=rounding,
+            seed=order.seed,
+            rank=order.rank,
+            world=order.world,
+            window=order.window,
+            rounding=order.rounding,
         )
         self.state = StreamState()
         self.quarantine = Quarantine(self.reader)
@@ -105,8 +118,15 @@ class SampleSource:
         }
 
     def repeat_factors(self, epoch: int) -> list[Any]:
-        """Return the repeat factors that matter from `epoch` on, as (first epoch, tensor) pairs."""
-        return [[start, torch.from_numpy(factors_R)] for start, factors_R in self.stream.schedule(epoch)]
+        """Return the repeat factors that matter from `epoch` on, as (first epoch, tensor) pairs.
+
+        Factors that are all the same are one number, so that a large set without repeats costs a checkpoint
+        nothing.
+        """
+        return [
+            [start, torch.from_numpy(factors_R[:1] if (factors_R == factors_R[0]).all() else factors_R)]
+            for start, factors_R in self.stream.schedule(epoch)
+        ]
 
     def set_repeat_factors(
         self, factors: Mapping[str, float], position: Mapping[str, Any], *, batches_ahead: int
@@ -134,8 +154,8 @@ class SampleSource:
         unknown = factors.keys() - set(self.reader.keys)
         if unknown:
             raise ValueError(
-                f"{len(unknown)} repeat factors are for images that {self.dataset.root} does not hold, such as "
-                f"{min(unknown)!r}; ask for the factors of this data set"
+                f"{len(unknown)} repeat factors are for images that {self.dataset.root} does not hold, such "
+                f"as {min(unknown)!r}; ask for the factors of this data set"
             )
         return np.array([factors.get(key, 1.0) for key in self.reader.keys], np.float64)
 
@@ -143,12 +163,14 @@ class SampleSource:
         for field, ours in (("dataset", _fingerprint(self.dataset)), ("batch_size", self.batch_size)):
             if resume[field] != ours:
                 raise ValueError(
-                    f"cannot resume: the checkpoint was written with another {field} ({resume[field]}, now {ours}; "
-                    f"{self.dataset.root}); resume with the same one, or start a new run"
+                    f"cannot resume: the checkpoint was written with another {field} ({resume[field]}, now "
+                    f"{ours}; {self.dataset.root}); resume with the same one, or start a new run"
                 )
         self.state = StreamState(epoch=resume["epoch"], offset=resume["offset"])
         self.quarantine = Quarantine(self.reader, resume["left_out"])
-        self.stream.restore([(start, factors_R.numpy()) for start, factors_R in resume["repeat_factors"]])
+        schedule = resume["repeat_factors"]
+        shape = (len(self.reader),)
+        self.stream.restore([(start, np.broadcast_to(factors.numpy(), shape)) for start, factors in schedule])
 
 
 def _fingerprint(dataset: Dataset) -> int:

@@ -1,4 +1,7 @@
-"""Where the background spends its time. In: named blocks of code. Out: seconds by name since the last reading."""
+"""Where the background spends its time.
+
+In: named blocks of code. Out: seconds by name since the last reading.
+"""
 
 from __future__ import annotations
 

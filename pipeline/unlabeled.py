@@ -1,8 +1,8 @@
 """The unlabeled side of a batch: weak views, strong views, and the student's images mixed from them.
 
 In: a data set whose labels are never opened. Out: for each step the teacher's view, the student's view, the
-mosaic, and the plan that moves labels between them. The pixels of the last strong views are kept for mixing; a
-resumed run makes them again from the rows of the steps they came from.
+mosaic, and the plan that moves labels between them. The pixels of the last strong views are kept for
+mixing; a resumed run makes them again from the rows of the steps they came from.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pipeline.batch import UnlabeledPlan, View
-from pipeline.decoding import Device, SafeGraph, Samples, UnreadableBatchError, read_samples
+from pipeline.decoding import Engine, SafeGraph, Samples, UnreadableBatchError, read_samples
 from pipeline.labeled import size_pairs
 from pipeline.mix_plans import plan_mix
 from pipeline.mixing import Mixer
 from pipeline.randomness import Purpose, generator
 from pipeline.ring import StrongRing
 from pipeline.settings import MixSettings, ViewSettings
-from pipeline.source import SampleSource
+from pipeline.source import Order, SampleSource
 from pipeline.stream import Rows
 from pipeline.timing import Stopwatch
 from pipeline.view_plans import ViewPlan, plan_strong, plan_weak
@@ -62,14 +62,11 @@ class UnlabeledSide:
         *,
         view: ViewSettings,
         mix: MixSettings,
-        seed: int,
-        rank: int,
-        num_threads: int,
-        device: Device,
-        device_id: int,
+        order: Order,
+        engine: Engine,
     ) -> None:
         self._source, self._view, self._mix = source, view, mix
-        self._seed, self._rank = seed, rank
+        self._order = order
         capacity = mix.capacity(source.batch_size) if mix.mixup or mix.mosaic else 0
         self._ring = StrongRing(capacity)
         self._drawn: deque[tuple[int, Rows]] = deque(maxlen=-(-capacity // source.batch_size))
@@ -77,36 +74,36 @@ class UnlabeledSide:
         self._mixer = Mixer(
             view,
             batch_size=source.batch_size,
-            num_threads=num_threads,
-            device=device,
-            device_id=device_id,
+            num_threads=engine.num_threads,
+            device=engine.device,
+            device_id=engine.device_id,
         )
 
         def make() -> UnlabeledViews:
             return UnlabeledViews(
                 view,
                 batch_size=source.batch_size,
-                num_threads=num_threads,
-                device=device,
-                device_id=device_id,
+                num_threads=engine.num_threads,
+                device=engine.device,
+                device_id=engine.device_id,
             )
 
-        self._graph = SafeGraph(make, source.reader, device=device, device_id=device_id)
+        self._graph = SafeGraph(make, source.reader, engine)
 
     def batch(self, step: int, watch: Stopwatch) -> UnlabeledBatch:
         """Return everything made of the unlabeled images of a step, and remember its strong views."""
         samples, views = self._source.draw(self._graph, lambda *given: self._make_views(step, *given), watch)
-        rng = generator(self._seed, step, self._rank, Purpose.MIX)
+        rng = generator(self._order.seed, step, self._order.rank, Purpose.MIX)
         mix = plan_mix(
             rng,
             self._mix,
             views.strong_plan.sizes_B2,
-            self._ring.sizes_K2(),
+            self._ring.sizes(),
             pad_multiple=self._view.pad_multiple,
         )
         plan = UnlabeledPlan(
             keys=samples.keys,
-            image_ids_B=self._source.image_ids_R[samples.rows],
+            image_ids_B=self._source.reader.image_ids_R[samples.rows],
             weak=views.weak_plan,
             strong=views.strong_plan,
             mix=mix,
@@ -135,15 +132,17 @@ class UnlabeledSide:
     def refill(self, position: Mapping[str, Any]) -> None:
         """Make the strong views again that the ring held at `position`.
 
-        Where one of their images cannot be read any more, the ring starts empty instead: the next steps are not
-        mixed until it is full again, and labels and pixels stay in step.
+        Where one of their images cannot be read any more, the ring starts empty instead: the next steps are
+        not mixed until it is full again, and labels and pixels stay in step.
         """
         for step, rows in position["refill"]:
             try:
                 samples = read_samples(self._source.reader, np.array(rows, np.int64))
                 views = self._graph.run(samples, lambda *given, at=step: self._make_views(at, *given))
             except UnreadableBatchError as unreadable:
-                LOG.warning("%s: mixing starts anew, a cached image is gone: %s", self._source.reader.name, unreadable)
+                LOG.warning(
+                    "%s: mixing starts anew, a cached image is gone: %s", self._source.reader.name, unreadable
+                )
                 self._ring.clear()
                 self._drawn.clear()
                 return
@@ -151,8 +150,8 @@ class UnlabeledSide:
             self._drawn.append((step, samples.rows))
 
     def _make_views(self, step: int, graph: UnlabeledViews, samples: Samples) -> _Views:
-        weak_rng = generator(self._seed, step, self._rank, Purpose.WEAK_VIEW)
-        strong_rng = generator(self._seed, step, self._rank, Purpose.STRONG_VIEW)
+        weak_rng = generator(self._order.seed, step, self._order.rank, Purpose.WEAK_VIEW)
+        strong_rng = generator(self._order.seed, step, self._order.rank, Purpose.STRONG_VIEW)
         weak_plan = plan_weak(weak_rng, self._view, samples.sizes_B2)
         strong_plan = plan_strong(strong_rng, self._view, samples.sizes_B2)
         weak_BCHW, strong = graph.run(samples.encoded, weak_plan, strong_plan)

@@ -221,4 +221,5 @@ def geometric_matrix(name: GeometricOp, amount: float, *, height: int, width: in
             matrix[1, 2] = amount * height
     to_centre = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
     from_centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
-    return to_centre @ matrix @ from_centre
+    about_centre: Matrices = to_centre @ matrix @ from_centre
+    return about_centre

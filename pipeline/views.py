@@ -1,13 +1,14 @@
 """Views: what the teacher, the student and the supervised loss see of each image, made by DALI from a plan.
 
-In: encoded images and the `ViewPlan` of the step. Out: normalised batches (float32 NCHW, channels last, padded
-with zeros at the bottom and right) and, of unlabeled images, the strong views as they are mixed later (uint8
-HWC, each of its own size). Every output pixel is one bilinear sample of the decoded image at the place that the
-plan's matrix names, so pixels and boxes follow the same numbers. No antialiasing, as in the published recipes.
+In: encoded images and the `ViewPlan` of the step. Out: normalised batches (float32 NCHW, channels last,
+padded with zeros at the bottom and right) and, of unlabeled images, the strong views as they are mixed later
+(uint8 HWC, each of its own size). Every output pixel is one bilinear sample of the decoded image at the place
+that the plan's matrix names, so pixels and boxes follow the same numbers. No antialiasing, as in the
+published recipes.
 
-A strong view's colour operation comes before or after its geometric one. Before: on the decoded image, which is
-then warped once (resize, flip and geometry fused); the published code resizes first. Operations of one pixel are
-the same up to interpolation; sharpness acts at the scale of the source.
+A strong view's colour operation comes before or after its geometric one. Before: on the decoded image, which
+is then warped once (resize, flip and geometry fused); the published code resizes first. Operations of one
+pixel are the same up to interpolation; sharpness acts at the scale of the source.
 
 An image that cannot be decoded raises RuntimeError and leaves the object dead: make another.
 """
@@ -37,7 +38,7 @@ from pipeline.graph import (
     normalise,
     warp,
 )
-from pipeline.settings import COLOUR_OPS, ViewSettings
+from pipeline.settings import ViewSettings
 from pipeline.view_plans import ViewPlan
 
 Encoded = bytes | npt.NDArray[np.uint8]
@@ -150,29 +151,38 @@ class TestViews:
 
 def _unlabeled_graph(settings: ViewSettings, device: Device) -> tuple[DataNode, DataNode]:
     image = decode(encoded_input("encoded"), device)
-    weak = _warp_by_plan(image, "weak", device, border=None)
+    weak_inverse, weak_size = _geometry_inputs("weak")
+    weak = warp(image, weak_inverse, weak_size, device, border=None)
+
+    strong_inverse, strong_size = _geometry_inputs("strong")
     colour_first = integers_input("colour_first")
     strong = image
     if colour_first == 0:
-        strong = _warp_by_plan(strong, "strong", device, border=settings.border_value)
-    strong = apply_colour(strong, integers_input("colour_op"), floats_input("colour_value", 0), device)
+        strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
+    strong = _coloured(strong, device)
+    if colour_first == 1:
+        strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
     return _normalised(weak, "weak", settings), strong
 
 
 def _labeled_graph(settings: ViewSettings, device: Device) -> DataNode:
-    view = _warp_by_plan(decode(encoded_input("encoded"), device), "view", device, border=None)
-    view = apply_colour(view, integers_input("colour_op"), floats_input("colour_value", 0), device)
-    return _normalised(view, "view", settings)
+    inverse, size = _geometry_inputs("view")
+    view = warp(decode(encoded_input("encoded"), device), inverse, size, device, border=None)
+    return _normalised(_coloured(view, device), "view", settings)
 
 
 def _test_graph(settings: ViewSettings, device: Device) -> DataNode:
-    view = _warp_by_plan(decode(encoded_input("encoded"), device), "view", device, border=None)
+    inverse, size = _geometry_inputs("view")
+    view = warp(decode(encoded_input("encoded"), device), inverse, size, device, border=None)
     return _normalised(view, "view", settings)
 
 
-def _warp_by_plan(image: DataNode, name: str, device: Device, border: int | None) -> DataNode:
-    inverse, size = floats_input(f"{name}_inverse", 2), floats_input(f"{name}_size", 1)
-    return warp(image, inverse, size, device, border)
+def _geometry_inputs(name: str) -> tuple[DataNode, DataNode]:
+    return floats_input(f"{name}_inverse", 2), floats_input(f"{name}_size", 1)
+
+
+def _coloured(image: DataNode, device: Device) -> DataNode:
+    return apply_colour(image, integers_input("colour_op"), floats_input("colour_value", 0), device)
 
 
 def _normalised(image: DataNode, name: str, settings: ViewSettings) -> DataNode:
@@ -181,7 +191,10 @@ def _normalised(image: DataNode, name: str, settings: ViewSettings) -> DataNode:
 
 
 def _geometry(plan: ViewPlan, name: str) -> dict[str, Any]:
-    return {f"{name}_inverse": inverse_maps(plan.matrices_B33), f"{name}_size": plan.sizes_B2.astype(np.float32)}
+    return {
+        f"{name}_inverse": inverse_maps(plan.matrices_B33),
+        f"{name}_size": plan.sizes_B2.astype(np.float32),
+    }
 
 
 def _canvas(plan: ViewPlan) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ What is wrong in single entries is repaired or dropped, counted and named in `pr
     box partly outside its image      clipped; counted when more than one pixel is cut off
     box wholly outside its image      dropped
 
-Crowd regions (`iscrowd`) are kept apart in `crowds`. What is wrong in the file as a whole is a ValueError.
+Crowd regions (`iscrowd`) are kept apart. What is wrong in the file as a whole is a ValueError.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage import boxes, files
-from storage.image_set import ImageSet
+from storage.image_set import ImageSet, Truth
 from storage.labels import Labels
 from storage.problems import Problems
 
@@ -71,8 +71,9 @@ def read_coco(path: str) -> ImageSet:
     if not usable:
         raise ValueError(f"expected a list 'annotations', got {_shape(annotations)}: {path}")
     image_ids = tuple(int(image["id"]) for image in images)
-    rows = _rows(annotations or (), image_ids, category_ids, problems)
-    truth, areas_N, crowds = _labels(rows, sizes_B2, problems)
+    truth = None
+    if annotations is not None:
+        truth = _truth(_rows(annotations, image_ids, category_ids, problems), sizes_B2, problems)
     return ImageSet(
         path=path,
         sha256=sha256,
@@ -81,10 +82,7 @@ def read_coco(path: str) -> ImageSet:
         image_ids=image_ids,
         file_names=tuple(image["file_name"] for image in images),
         sizes=sizes_B2,
-        labeled=annotations is not None,
         truth=truth,
-        areas=areas_N,
-        crowds=crowds,
         split=split_note(document),
         problems=problems,
     )
@@ -194,9 +192,7 @@ def _area(entry: Mapping[str, Any]) -> float:
     return float(area) if isinstance(area, int | float) and math.isfinite(area) and area > 0 else math.nan
 
 
-def _labels(
-    rows: _Rows, sizes_B2: npt.NDArray[np.int32], problems: Problems
-) -> tuple[Labels, npt.NDArray[np.float64], Labels]:
+def _truth(rows: _Rows, sizes_B2: npt.NDArray[np.int32], problems: Problems) -> Truth:
     whole_N4 = boxes.xywh_to_xyxy(rows.xywh)
     heights_N, widths_N = sizes_B2[rows.images].T
     clipped_N4 = boxes.clip(whole_N4, width=widths_N, height=heights_N).astype(np.float32)
@@ -212,10 +208,10 @@ def _labels(
         problems.add(kind, f"annotation {rows.ids[index]}: bbox {rows.xywh[index].tolist()}")
     areas_N = np.where(np.isnan(rows.areas), boxes.area(clipped_N4.astype(np.float64)), rows.areas)
     truth_N, crowd_N = kept_N & ~rows.crowd, kept_N & rows.crowd
-    return (
-        _pick(rows, clipped_N4, truth_N, len(sizes_B2)),
-        areas_N[truth_N],
-        _pick(rows, clipped_N4, crowd_N, len(sizes_B2)),
+    return Truth(
+        labels=_pick(rows, clipped_N4, truth_N, len(sizes_B2)),
+        areas=areas_N[truth_N],
+        crowds=_pick(rows, clipped_N4, crowd_N, len(sizes_B2)),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,25 @@ def list_files(root: str, suffix: str) -> list[str]:
     return [join(root, name) for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
 
 
+def list_folders(root: str) -> list[str]:
+    """Return the names of the folders right below `root`, sorted, without hidden ones."""
+    if is_local(root):
+        folder = local_path(root)
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
+    else:
+        filesystem, path = _remote(root)
+        try:
+            found = filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            found = []
+        names = [
+            str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
+            for entry in found
+            if entry["type"] == "directory"
+        ]
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def walk_files(root: str) -> list[str]:
     """Return the names relative to `root` of all files below it, sorted, without hidden ones."""
     if is_local(root):
@@ -142,6 +162,16 @@ def remove_temporaries(folder: str) -> None:
     if is_local(folder) and local_path(folder).is_dir():
         for leftover in local_path(folder).glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
+
+
+def remove_folder(location: str) -> None:
+    """Remove a folder with all that is in it; one that is not there is fine."""
+    if is_local(location):
+        shutil.rmtree(local_path(location), ignore_errors=True)
+    else:
+        filesystem, path = _remote(location)
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
 
 
 def _walk(folder: Path) -> list[str]:

@@ -1,9 +1,9 @@
 """The check every encoded image passes before it enters a shard.
 
-In: the bytes of one image file, and the size its annotations speak of. Out: the extension that fits the bytes and
-the size as a decoder gives it, after EXIF rotation. Guarantee: what passes decodes later; one undecodable image
-stops a whole decoding graph. JPEGs are decoded at 1/8 scale, which reads every byte and finds truncation and
-garbage at 1.4 ms an image.
+In: the bytes of one image file, and the size its annotations speak of. Out: the extension that fits the
+bytes and the size as a decoder gives it, after EXIF rotation. Guarantee: what passes decodes later; one
+undecodable image stops a whole decoding graph. JPEGs are decoded at 1/8 scale, which reads every byte and
+finds truncation and garbage at 1.4 ms an image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import warnings
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
@@ -55,7 +55,7 @@ def _decode(data: bytes) -> CheckedImage:
         raise ValueError("empty file")
     try:
         image = Image.open(io.BytesIO(data))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError(f"not an image: begins with {data[:8]!r}") from None
     with image:
         if image.format not in EXTENSIONS:

@@ -26,6 +26,40 @@ IMAGE_SUFFIXES = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Truth:
+    """The known boxes of some images."""
+
+    labels: Labels
+    areas: npt.NDArray[np.float64]
+    """Shape (N,): annotated area of each box of `labels`; its width x height where none is annotated."""
+    crowds: Labels
+    """Regions of many objects, which an evaluation ignores and training never sees."""
+
+    def image(self, index: int) -> Truth:
+        """Return the truth of one image."""
+        return self.images(index, index + 1)
+
+    def images(self, start: int, stop: int) -> Truth:
+        """Return the truth of images `start` to `stop` (exclusive, or the last)."""
+        stop = min(stop, len(self.labels))
+        first, last = self.labels.offsets_B1[start], self.labels.offsets_B1[stop]
+        return Truth(
+            labels=self.labels.images(start, stop),
+            areas=self.areas[first:last],
+            crowds=self.crowds.images(start, stop),
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Truth]) -> Truth:
+        """Return the truth of all parts, in order."""
+        return Truth(
+            labels=Labels.concatenate([part.labels for part in parts]),
+            areas=np.concatenate([part.areas for part in parts]) if parts else np.zeros(0),
+            crowds=Labels.concatenate([part.crowds for part in parts]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageSet:
     """B images with their N boxes, as read from one source."""
 
@@ -38,15 +72,13 @@ class ImageSet:
     file_names: tuple[str, ...]
     sizes: npt.NDArray[np.int32]
     """Shape (B, 2): height and width as the source says; 0 where it does not say."""
-    labeled: bool
-    """Whether the source holds annotations at all, be it none for every image."""
-    truth: Labels
-    areas: npt.NDArray[np.float64]
-    """Shape (N,): the annotated area of each box of `truth`; its width x height where none is annotated."""
-    crowds: Labels
+    truth: Truth | None
+    """The boxes of every image; None when the source holds no annotations at all."""
     split: Mapping[str, Any] | None
     """What `mixpl split` noted in the file's info."""
     problems: Problems
+    num_ignored: int = 0
+    """Files of a folder that are no images by their names."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -62,9 +94,6 @@ def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequenc
             f"expected a folder of images, got {len(names)} files and no image among them: {path}; "
             f"known are {' '.join(IMAGE_SUFFIXES)}"
         )
-    problems = Problems()
-    for name in sorted(set(names) - set(images)):
-        problems.add("not an image by its name (ignored)", name)
     return ImageSet(
         path=path,
         sha256=hashlib.sha256("\n".join(images).encode()).hexdigest(),
@@ -73,10 +102,8 @@ def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequenc
         image_ids=tuple(range(1, len(images) + 1)),
         file_names=images,
         sizes=np.zeros((len(images), 2), np.int32),
-        labeled=False,
-        truth=Labels.empty(len(images)),
-        areas=np.zeros(0),
-        crowds=Labels.empty(len(images)),
+        truth=None,
         split=None,
-        problems=problems,
+        problems=Problems(),
+        num_ignored=len(names) - len(images),
     )

@@ -1,9 +1,10 @@
 """One shard: a few hundred images into a tar, with the tables beside it.
 
-In: a `ShardTask`: names and labels of the images of one shard. Out, in this order: the tar, its truth tables, and
-last the part file, whose presence says that the shard is complete. Guarantees: the same task gives the same bytes
-whatever happened before; image bytes are kept as they are; an image that does not decode is left out with its
-reason. Readable by any webdataset user: `KEY.jpg` and `KEY.json` of a sample stand next to each other.
+In: a `ShardTask`: names and labels of the images of one shard. Out, in this order: the tar, its truth
+tables, and last the part file, whose presence says that the shard is complete. Guarantees: the same task
+gives the same bytes whatever happened before; image bytes are kept as they are; an image that does not
+decode is left out with its reason. Readable by any webdataset user: `KEY.jpg` and `KEY.json` of a sample
+stand next to each other.
 """
 
 from __future__ import annotations
@@ -24,34 +25,8 @@ import pyarrow.parquet as pq
 from storage import files
 from storage.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.image_check import CheckedImage, check_image
+from storage.image_set import Truth
 from storage.label_store import LabelStore, label_table, truth_table
-from storage.labels import Labels
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Truth:
-    """The known boxes of the images of a task."""
-
-    labels: Labels
-    areas: npt.NDArray[np.float64]
-    """Annotated area of each box of `labels`."""
-    crowds: Labels
-
-    def image(self, index: int) -> Truth:
-        """Return the truth of one image."""
-        first, last = self.labels.offsets_B1[index : index + 2]
-        return Truth(
-            labels=self.labels.image(index), areas=self.areas[first:last], crowds=self.crowds.image(index)
-        )
-
-    @staticmethod
-    def concatenate(parts: Sequence[Truth]) -> Truth:
-        """Return the truth of all parts, in order."""
-        return Truth(
-            labels=Labels.concatenate([part.labels for part in parts]),
-            areas=np.concatenate([part.areas for part in parts]) if parts else np.zeros(0),
-            crowds=Labels.concatenate([part.crowds for part in parts]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -90,7 +65,7 @@ def write_shard(task: ShardTask) -> ShardPart:
     Raises ValueError on the first bad image when `task.strict`.
     """
     finished = read_part(task)
-    if finished is not None:
+    if finished is not None and not (task.strict and finished.skipped):
         return finished
     tar = _Tar()
     rows: list[dict[str, Any]] = []
@@ -102,8 +77,8 @@ def write_shard(task: ShardTask) -> ShardPart:
         except ValueError as error:
             if task.strict:
                 raise ValueError(
-                    f"expected only sound images (--strict), got {error}: {name}, image {image_id}; repair it, or "
-                    "leave out --strict to skip it"
+                    f"expected only sound images (--strict), got {error}: {name}, image {image_id}; "
+                    "repair it, or leave out --strict to skip it"
                 ) from None
             skipped.append({"image_id": image_id, "file_name": name, "reason": str(error)})
             continue
@@ -209,14 +184,14 @@ class _Tar:
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
-        self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member; return where its bytes begin."""
         member = tarfile.TarInfo(name)
         member.size = len(data)
         member.mode = 0o644
-        offset: int = self._tar.offset + tarfile.BLOCKSIZE  # type: ignore[attr-defined]
+        offset: int = self._tar.offset + tarfile.BLOCKSIZE
         self._tar.addfile(member, io.BytesIO(data))
         return offset
 

@@ -1,8 +1,8 @@
 """Ten mirror-invariant shape classes, each with many parametric variants, drawn as antialiased masks.
 
 In: a class, a variant number, a height in pixels and a rotation. Out: `ShapeMask`, the coverage of every
-pixel and the box that is tight around it. Guaranteed: a variant is the same shape in every run; train and test
-variants are disjoint; a class stays its class under a horizontal flip.
+pixel and the box that is tight around it. Guaranteed: a variant is the same shape in every run; train and
+test variants are disjoint; a class stays its class under a horizontal flip.
 
 Outlines are polygons in a unit frame (x right, y down, both about -1 .. 1): points_P2, P points.
 """

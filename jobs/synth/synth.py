@@ -76,8 +76,8 @@ class SynthResult:
 def synth(config: SynthConfig) -> SynthResult:
     """Draw the data set; the two JSON files appear when every image is there.
 
-    Drawing again over the same data set gives the same bytes. Raises ValueError when the folder holds anything
-    else: images of two data sets would lie mixed.
+    Drawing again over the same data set gives the same bytes. Raises ValueError when the folder holds
+    anything else: images of two data sets would lie mixed.
     """
     started = time.perf_counter()
     root = Path(config.out)

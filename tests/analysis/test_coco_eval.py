@@ -16,9 +16,20 @@ from storage.label_store import label_table, truth_table
 from storage.labels import Labels
 
 CLASSES = ("disk", "square", "tee")
-COCO_FIGURES = (
-    "AP AP50 AP75 AP_small AP_medium AP_large AR_1 AR_10 AR_100 AR_small AR_medium AR_large".split()
-)
+COCO_FIGURES = [
+    "AP",
+    "AP50",
+    "AP75",
+    "AP_small",
+    "AP_medium",
+    "AP_large",
+    "AR_1",
+    "AR_10",
+    "AR_100",
+    "AR_small",
+    "AR_medium",
+    "AR_large",
+]
 
 
 @pytest.fixture(scope="module")

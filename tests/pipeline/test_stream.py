@@ -48,7 +48,11 @@ def test_epochs_seeds_and_purposes_differ_and_the_same_arguments_agree() -> None
     order = stream().epoch(0)
     assert np.array_equal(order, stream().epoch(0))
     assert sorted(order.tolist()) == list(range(50))
-    for other in (stream().epoch(1), stream(seed=8).epoch(0), stream(purpose=Purpose.UNLABELED_ORDER).epoch(0)):
+    for other in (
+        stream().epoch(1),
+        stream(seed=8).epoch(0),
+        stream(purpose=Purpose.UNLABELED_ORDER).epoch(0),
+    ):
         assert not np.array_equal(order, other)
         assert sorted(other.tolist()) == list(range(50))
 

@@ -1,0 +1,180 @@
+"""`mixpl demo`: from nothing to a trained detector, pseudo labels in SQL, and pictures, on one command.
+
+    synth ─▶ split ─▶ shard ─▶ supervised arm ┐
+                          └──▶ MixPL arm ─────┴▶ eval ─▶ label ─▶ quality ─▶ sql ─▶ pictures
+
+Each stage is the verb of the same name with its own configuration; the printed lines are commands that can be
+repeated. Stopped at any moment and started again, the demo goes on where it was; the same seed gives the same
+figures. `summary.json` holds what the last screen says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from analysis.coco_eval import Evaluation
+from jobs import config_file, demo_pictures
+from jobs.evaluate import EvalConfig, evaluate
+from jobs.label import LabelConfig, label
+from jobs.quality import QualityConfig, quality
+from jobs.recipes import recipe_config
+from jobs.shard import ShardConfig, shard
+from jobs.split import SplitConfig, split
+from jobs.sql import SqlConfig, sql
+from jobs.synth.synth import SynthConfig, synth
+from jobs.train import train
+from jobs.train_config import Arm, TrainConfig
+from jobs.trained import open_trained
+from storage import files
+from storage.dataset import Dataset
+
+ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
+COUNTS_SQL = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig:
+    """The whole system on drawn data."""
+
+    out: str = "demo"
+    """Folder of everything that the demo makes."""
+    preset: Literal["tiny", "small"] = "tiny"
+    """Which drawn data set and recipe."""
+    seed: int = 0
+    """Seed of images, split, weights and order."""
+    percent: float = 5.0
+    """Share of the training images that keeps its labels."""
+    steps: int = 1200
+    """Training steps of each arm."""
+    burn_in: int = 600
+    """Supervised steps before the first unlabeled image."""
+    workers: int = 2
+    """Processes that draw and shard."""
+
+
+def demo(config: DemoConfig) -> dict[str, Any]:
+    """Run or continue the demo and return the summary, as written to `summary.json`."""
+    root = Path(config.out)
+    claim(root, config)
+    if (root / "summary.json").exists():
+        summary = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+        print(f"{root} holds a finished demo; remove the folder to run it again.\n")
+        show(summary, root)
+        return summary
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    prepare(config, root)
+    results = {arm: run_arm(config, root, arm) for arm in ARMS}
+    label(LabelConfig(run=str(root / "runs" / "mixpl"), data=str(root / "unlabeled"), out=str(root / "labels")))
+    found = quality(QualityConfig(root=str(root)))
+    ask(root)
+    draw(config, root)
+    summary = summarise(config, results, found, seconds=time.monotonic() - began)
+    files.write_atomic(str(root / "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
+    show(summary, root)
+    return summary
+
+
+def claim(root: Path, config: DemoConfig) -> None:
+    """Note in `demo.json` what runs here; raise ValueError when the folder holds another demo or other files."""
+    note, wanted = root / "demo.json", config_file.to_json(config)
+    if note.exists():
+        if note.read_text(encoding="utf-8") != wanted:
+            raise ValueError(
+                f"{root} holds a demo of other settings ({note}); remove the folder or name another --out"
+            )
+    elif root.exists() and any(root.iterdir()):
+        raise ValueError(f"{root} holds other files; expected a new or empty folder, name another --out")
+    else:
+        files.write_atomic(str(note), wanted.encode())
+
+
+def prepare(config: DemoConfig, root: Path) -> None:
+    """Draw the images, split them, and pack the shards."""
+    images = str(root / "images")
+    synth(SynthConfig(out=images, preset=config.preset, seed=config.seed, workers=config.workers))
+    parts = root / "split"
+    split(
+        SplitConfig(
+            annotations=f"{images}/train.json",
+            out=str(parts),
+            percent=config.percent,
+            fold=config.seed,
+            family="exact",
+        )
+    )
+    sources = {
+        "labeled": (str(parts / "labeled.json"), "train", None),
+        "unlabeled": (str(parts / "unlabeled.json"), "train", str(parts / "unlabeled-truth.json")),
+        "test": (f"{images}/test.json", "test", None),
+    }
+    for name, (annotations, part, truth) in sources.items():
+        shard(
+            ShardConfig(
+                source=annotations,
+                images=f"{images}/images/{part}",
+                out=str(root / name),
+                name=name,
+                per_shard=100,
+                workers=config.workers,
+                hidden_truth=truth,
+            )
+        )
+
+
+def run_arm(config: DemoConfig, root: Path, arm: Arm) -> Evaluation:
+    """Train one arm and score its teacher."""
+    train_config = arm_config(config, root, arm)
+    code = train(train_config)
+    if code:
+        raise KeyboardInterrupt
+    return evaluate(EvalConfig(run=train_config.out, data=str(root / "test")))
+
+
+def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
+    """Return the recipe of the preset with the demo's folders; arms differ in nothing but `arm`."""
+    recipe = recipe_config(config.preset)
+    data = dataclasses.replace(
+        recipe.data, labeled=str(root / "labeled"), unlabeled=str(root / "unlabeled"), test=str(root / "test")
+    )
+    return dataclasses.replace(
+        recipe,
+        out=str(root / "runs" / arm),
+        arm=arm,
+        steps=config.steps,
+        burn_in=config.burn_in,
+        seed=config.seed,
+        data=data,
+        threads=1,
+        resume=True,
+    )
+
+
+def ask(root: Path) -> None:
+    """Ask the tables how many pseudo labels each class has."""
+    print(f'\nmixpl sql "{COUNTS_SQL}" --root {root}')
+    sql(SqlConfig(query=COUNTS_SQL, root=str(root)))
+
+
+def draw(config: DemoConfig, root: Path) -> None:
+    """Draw the pictures."""
+    recipe = arm_config(config, root, "mixpl")
+    unlabeled, test = Dataset.open(str(root / "unlabeled")), Dataset.open(str(root / "test"))
+    trained = open_trained(recipe.out, weights="teacher", device=torch.device("cpu"))
+    pictures = root / "pictures"
+    threshold = recipe.pseudo.score_threshold
+    demo_pictures.draw_views(str(pictures / "views.png"), unlabeled, view=recipe.view, seed=config.seed)
+    demo_pictures.draw_mixes(
+        str(pictures / "mixes.png"), unlabeled, view=recipe.view, mix=recipe.mix, seed=config.seed
+    )
+    demo_pictures.draw_predictions(str(pictures / "teacher.png"), trained, test, threshold=threshold)
+    demo_pictures.draw_curves(str(pictures / "curves.png"), [root / "runs" / arm for arm in ARMS])

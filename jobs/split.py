@@ -1,0 +1,129 @@
+"""`mixpl split`: a COCO file into a labeled and an unlabeled part.
+
+In: one annotation file, percent, fold, family. Out, in one folder: `labeled.json`, `unlabeled.json` (no
+ground truth in it), `unlabeled-truth.json` (kept apart, for analysis only), and last `split.json` with the
+ids and their hash. The same arguments give the same files; a different split is not overwritten unasked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tyro
+
+from storage import files
+from storage.coco import read_document, unique_images
+from storage.problems import Problems
+from storage.splits import Split, annotated_image, draw_split, split_documents
+
+SPLIT_FILE = "split.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitConfig:
+    """Divide a COCO file into labeled and unlabeled images."""
+
+    annotations: tyro.conf.Positional[str]
+    """COCO annotation file with the truth of all images."""
+    out: str
+    """Folder for labeled.json, unlabeled.json, unlabeled-truth.json and split.json."""
+    percent: float = 10.0
+    """Percent of the images that keep their labels."""
+    fold: int = 1
+    """Which of several splits of the same percent; published figures are means over folds 1 to 5."""
+    family: Literal["published", "exact"] = "exact"
+    """published: the draw behind published figures, with replacement, so fewer images than the percent says.
+    exact: without replacement."""
+    seed: int = 0
+    """Seed of the exact family, beside the fold; the published one knows only the fold."""
+    overwrite: bool = False
+    """Replace a different split that lies in the folder."""
+
+
+def split(config: SplitConfig) -> Split:
+    """Write the parts of a split and return it.
+
+    Raises ValueError when the file is no COCO file with annotations, a part would be empty, or the folder
+    holds a different split.
+    """
+    document, sha256 = read_document(config.annotations)
+    annotated = isinstance(document.get("annotations"), list)
+    if not annotated:
+        raise ValueError(
+            f"expected a COCO file with annotations, got one without: {config.annotations}; "
+            "images without labels need no split, give them to `mixpl shard`"
+        )
+    problems = Problems()
+    images = unique_images(document, config.annotations, problems)
+    drawn = draw_split(
+        [image["id"] for image in images],
+        family=config.family,
+        percent=config.percent,
+        fold=config.fold,
+        seed=config.seed,
+    )
+    description = _description(config, drawn, sha256)
+    _refuse_another(config, description)
+    known = {image["id"] for image in images}
+    for index, entry in enumerate(document["annotations"]):
+        if annotated_image(entry) not in known:
+            problems.add("annotation of no image (dropped)", f"annotations[{index}]")
+    for part, content in split_documents(document, images, drawn).items():
+        files.write_atomic(files.join(config.out, f"{part}.json"), _json(content))
+    files.write_atomic(files.join(config.out, SPLIT_FILE), _json(description))
+    _report(config, drawn, problems)
+    return drawn
+
+
+def _description(config: SplitConfig, drawn: Split, sha256: str) -> dict[str, Any]:
+    return {
+        "family": drawn.family,
+        "percent": float(drawn.percent),
+        "fold": drawn.fold,
+        "seed": drawn.seed,
+        "hash": drawn.hash,
+        "source": config.annotations.rsplit("/", 1)[-1],
+        "source_sha256": sha256,
+        "num_images": drawn.num_images,
+        "num_draws": drawn.num_draws,
+        "num_labeled": len(drawn.labeled_ids),
+        "num_unlabeled": len(drawn.unlabeled_ids),
+        "labeled_ids": drawn.labeled_ids,
+        "unlabeled_ids": drawn.unlabeled_ids,
+    }
+
+
+def _refuse_another(config: SplitConfig, description: dict[str, Any]) -> None:
+    location = files.join(config.out, SPLIT_FILE)
+    if config.overwrite or not files.exists(location):
+        return
+    try:
+        before = json.loads(files.read_bytes(location))
+    except json.JSONDecodeError:
+        before = {}
+    for field in ("source_sha256", "family", "percent", "fold", "seed", "hash"):
+        if before.get(field) != description[field]:
+            raise ValueError(
+                f"expected no other split in {config.out}, got one whose {field} is {before.get(field)!r} "
+                f"instead of {description[field]!r}; write to another folder, or replace it with --overwrite"
+            )
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def _report(config: SplitConfig, drawn: Split, problems: Problems) -> None:
+    labeled, unlabeled = len(drawn.labeled_ids), len(drawn.unlabeled_ids)
+    share = 100 * labeled / drawn.num_images
+    print(f"{config.annotations}: {drawn.num_images:,} images, {drawn.family} family, fold {drawn.fold}")
+    for line in problems.lines():
+        print(f"  note       {line}")
+    repeated = drawn.num_draws - labeled
+    extra = f", {drawn.num_draws:,} draws of which {repeated:,} hit an image again" if repeated else ""
+    print(f"  labeled    {labeled:>9,}  {files.join(config.out, 'labeled.json')}  ({share:.2f} %{extra})")
+    print(f"  unlabeled  {unlabeled:>9,}  {files.join(config.out, 'unlabeled.json')}")
+    print(f"  truth of the unlabeled, for analysis only: {files.join(config.out, 'unlabeled-truth.json')}")
+    print(f"  split hash {drawn.hash[:16]}")
