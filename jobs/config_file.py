@@ -33,6 +33,18 @@ def from_json(kind: type[Config], text: str, *, where: str) -> Config:
     return _dataclass(kind, values, where=where, prefix="")
 
 
+def flatten(config: Any) -> dict[str, Any]:
+    """Return the configuration as one level, keys joined by dots: `optim.lr`."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= {f"{field.name}.{key}": inner for key, inner in flatten(value).items()}
+        else:
+            flat[field.name] = value
+    return flat
+
+
 def _dataclass(kind: type[Config], values: Any, *, where: str, prefix: str) -> Config:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must be an object, got {values!r}")
@@ -51,7 +63,7 @@ def _dataclass(kind: type[Config], values: Any, *, where: str, prefix: str) -> C
 
 
 def _nearest(key: str, names: list[str], prefix: str) -> str:
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{prefix}{close[0]}'?"
     return f"; valid keys: {', '.join(prefix + name for name in names)}"

@@ -83,7 +83,7 @@ def label(config: LabelConfig) -> int:
     )
     mine = dataset.shards[config.worker :: config.workers]
     began = time.monotonic()
-    if not _label_shards(trained, dataset, mine, store, settings, provenance):
+    if not _label_shards(trained, dataset, mine, store, settings, {**provenance, "round": round_.number}):
         print(f"stopped; run the same command again to continue {round_.path}")
         return INTERRUPTED
     threshold = trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
@@ -96,7 +96,7 @@ def choose_round(root: str, dataset: Dataset, provenance: dict[str, Any]) -> Rou
     rounds = list_rounds(root)
     for round_ in reversed(rounds):
         stems = round_.labels().stems()
-        if stems and round_.labels().provenance(stems[0]) == provenance:
+        if stems and round_.labels().provenance(stems[0]) == {**provenance, "round": round_.number}:
             return round_
     return open_round(round_path(root, 1 + max((round_.number for round_ in rounds), default=0)))
 
@@ -126,7 +126,8 @@ def _label_shards(
     """Return whether all of them are done; False when interrupted."""
     left = [shard for shard in shards if not store.has(_stem(shard))]
     skipped: list[SkippedImage] = []
-    with Progress("label", total=len(shards), start=len(shards) - len(left), unit="shard") as progress, Interrupt() as stop:
+    done = len(shards) - len(left)
+    with Progress("label", total=len(shards), start=done, unit="shard") as progress, Interrupt() as stop:
         for shard, tables in _tables(trained, dataset, left, settings, skipped):
             store.write(_stem(shard), pa.concat_tables(tables), provenance)
             progress.advance()

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from jobs import checkpoint, evaluate
+from jobs import checkpoint, config_file, evaluate
 from jobs.interrupt import Interrupt
 from jobs.predictions import PredictSettings
 from jobs.resampling import labeled_repeat_factors
@@ -32,6 +32,9 @@ from pipeline.batch import LabelCache, TrainBatch
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
 from storage.dataset import Dataset
+
+MAY_CHANGE = ("out", "steps", "resume", "threads", "log.", "data.test", "data.threads", "data.prefetch")
+"""What a resumed run may be asked anew: it changes no weight of the steps that are left."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
@@ -126,13 +129,25 @@ def _previous_state(config: TrainConfig, run: RunDirectory) -> dict[str, Any] | 
         return None
     if newest is None:
         return None
-    state = checkpoint.load(newest)
-    if state["seed"] != config.seed or state["arm"] != config.arm:
+    _refuse_other_run(config, run)
+    return checkpoint.load(newest)
+
+
+def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
+    """Raise ValueError when the run in the folder was another one: continuing it would be neither."""
+    text = run.config.read_text(encoding="utf-8")
+    before = config_file.flatten(config_file.from_json(TrainConfig, text, where=str(run.config)))
+    now = config_file.flatten(config)
+    different = [
+        f"{key} was {before[key]!r}, asked for {now[key]!r}"
+        for key in now
+        if now[key] != before[key] and not key.startswith(MAY_CHANGE)
+    ]
+    if different:
         raise ValueError(
-            f"{newest} was written by arm {state['arm']} with seed {state['seed']}, asked for {config.arm} with "
-            f"{config.seed}; resume with `mixpl train {run.config} --resume`"
+            f"{run.root} holds another run: {'; '.join(different)}; resume with "
+            f"`mixpl train {run.config} --resume`, or name another --out"
         )
-    return state
 
 
 def _run(

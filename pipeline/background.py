@@ -8,6 +8,7 @@ whatever it waits for.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -47,8 +48,11 @@ class Background(Generic[T]):
         self._thread = threading.Thread(
             target=_work, args=(make, self._queue, self._stop), name=name, daemon=True
         )
-        # Also runs at interpreter exit, before threads are frozen in the middle of native code.
         self._finalizer = weakref.finalize(self, _finish, self._thread, self._queue, self._stop)
+        # At interpreter exit the thread must be gone before DALI's own exit hook finds pipelines at work. The
+        # hook registered last runs first, so it is registered now and not by the first `finalize` of all.
+        self._finalizer.atexit = False
+        atexit.register(self._finalizer)
         self._thread.start()
 
     def get(self) -> T:
@@ -84,6 +88,7 @@ class Background(Generic[T]):
     def close(self) -> None:
         """End the thread and drop what it made ahead; may be called again."""
         self._finalizer()
+        atexit.unregister(self._finalizer)
 
 
 def _work(make: Callable[[], Generator[Any]], items: queue.Queue[Any], stop: threading.Event) -> None:

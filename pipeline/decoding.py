@@ -23,6 +23,8 @@ G = TypeVar("G")
 T = TypeVar("T")
 
 _PROBE = ViewSettings(test_short=32, test_long_max=32)
+_NOT_THE_IMAGE = ("out of memory", "CUDA runtime API error", "CUDA driver API error", "Can't allocate")
+"""Where a message of DALI says this, the machine is at fault and no image must be blamed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,7 @@ class SafeGraph(Generic[G]):
             try:
                 probe.run([samples.encoded[index]], plan)
             except RuntimeError as error:
-                if "out of memory" in str(error).lower():
+                if any(sign in str(error) for sign in _NOT_THE_IMAGE):
                     raise
                 found.append(self._reader.unreadable(row, f"cannot be decoded ({_gist(error)})"))
                 probe = self._probe()
@@ -123,6 +125,6 @@ class SafeGraph(Generic[G]):
 
 def _gist(error: RuntimeError) -> str:
     """Return the line of a DALI message that says what is wrong; the rest is a stack trace."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "rror" in line and not line.startswith("Error in")] or lines or [""]
-    return told[0][:200]
+    said = str(error).rpartition("encountered:")[2]
+    lines = [line.strip(" :") for line in said.splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

@@ -96,8 +96,6 @@ class Mixer:
         fractions_N2 = (layer.offsets_N2 / np.maximum(free_N2, 1)).astype(np.float32)
         resamples_N = layer.flips_N | (layer.sizes_N2 != layer.source_sizes_N2).any(axis=1)
         resize_N33 = resize_matrices(layer.source_sizes_N2, layer.sizes_N2, layer.flips_N)
-        with np.errstate(divide="ignore"):  # weight 0: divided by infinity, nothing remains
-            std_N3 = self._std / weights_N[:, None].astype(np.float32)
         patches = np.split(layer.patches_P4.astype(np.float32), layer.patch_offsets_N1[1:-1])
         inputs = {
             "image": list(images),
@@ -107,7 +105,7 @@ class Mixer:
             "canvas": np.tile(np.array(canvas_size, np.float32), (len(layer), 1)),
             "top": np.ascontiguousarray(fractions_N2[:, 0]),
             "left": np.ascontiguousarray(fractions_N2[:, 1]),
-            "std": std_N3,
+            "std": self._std / weights_N[:, None].astype(np.float32),  # weighting costs nothing here
             "patch_start": [patch_P4[:, 1::-1].flatten() for patch_P4 in patches],
             "patch_sides": [(patch_P4[:, :1:-1] - patch_P4[:, 1::-1]).flatten() for patch_P4 in patches],
         }

@@ -86,9 +86,8 @@ class ViewSettings:
         _within("shear_degrees", self.shear_degrees, 0.0, 80.0)
         _within("translate_fraction", self.translate_fraction, 0.0, 1.0)
         _within("border_value", self.border_value, 0, 255)
-        for value in self.std:
-            if not value > 0:
-                raise ValueError(f"std: got {self.std}, expected three numbers above 0")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std: got {self.std}, expected three numbers above 0")
         _at_least("pad_multiple", self.pad_multiple, 1)
 
 
@@ -128,8 +127,8 @@ class MixSettings:
         _ordered("erase_ratio", self.erase_ratio, low=0.0)
         _within("erase_ratio", self.erase_ratio[1], 0.0, 1.0)
         _at_least("drop_ratio", self.drop_ratio, 0.0)
-        for weight in self.weights:
-            _within("weights", weight, 0.0, 1.0)
+        if not all(0 < weight <= 1 for weight in self.weights):
+            raise ValueError(f"weights: got {self.weights}, expected two numbers above 0, at most 1")
 
     def capacity(self, batch_size: int) -> int:
         """Return how many strong views the cache holds for batches of `batch_size` unlabeled images.

@@ -29,7 +29,7 @@ def rows(labels: Labels, image: int) -> list[tuple[int, list[float]]]:
     return list(zip(one.categories_N.tolist(), one.boxes_N4.tolist(), strict=True))
 
 
-def reference(labels: Labels, matrix: np.ndarray, clip: np.ndarray, patches: np.ndarray) -> list:  # type: ignore[type-arg]
+def reference(labels: Labels, matrix: np.ndarray, clip: np.ndarray, patches: np.ndarray) -> list:
     """Hull of corners, clip, drop slivers, drop the erased: one image, float64, one box at a time."""
     kept = []
     for category, (x1, y1, x2, y2) in rows(labels, 0):
@@ -44,7 +44,7 @@ def reference(labels: Labels, matrix: np.ndarray, clip: np.ndarray, patches: np.
     return kept
 
 
-def assert_same(got: list, expected: list) -> None:  # type: ignore[type-arg]
+def assert_same(got: list, expected: list) -> None:
     assert [category for category, _ in got] == [category for category, _ in expected]
     np.testing.assert_allclose([box for _, box in got], [box for _, box in expected], atol=2e-4)
 

@@ -49,7 +49,7 @@ def pil(pixels: np.ndarray, op: ColourOp, value: float) -> np.ndarray:
         case "posterize":
             return np.array(ImageOps.posterize(image, 8 - int(value)))
         case "solarize":
-            return np.array(ImageOps.solarize(image, value))  # type: ignore[arg-type]
+            return np.array(ImageOps.solarize(image, value))
         case "saturation":
             return np.array(ImageEnhance.Color(image).enhance(value))
         case "contrast":

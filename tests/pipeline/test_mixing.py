@@ -67,7 +67,7 @@ def mixer() -> Mixer:
 @pytest.mark.parametrize("seed", range(6))
 def test_mixup_is_the_weighted_sum_of_two_placed_and_erased_images(mixer: Mixer, seed: int) -> None:
     current, cached = random_views(seed, 4), random_views(seed + 100, 8)
-    settings = replace(MIX, weights=((0.5, 0.5), (0.3, 0.7), (1.0, 0.0))[seed % 3])
+    settings = replace(MIX, weights=((0.5, 0.5), (0.3, 0.7), (1.0, 0.25))[seed % 3])
     plan = plan_mix(np.random.default_rng(seed), settings, view_sizes(current), view_sizes(cached)).mixup
     assert plan.partner is not None
     partner = [cached[position] for position in plan.partner_positions_B]

@@ -41,6 +41,7 @@ def test_view_settings_refuse_a_value_by_the_name_of_its_field(field: str, value
         ("erase_ratio", (0.0, 1.5)),
         ("drop_ratio", -0.1),
         ("weights", (0.5, 1.5)),
+        ("weights", (1.0, 0.0)),
     ],
 )
 def test_mix_settings_refuse_a_value_by_the_name_of_its_field(field: str, value: object) -> None:
@@ -50,7 +51,7 @@ def test_mix_settings_refuse_a_value_by_the_name_of_its_field(field: str, value:
 
 def test_an_unknown_colour_operation_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'sepia'.*auto_contrast, equalize"):
-        ViewSettings(colour_ops=("identity", "sepia"))  # type: ignore[arg-type]
+        ViewSettings(colour_ops=("identity", "sepia"))
 
 
 def test_the_cache_holds_the_partners_of_a_batch_and_four_tiles() -> None:

@@ -52,7 +52,7 @@ def test_a_weak_matrix_maps_the_image_onto_the_view(sizes: list[tuple[int, int]]
 def test_geometric_operations_keep_the_centre_or_shift_it_by_the_drawn_fraction() -> None:
     centre = np.array([50, 30, 1.0])
     for name in ("rotate", "shear_x", "shear_y"):
-        moved = geometric_matrix(name, 0.4, height=60, width=100) @ centre  # type: ignore[arg-type]
+        moved = geometric_matrix(name, 0.4, height=60, width=100) @ centre
         np.testing.assert_allclose(moved, centre, atol=1e-12)
     along_x = geometric_matrix("translate_x", 0.1, height=60, width=100) @ centre
     along_y = geometric_matrix("translate_y", -0.1, height=60, width=100) @ centre

@@ -38,7 +38,7 @@ def decoded(encoded: bytes) -> np.ndarray:
 
 
 def sizes(encoded: list[bytes]) -> list[tuple[int, int]]:
-    return [decoded(one).shape[:2] for one in encoded]  # type: ignore[misc]
+    return [decoded(one).shape[:2] for one in encoded]
 
 
 def bilinear(pixels: np.ndarray, matrix: np.ndarray, size: np.ndarray, border: int | None) -> np.ndarray:

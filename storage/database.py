@@ -1,0 +1,104 @@
+"""SQL over label tables, image tables and runs: DuckDB, in process, over the files as they lie.
+
+In: a folder to look in, or a `Workspace`. Out: a DuckDB connection with the views of `storage/sql/`, each
+described by the comment at the head of its file. Every view exists even when nothing is there yet.
+Nothing is copied or locked: the connection lives in memory, any number of processes may ask while others
+write, and files that appear later are seen by the next connection.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+
+from storage import files
+from storage.catalog import ROW_SCHEMAS, Catalog, catalog_of
+from storage.workspace import Workspace, discover
+
+SQL_FOLDER = Path(__file__).parent / "sql"
+
+VIEWS = (
+    "datasets", "images", "labels", "boxes", "ground_truth", "pseudo_labels", "online_labels", "categories",
+    "rounds", "metrics", "evaluations",
+)  # fmt: skip
+"""The public views, in the order in which they build on each other."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewDescription:
+    """What the head of a view's file says."""
+
+    name: str
+    row: str
+    """What one row is."""
+    columns: tuple[tuple[str, str], ...]
+    """Name and meaning."""
+
+
+def connect(
+    root: str | Workspace = ".", *, memory_limit: str | None = None, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection with all views over what lies below `root`.
+
+    `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core. Cursors of the connection see
+    the same views. Raises ValueError when `root` is no folder.
+    """
+    workspace = discover(root) if isinstance(root, str) else root
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    if memory_limit is not None:
+        connection.execute("SET memory_limit = $limit", {"limit": memory_limit})
+    if threads is not None:
+        connection.execute("SET threads = $threads", {"threads": threads})
+    connection.execute("CREATE SCHEMA workspace")
+    connection.execute("USE workspace")
+    _register(connection, catalog_of(workspace))
+    connection.execute("USE main")
+    for view in ("label_rows", *VIEWS):
+        connection.execute((SQL_FOLDER / f"{view}.sql").read_text(encoding="utf-8"))
+    return connection
+
+
+def describe_views() -> list[ViewDescription]:
+    """Return what the public views hold, from the heads of their files."""
+    return [_describe(view) for view in VIEWS]
+
+
+def _describe(view: str) -> ViewDescription:
+    lines = (SQL_FOLDER / f"{view}.sql").read_text(encoding="utf-8").splitlines()
+    matches = [re.fullmatch(r"--   (\w+) +(.+)", line) for line in lines]
+    columns = [match.groups() for match in matches if match]
+    return ViewDescription(
+        name=view, row=lines[0].removeprefix("-- "), columns=tuple((name, text) for name, text in columns)
+    )
+
+
+def _register(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    for name, table in catalog.tables.items():
+        connection.from_arrow(table).create(name)
+    for name, locations in catalog.files.items():
+        for protocol in {location.split("://")[0] for location in locations if not files.is_local(location)}:
+            connection.register_filesystem(fsspec.filesystem(protocol))
+        if not locations:
+            connection.from_arrow(ROW_SCHEMAS[name].empty_table()).create(name)
+        elif name == "metric_lines":
+            _read_lines(connection, locations).create_view(name)
+        else:
+            connection.read_parquet(locations, filename=True).create_view(name)
+
+
+def _read_lines(connection: duckdb.DuckDBPyConnection, locations: list[str]) -> duckdb.DuckDBPyRelation:
+    """Return one JSON value a line; a line cut short is null."""
+    paths: Any = locations  # a list is taken, though the signature speaks of one path
+    return connection.read_json(
+        paths,
+        columns={"json": "JSON"},
+        records="false",
+        format="newline_delimited",
+        ignore_errors=True,
+        filename=True,
+    )

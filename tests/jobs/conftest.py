@@ -1,0 +1,64 @@
+"""One small real data set for all tests of verbs: drawn, split and sharded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.recipes import tiny
+from jobs.shard import ShardConfig, shard
+from jobs.split import SplitConfig, split
+from jobs.synth.synth import SynthConfig, synth
+from jobs.train_config import DataConfig, LogConfig, TrainConfig
+from model.semi_supervised import SemiSupervisedSettings
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with images/, split/, labeled/, unlabeled/ and test/: the tiny data set, 5 % labeled."""
+    root = tmp_path_factory.mktemp("drawn")
+    images, parts = root / "images", root / "split"
+    synth(SynthConfig(out=str(images), preset="tiny", seed=0, workers=2))
+    split(SplitConfig(annotations=f"{images}/train.json", out=str(parts), percent=5.0))
+    for name, source, part, truth in (
+        ("labeled", parts / "labeled.json", "train", None),
+        ("unlabeled", parts / "unlabeled.json", "train", str(parts / "unlabeled-truth.json")),
+        ("test", images / "test.json", "test", None),
+    ):
+        shard(
+            ShardConfig(
+                source=str(source),
+                images=f"{images}/images/{part}",
+                out=str(root / name),
+                per_shard=50,
+                hidden_truth=truth,
+            )
+        )
+    return root
+
+
+@pytest.fixture
+def run_config(drawn: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Return a configuration of a short run on the drawn data; keywords replace its fields."""
+    data = DataConfig(
+        labeled=str(drawn / "labeled"),
+        unlabeled=str(drawn / "unlabeled"),
+        batch_labeled=2,
+        batch_unlabeled=4,
+    )
+
+    def make(**changes: object) -> TrainConfig:
+        log = LogConfig(metrics=2, checkpoint=4, keep=3, online_labels=2)
+        pseudo = SemiSupervisedSettings(score_threshold=0.051)  # low: a few steps make no confident teacher
+        base = replace(
+            tiny(), out=str(tmp_path / "run"), steps=12, burn_in=2, threads=1, data=data, log=log, pseudo=pseudo
+        )
+        return replace(base, **changes)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs import checkpoint, config_file
+from jobs.train import INTERRUPTED, train
+from jobs.train_config import TrainConfig
+from storage.label_store import LabelStore, table_labels
+
+Make = Callable[..., TrainConfig]
+
+
+def final_state(config: TrainConfig) -> dict[str, object]:
+    newest = checkpoint.latest(Path(config.out) / "checkpoints")
+    assert newest is not None
+    state = checkpoint.load(newest)
+    assert state["step"] == config.steps
+    return state
+
+
+def metrics(config: TrainConfig) -> list[dict[str, float]]:
+    lines = (Path(config.out) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def assert_same(first: object, second: object) -> None:
+    """Compare nested states bit for bit."""
+    assert type(first) is type(second)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()  # type: ignore[union-attr]
+        for key in first:
+            assert_same(first[key], second[key])  # type: ignore[index]
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)  # type: ignore[arg-type]
+        for one, other in zip(first, second, strict=True):  # type: ignore[call-overload]
+            assert_same(one, other)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)  # type: ignore[arg-type]
+    else:
+        assert first == second
+
+
+def start(config: TrainConfig, folder: Path, *flags: str) -> subprocess.Popen[bytes]:
+    """Start `mixpl train` as a user does, in a process of its own; what it says goes to said.txt."""
+    path = folder / "asked.json"
+    path.write_text(config_file.to_json(config))
+    command = [sys.executable, "-m", "jobs.cli", "train", str(path), *flags]
+    with (folder / "said.txt").open("w") as said:
+        return subprocess.Popen(
+            command, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+
+
+def wait_for_checkpoint(config: TrainConfig, process: subprocess.Popen[bytes], step: int) -> None:
+    deadline = time.monotonic() + 90
+    while not any(found >= step for found in checkpoint.steps(Path(config.out) / "checkpoints")):
+        assert process.poll() is None, f"ended with {process.returncode} before step {step}"
+        assert time.monotonic() < deadline, "no checkpoint within 90 s"
+        time.sleep(0.01)
+
+
+def test_a_run_writes_what_its_folder_promises(run_config: Make) -> None:
+    config = run_config()
+    assert train(config) == 0
+    root = Path(config.out)
+    origin = json.loads((root / "origin.json").read_text())
+    assert origin["data"]["labeled"]["images"] == 20
+    assert origin["data"]["unlabeled"]["split"]["hash"] == origin["data"]["labeled"]["split"]["hash"]
+    assert config_file.from_json(TrainConfig, (root / "config.json").read_text(), where="") == config
+    rows = metrics(config)
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
+    assert all("supervised_loss_box" in row for row in rows)
+    store = LabelStore(str(root / "online_labels"))
+    assert store.stems() == [f"step-{step:09d}" for step in (4, 6, 8, 10, 12)]
+    table = store.read("step-000000004")
+    assert len(table) == 4
+    assert set(table["step"].to_pylist()) == {3}
+    boxes = table_labels(table).boxes_N4
+    assert len(boxes)
+    assert boxes.min() >= 0
+    assert boxes.max() <= 64
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run_config: Make, tmp_path: Path) -> None:
+    states = []
+    for name, seed in (("first", 0), ("second", 0), ("third", 1)):
+        config = run_config(out=str(tmp_path / name), seed=seed)
+        train(config)
+        states.append(final_state(config))
+    assert_same(states[0], states[1])
+    assert not torch.equal(
+        *(next(iter(state["teacher"].values())) for state in states[1:])  # type: ignore[attr-defined]
+    )
+
+
+def test_the_arms_see_the_same_labeled_images_until_burn_in_ends(run_config: Make, tmp_path: Path) -> None:
+    losses = {}
+    for arm in ("supervised", "mean-teacher", "mixpl"):
+        config = run_config(out=str(tmp_path / arm), arm=arm, burn_in=4, steps=6)
+        train(config)
+        losses[arm] = [row["supervised_loss_box"] for row in metrics(config)]
+    assert losses["supervised"][:2] == losses["mixpl"][:2] == losses["mean-teacher"][:2]
+    assert losses["supervised"][2] != losses["mixpl"][2]
+
+
+def test_training_never_opens_the_kept_apart_truth(run_config: Make, drawn: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(drawn / "unlabeled", blind)
+    shutil.rmtree(blind / "hidden_truth")
+    states = []
+    for name, unlabeled in (("seeing", drawn / "unlabeled"), ("blind", blind)):
+        base = run_config()
+        config = run_config(out=str(tmp_path / f"{name}-run"), data=replace(base.data, unlabeled=str(unlabeled)))
+        train(config)
+        states.append(final_state(config))
+    assert_same(states[0], states[1])
+
+
+def test_a_killed_and_resumed_run_ends_as_if_it_had_never_stopped(run_config: Make, tmp_path: Path) -> None:
+    whole = run_config(out=str(tmp_path / "whole"), steps=16)
+    train(whole)
+    broken = run_config(out=str(tmp_path / "broken"), steps=16)
+    for step in (4, 8):
+        process = start(broken, tmp_path, "--resume")
+        wait_for_checkpoint(broken, process, step)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert train(replace(broken, resume=True)) == 0
+    assert_same(final_state(whole), final_state(broken))
+    assert [row["step"] for row in metrics(broken)] == [row["step"] for row in metrics(whole)]
+    assert metrics(broken)[-1]["loss"] == metrics(whole)[-1]["loss"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Path) -> None:
+    config = run_config(steps=2000)
+    process = start(config, tmp_path)
+    wait_for_checkpoint(config, process, 4)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == INTERRUPTED
+    output = (tmp_path / "said.txt").read_text()
+    stopped = checkpoint.steps(Path(config.out) / "checkpoints")[-1]
+    assert f"stopped after step {stopped}; continue with `mixpl train {config.out}/config.json --resume`" in output
+    longer = replace(config, steps=stopped + 2, resume=True)
+    assert train(longer) == 0
+    assert final_state(longer)["step"] == stopped + 2
+
+
+def test_a_finished_folder_is_not_trained_over(run_config: Make) -> None:
+    config = run_config(steps=2, burn_in=2)
+    train(config)
+    with pytest.raises(ValueError, match="holds a run already; add --resume"):
+        train(config)
+
+
+def test_a_resume_that_would_lie_is_refused_by_the_name_of_the_key(run_config: Make) -> None:
+    config = run_config(steps=2, burn_in=2)
+    train(config)
+    other = replace(config, resume=True, steps=4, optim=replace(config.optim, lr=0.5))
+    with pytest.raises(ValueError, match=r"optim\.lr was 0\.003, asked for 0\.5"):
+        train(other)
+    with pytest.raises(ValueError, match="arm was 'mixpl', asked for 'supervised'"):
+        train(replace(config, arm="supervised", resume=True))
+    assert train(replace(config, resume=True, steps=3, log=replace(config.log, metrics=1))) == 0
+
+
+def test_a_non_finite_loss_names_step_part_and_images_and_keeps_the_checkpoint(run_config: Make) -> None:
+    base = run_config()
+    config = run_config(
+        burn_in=12,
+        log=replace(base.log, checkpoint=1),
+        optim=replace(base.optim, lr=1e30, warmup_start=0.0, clip=1e30),
+    )
+    with pytest.raises(ValueError, match=r"step \d+: (loss supervised_loss_\w+|the gradient) is") as caught:
+        train(config)
+    kept = checkpoint.latest(Path(config.out) / "checkpoints")
+    assert kept is not None
+    assert f"the last good checkpoint is {kept}" in str(caught.value)
+    assert all(value.isfinite().all() for value in checkpoint.load(kept)["student"].values())
+
+
+def test_a_skipped_unsupervised_loss_says_why(run_config: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    train(run_config(steps=4, pseudo=replace(run_config().pseudo, score_threshold=0.999)))
+    said = capsys.readouterr().err
+    assert "mixup loss skipped in 2 of 2 steps" in said
+    assert "gate every_image: 4 of 4 images keep fewer than 1 boxes" in said
+    assert "score threshold 0.999" in said
+    assert "median" in said
+
+
+def test_a_shard_that_vanishes_while_training_is_counted_and_the_run_goes_on(
+    run_config: Make, drawn: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(drawn / "unlabeled", damaged)
+    (damaged / "shard-000001.tar").unlink()
+    config = run_config(data=replace(run_config().data, unlabeled=str(damaged)), steps=8)
+    assert train(config) == 0
+    assert metrics(config)[-1]["unreadable_unlabeled"] > 0
+
+
+def test_missing_labels_and_other_classes_are_refused(run_config: Make, drawn: Path) -> None:
+    data = run_config().data
+    with pytest.raises(ValueError, match="that data set has no labels"):
+        train(run_config(data=replace(data, labeled=str(drawn / "unlabeled"))))
+    with pytest.raises(ValueError, match="expected a data set folder"):
+        train(run_config(data=replace(data, unlabeled=str(drawn / "images"))))
