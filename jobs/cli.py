@@ -8,7 +8,7 @@ an error of ours keeps its traceback.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import tyro
@@ -95,9 +95,7 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
     return 0
 
 
-def _parse(
-    kind: Callable[..., Config], verb: str, rest: Sequence[str], default: Config | None = None
-) -> Config:
+def _parse(kind: type[Config], verb: str, rest: Sequence[str], default: Config | None = None) -> Config:
     prog, description = f"mixpl {verb}", VERBS[verb.split()[0]]
     if default is None:
         return tyro.cli(kind, prog=prog, description=description, args=list(rest))

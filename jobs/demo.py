@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.coco_eval import Evaluation
+from analysis.quality import Quality
 from jobs import config_file, demo_pictures
 from jobs.evaluate import EvalConfig, evaluate
 from jobs.label import LabelConfig, label
@@ -29,7 +31,6 @@ from jobs.quality import QualityConfig, quality
 from jobs.recipes import recipe_config
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
-from jobs.sql import SqlConfig, sql
 from jobs.synth.synth import SynthConfig, synth
 from jobs.train import train
 from jobs.train_config import Arm, TrainConfig
@@ -38,6 +39,14 @@ from storage import files
 from storage.dataset import Dataset
 
 ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
+FIGURES = ("AP", "AP50", "AP50_tiny")
+PLACES = {
+    "pictures/": "views, mixup and mosaic, teacher beside truth, curves, counts",
+    "labels/round=0001/": "the pseudo labels, one Parquet file a shard",
+    "runs/mixpl/": "checkpoints, metrics.jsonl, online labels, evaluations",
+    "quality.parquet": "precision and recall at every score threshold",
+    "summary.json": "the figures above",
+}
 COUNTS_SQL = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"
 
 
@@ -66,7 +75,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     root = Path(config.out)
     claim(root, config)
     if (root / "summary.json").exists():
-        summary = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json.loads((root / "summary.json").read_text(encoding="utf-8"))
         print(f"{root} holds a finished demo; remove the folder to run it again.\n")
         show(summary, root)
         return summary
@@ -74,10 +83,11 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     torch.set_num_threads(1)
     prepare(config, root)
     results = {arm: run_arm(config, root, arm) for arm in ARMS}
-    label(LabelConfig(run=str(root / "runs" / "mixpl"), data=str(root / "unlabeled"), out=str(root / "labels")))
-    found = quality(QualityConfig(root=str(root)))
-    ask(root)
-    draw(config, root)
+    label(
+        LabelConfig(run=str(root / "runs" / "mixpl"), data=str(root / "unlabeled"), out=str(root / "labels"))
+    )
+    found = quality(QualityConfig(root=str(root), out=str(root / "quality.parquet")))
+    draw(config, root, found)
     summary = summarise(config, results, found, seconds=time.monotonic() - began)
     files.write_atomic(str(root / "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
     show(summary, root)
@@ -117,10 +127,10 @@ def prepare(config: DemoConfig, root: Path) -> None:
         "unlabeled": (str(parts / "unlabeled.json"), "train", str(parts / "unlabeled-truth.json")),
         "test": (f"{images}/test.json", "test", None),
     }
-    for name, (annotations, part, truth) in sources.items():
+    for name, (source, part, truth) in sources.items():
         shard(
             ShardConfig(
-                source=annotations,
+                source=source,
                 images=f"{images}/images/{part}",
                 out=str(root / name),
                 name=name,
@@ -159,22 +169,63 @@ def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
     )
 
 
-def ask(root: Path) -> None:
-    """Ask the tables how many pseudo labels each class has."""
-    print(f'\nmixpl sql "{COUNTS_SQL}" --root {root}')
-    sql(SqlConfig(query=COUNTS_SQL, root=str(root)))
-
-
-def draw(config: DemoConfig, root: Path) -> None:
+def draw(config: DemoConfig, root: Path, found: Quality) -> None:
     """Draw the pictures."""
     recipe = arm_config(config, root, "mixpl")
     unlabeled, test = Dataset.open(str(root / "unlabeled")), Dataset.open(str(root / "test"))
     trained = open_trained(recipe.out, weights="teacher", device=torch.device("cpu"))
-    pictures = root / "pictures"
+    pictures = f"{root}/pictures"
     threshold = recipe.pseudo.score_threshold
-    demo_pictures.draw_views(str(pictures / "views.png"), unlabeled, view=recipe.view, seed=config.seed)
+    demo_pictures.draw_views(f"{pictures}/views.png", unlabeled, view=recipe.view, seed=config.seed)
     demo_pictures.draw_mixes(
-        str(pictures / "mixes.png"), unlabeled, view=recipe.view, mix=recipe.mix, seed=config.seed
+        f"{pictures}/mixes.png", unlabeled, view=recipe.view, mix=recipe.mix, seed=config.seed
     )
-    demo_pictures.draw_predictions(str(pictures / "teacher.png"), trained, test, threshold=threshold)
-    demo_pictures.draw_curves(str(pictures / "curves.png"), [root / "runs" / arm for arm in ARMS])
+    demo_pictures.draw_predictions(f"{pictures}/teacher.png", trained, test, threshold=threshold)
+    demo_pictures.draw_curves(f"{pictures}/curves.png", [root / "runs" / arm for arm in ARMS])
+    demo_pictures.draw_counts(f"{pictures}/counts.png", found)
+
+
+def summarise(
+    config: DemoConfig, results: Mapping[Arm, Evaluation], found: Quality, *, seconds: float
+) -> dict[str, Any]:
+    """Return the figures of the demo, AP in percent."""
+    overall = found.overall()
+    arms: dict[str, dict[str, float]] = {
+        arm: {name: round(result.figures[name], 2) for name in FIGURES} for arm, result in results.items()
+    }
+    return {
+        "seed": config.seed,
+        "steps": config.steps,
+        "seconds": round(seconds, 1),
+        **arms,
+        "pseudo_labels": {
+            "images": found.num_images,
+            "boxes": overall["pseudo_labels"],
+            "precision": round(overall["precision"] or 0.0, 4),
+            "recall": round(overall["recall"] or 0.0, 4),
+        },
+    }
+
+
+def show(summary: Mapping[str, Any], root: Path) -> None:
+    """Print the last screen: both arms, the labels by class, and where everything lies."""
+    console = Console()
+    table = Table(title=f"Teacher on the test images after {summary['steps']} steps, in percent")
+    table.add_column("arm")
+    for name in FIGURES:
+        table.add_column(name, justify="right")
+    for arm in ARMS:
+        table.add_row(arm, *(f"{summary[arm][name]:.1f}" for name in FIGURES))
+    gains = {name: summary["mixpl"][name] - summary["supervised"][name] for name in FIGURES}
+    table.add_section()
+    table.add_row("gain", *(f"{gains[name]:+.1f}" for name in FIGURES))
+    console.print(table)
+    before, after = summary["supervised"]["AP50"], summary["mixpl"]["AP50"]
+    verdict = "above" if after > before else "not above"
+    print(
+        f"MixPL is {verdict} supervised training at equal steps: AP50 {after:.1f} against {before:.1f} "
+        f"({after - before:+.1f}), in {summary['seconds']:.0f} s all told.\n"
+    )
+    for place, meaning in PLACES.items():
+        print(f"  {root / place!s:<24} {meaning}")
+    print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {root}')

@@ -18,7 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
-from analysis.figures import draw_boxes, learning_curves, teacher_beside_truth, tile_grid, write_png
+from analysis.figures import (
+    class_counts,
+    draw_boxes,
+    learning_curves,
+    teacher_beside_truth,
+    tile_grid,
+    write_png,
+)
+from analysis.quality import Quality
 from jobs.predictions import PredictSettings, predict
 from jobs.trained import TrainedDetector
 from pipeline import boxes
@@ -81,13 +89,31 @@ def draw_predictions(
         panels.append(
             (teacher_beside_truth(picture, labels.image(row), truth.image(row), test.classes), str(key))
         )
-    return _write(out, tile_grid(panels, columns=2, title=f"Teacher (score > {threshold:g}) beside the truth"))
+    return _write(
+        out, tile_grid(panels, columns=2, title=f"Teacher (score > {threshold:g}) beside the truth")
+    )
 
 
 def draw_curves(out: str, runs: Sequence[Path], *, metric: str = "AP50") -> str:
     """Draw a metric of each run's scorings over its steps; return the file."""
     arms = {run.name: read_curve(run / "metrics.jsonl", metric) for run in runs}
-    return _write(out, learning_curves(arms, metric=metric, title=f"{metric} of the teacher on the test images"))
+    return _write(
+        out, learning_curves(arms, metric=metric, title=f"{metric} of the teacher on the test images")
+    )
+
+
+def draw_counts(out: str, found: Quality) -> str:
+    """Draw the boxes of each class: the truth, the pseudo labels, and how many of these are correct."""
+    rows = found.by_class()
+    counts = {name: [row[name] for row in rows] for name in ("truth", "pseudo_labels", "correct")}
+    picture = class_counts(
+        found.classes,
+        counts["truth"],
+        counts["pseudo_labels"],
+        correct=counts["correct"],
+        title=f"Boxes by class on {found.num_images} unlabeled images (score > {found.score_threshold:g})",
+    )
+    return _write(out, picture)
 
 
 def read_curve(metrics: Path, metric: str) -> list[tuple[int, float]]:

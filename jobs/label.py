@@ -73,7 +73,7 @@ def label(config: LabelConfig) -> int:
     dataset = Dataset.open(config.data)
     require_same_classes(trained.classes, dataset)
     provenance = _provenance(trained, dataset)
-    round_ = choose_round(config.out, dataset, provenance)
+    round_ = choose_round(config.out, provenance)
     if round_.info is not None:
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
         return 0
@@ -86,13 +86,15 @@ def label(config: LabelConfig) -> int:
     if not _label_shards(trained, dataset, mine, store, settings, {**provenance, "round": round_.number}):
         print(f"stopped; run the same command again to continue {round_.path}")
         return INTERRUPTED
-    threshold = trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
+    threshold = (
+        trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
+    )
     _finish(round_, dataset, trained.classes, threshold, provenance, seconds=time.monotonic() - began)
     return 0
 
 
-def choose_round(root: str, dataset: Dataset, provenance: dict[str, Any]) -> Round:
-    """Return the round that these weights have begun or finished for this data set, or a new one."""
+def choose_round(root: str, provenance: dict[str, Any]) -> Round:
+    """Return the round that has begun or finished with this provenance, or a new one."""
     rounds = list_rounds(root)
     for round_ in reversed(rounds):
         stems = round_.labels().stems()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import torch
@@ -28,7 +28,7 @@ class PredictSettings:
     """Images a batch."""
     threads: int = 1
     """Threads of the DALI graph."""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def predict(
@@ -57,5 +57,8 @@ def predict(
         for batch in loader:
             found = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
             labels = batch.to_original(to_labels(found))
-            yield batch.shard, label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step)
+            yield (
+                batch.shard,
+                label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),
+            )
     skipped += loader.skipped

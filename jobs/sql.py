@@ -11,9 +11,10 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +22,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import tyro
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from storage import files
 from storage.database import VIEWS, connect, describe_views
@@ -31,6 +34,12 @@ Format = Literal["table", "csv", "jsonl", "parquet"]
 
 MAX_ROWS_SHOWN = 200
 """Rows of a table on the screen; the other formats give all."""
+MAX_RECORDS_SHOWN = 20
+"""Rows on the screen where each takes many lines."""
+MAX_LENGTH = 60
+"""Letters of a list on the screen."""
+UNBOUNDED = 100_000
+"""Letters in a line where no terminal bounds it."""
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -80,10 +89,15 @@ def ask(query: str, workspace: Workspace) -> pa.Table:
                     f"expected one query (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN), got {kinds}: "
                     "nothing is changed by `mixpl sql`; write answers with --output"
                 )
-            return connection.execute(statements[0]).to_arrow_table()
+            return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
-            message = " ".join(str(error).split())
-            raise ValueError(f"{message}; the views are {', '.join(VIEWS)}") from None
+            raise ValueError(f"{_one_line(error)}; the views are {', '.join(VIEWS)}") from None
+
+
+def _one_line(error: duckdb.Error) -> str:
+    """Return DuckDB's message without its drawing of the query."""
+    lines = str(error).splitlines()
+    return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
 
 
 def _write(answer: pa.Table, config: SqlConfig) -> None:
@@ -104,7 +118,7 @@ def _encode(answer: pa.Table, form: Format) -> bytes:
     match form:
         case "table":
             text = io.StringIO()
-            Console(file=text, width=10_000).print(_table(answer, answer.num_rows))
+            Console(file=text, width=UNBOUNDED).print(_table(answer, answer.num_rows))
             return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()).encode()
         case "csv":
             sink = pa.BufferOutputStream()
@@ -136,44 +150,71 @@ def _json_value(value: object) -> object:
 
 
 def _print_table(answer: pa.Table) -> None:
-    Console().print(_table(answer, MAX_ROWS_SHOWN))
-    if answer.num_rows > MAX_ROWS_SHOWN:
-        print(f"{MAX_ROWS_SHOWN} of {answer.num_rows:,} rows; --format csv, jsonl or parquet gives all")
+    """Print as a table, or where that is wider than the terminal, each row as lines of name and value."""
+    console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
+    table = _table(answer, MAX_ROWS_SHOWN)
+    unbounded = console.options.update(max_width=UNBOUNDED)
+    fits = Measurement.get(console, unbounded, table).maximum <= console.width
+    shown = MAX_ROWS_SHOWN if fits else MAX_RECORDS_SHOWN
+    for renderable in [table] if fits else _records(answer, shown):
+        console.print(renderable)
+    if answer.num_rows > shown:
+        print(f"{shown} of {answer.num_rows:,} rows; --format csv, jsonl or parquet gives all")
     elif not answer.num_rows:
         print("no rows")
+
+
+def _records(answer: pa.Table, max_rows: int) -> Iterator[Table]:
+    for index, row in enumerate(_cells(answer, max_rows), start=1):
+        record = Table(show_header=False, box=None, title=f"row {index}", title_justify="left")
+        for name, value in zip(answer.column_names, row, strict=True):
+            record.add_row(Text(name, style="cyan"), value)
+        yield record
 
 
 def _table(answer: pa.Table, max_rows: int) -> Table:
     table = Table()
     for field in answer.schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
-    for row in answer.slice(0, max_rows).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
+    for row in _cells(answer, max_rows):
+        table.add_row(*row)
     return table
 
 
-def _cell(value: Any) -> str:
+def _cells(answer: pa.Table, max_rows: int) -> Iterator[tuple[Text, ...]]:
+    """Yield the rows as plain text: brackets are no markup, nulls are empty, long values are cut."""
+    columns = [column.to_pylist() for column in answer.slice(0, max_rows).columns]
+    for values in zip(*columns, strict=True):
+        yield tuple(_cell(value) for value in values)
+
+
+def _cell(value: object) -> Text:
     if value is None:
-        return ""
+        return Text("")
     if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value)
+        return Text(f"{value:.6g}")
+    if isinstance(value, list):
+        return Text(_cut(", ".join(str(_cell(entry)) for entry in value[:MAX_LENGTH]), "[]"))
+    return Text(str(value))
+
+
+def _cut(text: str, brackets: str) -> str:
+    shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
+    return f"{brackets[0]}{shown}{brackets[1]}"
 
 
 def _print_views(workspace: Workspace) -> None:
     console = Console()
     print(
-        f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of labels, "
-        f"{len(workspace.runs)} runs."
+        f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of "
+        f"labels, {len(workspace.runs)} runs."
     )
     for view in describe_views():
-        table = Table(
-            title=f"[bold]{view.name}[/bold]  {view.row}", title_justify="left", show_header=False, box=None
-        )
+        console.print(Text.assemble("\n", (view.name, "bold"), f"  {view.row}"))
+        table = Table(show_header=False, box=None)
         table.add_column(style="cyan", no_wrap=True, min_width=16)
-        table.add_column()
         for name, meaning in view.columns:
-            table.add_row(f"  {name}", meaning)
+            table.add_row(f"  {name}", Text(meaning))
         console.print(table)
     print('\nFor example: mixpl sql "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"')

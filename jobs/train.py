@@ -19,7 +19,7 @@ import torch
 from jobs import checkpoint, config_file, evaluate
 from jobs.interrupt import Interrupt
 from jobs.predictions import PredictSettings
-from jobs.resampling import labeled_repeat_factors
+from jobs.resampling import describe_repeats, labeled_repeat_factors
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
 from jobs.train_config import TrainConfig
@@ -65,7 +65,7 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device) -
     student = build_detector(
         config.model.name, num_classes=len(labeled.classes), weights=config.model.weights, seed=config.seed
     )
-    student = student.to(device, memory_format=torch.channels_last).train()
+    student = student.to(device).to(memory_format=torch.channels_last).train()
     teacher = Teacher(
         student,
         momentum_floor=config.teacher.momentum,
@@ -160,11 +160,14 @@ def _run(
 ) -> int:
     start = 0 if state is None else int(state["step"])
     saved = start
+    factors = labeled_repeat_factors(data["labeled"], threshold=config.resampling.threshold)
     with (
-        _loader(config, data, device, state) as loader,
+        _loader(config, data, device, factors, state) as loader,
         RunLog(run, config, start_step=start, provenance=_label_provenance(data)) as log,
         Interrupt() as interrupt,
     ):
+        if said := describe_repeats(factors):
+            log.say(said)
         for batch in loader:
             report = _learn(trainer, batch, run)
             done = batch.step + 1
@@ -186,7 +189,11 @@ def due(step: int, every: int) -> bool:
 
 
 def _loader(
-    config: TrainConfig, data: Mapping[str, Dataset], device: torch.device, state: dict[str, Any] | None
+    config: TrainConfig,
+    data: Mapping[str, Dataset],
+    device: torch.device,
+    factors: dict[str, float] | None,
+    state: dict[str, Any] | None,
 ) -> TrainLoader:
     return TrainLoader(
         data["labeled"],
@@ -197,13 +204,13 @@ def _loader(
         mix=mix_settings(config),
         seed=config.seed,
         unlabeled_start_step=config.burn_in,
-        repeat_factors=labeled_repeat_factors(data["labeled"], config.resampling),
+        repeat_factors=factors,
         rounding=config.resampling.rounding,
         smallest=config.data.smallest,
         window=config.data.window,
         resume=None if state is None else state["loader"],
         num_steps=config.steps,
-        device=device.type,
+        device="cuda" if device.type == "cuda" else "cpu",
         num_threads=config.data.threads,
         prefetch=config.data.prefetch,
     )

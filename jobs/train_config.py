@@ -143,7 +143,9 @@ class TrainConfig:
     view: ViewSettings = field(default_factory=ViewSettings)
     mix: MixSettings = field(default_factory=MixSettings)
     model: ModelConfig = field(default_factory=ModelConfig)
-    pseudo: SemiSupervisedSettings = SemiSupervisedSettings(score_threshold=0.7)
+    pseudo: SemiSupervisedSettings = field(
+        default_factory=lambda: SemiSupervisedSettings(score_threshold=0.7)
+    )
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     resampling: ResamplingConfig = field(default_factory=ResamplingConfig)

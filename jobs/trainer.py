@@ -78,6 +78,7 @@ class Trainer:
 
     def step(self, batch: TrainBatch) -> StepReport:
         """Learn from one batch. Raises NonFiniteLossError naming the part and the images."""
+        assert batch.labeled is not None, "every step of training has labeled images"
         learning_rate = self._schedule.apply(self.optimizer, batch.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._supervised(batch.labeled)

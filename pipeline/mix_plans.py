@@ -42,7 +42,7 @@ class Layer:
         return len(self.sizes_N2)
 
     @property
-    def matrices_N33(self) -> Matrices:
+    def matrices_N33(self) -> Matrices:  # noqa: N802  (shape suffix)
         """Return the matrices from strong view pixels to canvas pixels."""
         matrices = resize_matrices(self.source_sizes_N2, self.sizes_N2, self.flips_N)
         matrices[:, 0, 2] += self.offsets_N2[:, 1]

@@ -89,9 +89,7 @@ class Mixer:
         """Return each image of the layer on a canvas of its own, times its weight."""
         sizes = [list(image.shape[:2]) for image in images]
         if sizes != layer.source_sizes_N2.tolist():
-            raise ValueError(
-                f"strong views: got sizes {sizes}, planned {layer.source_sizes_N2.tolist()}"
-            )
+            raise ValueError(f"strong views: got sizes {sizes}, planned {layer.source_sizes_N2.tolist()}")
         free_N2 = np.array(canvas_size) - layer.sizes_N2
         fractions_N2 = (layer.offsets_N2 / np.maximum(free_N2, 1)).astype(np.float32)
         resamples_N = layer.flips_N | (layer.sizes_N2 != layer.source_sizes_N2).any(axis=1)

@@ -95,7 +95,7 @@ class SampleStream:
         Raises:
             StreamExhaustedError: every row of a whole epoch is in `skip`.
         """
-        if skip.issuperset(self._rows.tolist()):
+        if len(skip) >= len(self._rows) and skip.issuperset(self._rows.tolist()):
             raise self._exhausted()
         taken: list[int] = []
         epoch, offset, last_fruitful = state.epoch, state.offset, state.epoch

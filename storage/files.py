@@ -33,6 +33,8 @@ def local_path(location: str) -> Path:
 
 def join(root: str, *names: str) -> str:
     """Return a location below the root; names are taken as they are, `/` between them."""
+    if root in {"", "."}:
+        return "/".join(names)
     return "/".join([root.rstrip("/"), *names])
 
 

@@ -53,7 +53,11 @@ def test_a_floor_imports_only_what_lies_below_it(folder: str) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "line"),
-    [("model", "import duckdb"), ("storage", "from pipeline.stream import SampleStream"), ("analysis", "import jobs")],
+    [
+        ("model", "import duckdb"),
+        ("storage", "from pipeline.stream import SampleStream"),
+        ("analysis", "import jobs"),
+    ],
 )
 def test_an_upward_import_is_found(folder: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text(line)

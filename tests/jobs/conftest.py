@@ -13,6 +13,7 @@ from jobs.recipes import tiny
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from jobs.synth.synth import SynthConfig, synth
+from jobs.train import train
 from jobs.train_config import DataConfig, LogConfig, TrainConfig
 from model.semi_supervised import SemiSupervisedSettings
 
@@ -43,22 +44,38 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def short_run(drawn: Path, out: Path) -> TrainConfig:
+    """Return a run of a few steps on the drawn data."""
+    return replace(
+        tiny(),
+        out=str(out),
+        steps=12,
+        burn_in=2,
+        threads=1,
+        data=DataConfig(
+            labeled=str(drawn / "labeled"),
+            unlabeled=str(drawn / "unlabeled"),
+            batch_labeled=2,
+            batch_unlabeled=4,
+        ),
+        log=LogConfig(metrics=2, checkpoint=4, keep=3, online_labels=2),
+        pseudo=SemiSupervisedSettings(score_threshold=0.051),  # low: a few steps make no confident teacher
+    )
+
+
 @pytest.fixture
 def run_config(drawn: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
     """Return a configuration of a short run on the drawn data; keywords replace its fields."""
-    data = DataConfig(
-        labeled=str(drawn / "labeled"),
-        unlabeled=str(drawn / "unlabeled"),
-        batch_labeled=2,
-        batch_unlabeled=4,
-    )
 
     def make(**changes: object) -> TrainConfig:
-        log = LogConfig(metrics=2, checkpoint=4, keep=3, online_labels=2)
-        pseudo = SemiSupervisedSettings(score_threshold=0.051)  # low: a few steps make no confident teacher
-        base = replace(
-            tiny(), out=str(tmp_path / "run"), steps=12, burn_in=2, threads=1, data=data, log=log, pseudo=pseudo
-        )
-        return replace(base, **changes)  # type: ignore[arg-type]
+        return replace(short_run(drawn, tmp_path / "run"), **changes)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(drawn: Path) -> Path:
+    """Folder of a finished short run."""
+    config = short_run(drawn, drawn / "runs" / "short")
+    assert train(config) == 0
+    return Path(config.out)

@@ -31,7 +31,10 @@ def test_an_unknown_key_is_named_with_its_nearest_valid_one() -> None:
         ({"steps": True}, "'steps' must be int, got True"),
         ({"bf16": 1}, "'bf16' must be bool, got 1"),
         ({"arm": "mixup"}, "'arm' must be one of 'mixpl', 'mean-teacher', 'supervised', got 'mixup'"),
-        ({"view": {"short_range": [1, 2, 3]}}, r"'view.short_range' must be a list of 2 values, got \[1, 2, 3\]"),
+        (
+            {"view": {"short_range": [1, 2, 3]}},
+            r"'view.short_range' must be a list of 2 values, got \[1, 2, 3\]",
+        ),
         ({"data": {"unlabeled": 3}}, "'data.unlabeled' must be str or NoneType, got 3"),
         ({"steps": 0}, "--steps must be at least 1, got 0"),
         ([], r"the file must be an object, got \[\]"),

@@ -58,9 +58,7 @@ def start(config: TrainConfig, folder: Path, *flags: str) -> subprocess.Popen[by
     path.write_text(config_file.to_json(config))
     command = [sys.executable, "-m", "jobs.cli", "train", str(path), *flags]
     with (folder / "said.txt").open("w") as said:
-        return subprocess.Popen(
-            command, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+        return subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def wait_for_checkpoint(config: TrainConfig, process: subprocess.Popen[bytes], step: int) -> None:
@@ -93,7 +91,9 @@ def test_a_run_writes_what_its_folder_promises(run_config: Make) -> None:
     assert boxes.max() <= 64
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run_config: Make, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    run_config: Make, tmp_path: Path
+) -> None:
     states = []
     for name, seed in (("first", 0), ("second", 0), ("third", 1)):
         config = run_config(out=str(tmp_path / name), seed=seed)
@@ -122,7 +122,9 @@ def test_training_never_opens_the_kept_apart_truth(run_config: Make, drawn: Path
     states = []
     for name, unlabeled in (("seeing", drawn / "unlabeled"), ("blind", blind)):
         base = run_config()
-        config = run_config(out=str(tmp_path / f"{name}-run"), data=replace(base.data, unlabeled=str(unlabeled)))
+        config = run_config(
+            out=str(tmp_path / f"{name}-run"), data=replace(base.data, unlabeled=str(unlabeled))
+        )
         train(config)
         states.append(final_state(config))
     assert_same(states[0], states[1])
@@ -151,7 +153,10 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Pat
     assert process.wait(timeout=60) == INTERRUPTED
     output = (tmp_path / "said.txt").read_text()
     stopped = checkpoint.steps(Path(config.out) / "checkpoints")[-1]
-    assert f"stopped after step {stopped}; continue with `mixpl train {config.out}/config.json --resume`" in output
+    assert (
+        f"stopped after step {stopped}; continue with `mixpl train {config.out}/config.json --resume`"
+        in output
+    )
     longer = replace(config, steps=stopped + 2, resume=True)
     assert train(longer) == 0
     assert final_state(longer)["step"] == stopped + 2

@@ -89,7 +89,7 @@ def test_sharpness_is_pils_but_for_the_outermost_pixels(run: Callable[..., list[
 
 
 def test_equalize_spreads_the_cumulated_histogram(run: Callable[..., list[np.ndarray]]) -> None:
-    """Ours: level v becomes 255 (pixels up to v - pixels of the darkest) / (pixels - those of the darkest)."""
+    """Level v becomes 255 (pixels up to v - pixels of the darkest) / (pixels - those of the darkest)."""
     for name, picture in pictures().items():
         (pixels,) = run([picture], ["equalize"], [1.0])
         for channel in range(3):

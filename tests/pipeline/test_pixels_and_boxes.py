@@ -1,9 +1,9 @@
 """The truth itself: flat coloured rectangles go through every graph, and their boxes must still frame them.
 
-Each image has a background equal to the border and to the mean (so it normalises to 0) and up to six rectangles,
-each of a colour of its own. After any plan, the pixels inside a box have its object's colour, and no coloured
-pixel lies outside. Coverage is how far a pixel is on the way from the background to the colour; an object's edge
-is where it is one half, so a pixel's centre is inside the box exactly where its coverage is above that.
+Each image has a background equal to the border and to the mean (so it normalises to 0) and up to six
+rectangles, each of a colour of its own. After any plan, the pixels inside a box have its object's colour, and
+no coloured pixel lies outside. Coverage is how far a pixel is on the way from the background to the colour; its
+edge is where it is one half: a pixel's centre is inside the box exactly where it is above that.
 
 Shapes: B images of h x w pixels, K objects of one image.
 """
@@ -68,7 +68,7 @@ def draw_batch(seed: int, num_images: int = 4) -> tuple[list[bytes], list[tuple[
 
 
 def coverage(image_HWC: np.ndarray, category: int, weight: float = 1.0) -> np.ndarray:
-    """Return how much of each pixel has the colour of the category, 0 to 1; `image_HWC` has the grey taken off.
+    """Return how much of each pixel has the colour of the category, 0 to 1; `image_HWC` is without the grey.
 
     Every channel must lie on its side: a pixel of another colour is on the wrong one somewhere.
     """
@@ -245,7 +245,7 @@ def test_boxes_frame_their_objects_in_a_mosaic(mixer: Mixer, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_box_is_kept_while_enough_of_its_object_is_left(mixer: Mixer, seed: int) -> None:
-    """Patches go over exactly the objects they were planned over: what is hidden in pixels is hidden in boxes."""
+    """Patches hide exactly what they were planned over, in pixels as in boxes."""
     images, labels = drawn_views(seed, 6)
     settings = replace(MIX, erase=True, erase_patches=(1, 12), erase_ratio=(0.0, 0.5))
     plan = plan_mix(np.random.default_rng(seed), settings, [image.shape[:2] for image in images], []).mixup
@@ -278,7 +278,7 @@ def test_a_box_is_kept_while_enough_of_its_object_is_left(mixer: Mixer, seed: in
 def test_boxes_of_the_weak_view_reach_the_mosaic_through_every_graph(
     unlabeled: UnlabeledViews, mixer: Mixer, seed: int
 ) -> None:
-    """Weak view, strong view, mosaic: pixels resampled twice stay within half a strong pixel of their boxes."""
+    """Weak, strong, mosaic: pixels resampled twice stay within half a strong pixel of their boxes."""
     encoded, sizes, labels = draw_batch(seed, 8)
     rng = np.random.default_rng(seed)
     weak, strong = plan_weak(rng, STRAIGHT, sizes), plan_strong(rng, SHIFTED, sizes)

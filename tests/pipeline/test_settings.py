@@ -50,7 +50,7 @@ def test_mix_settings_refuse_a_value_by_the_name_of_its_field(field: str, value:
 
 
 def test_an_unknown_colour_operation_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'sepia'.*auto_contrast, equalize"):
+    with pytest.raises(ValueError, match=r"'sepia'.*auto_contrast, equalize"):
         ViewSettings(colour_ops=("identity", "sepia"))
 
 

@@ -1,0 +1,76 @@
+"""How often classes occur, and how often images are repeated for it: the two `.sql` files, from Python.
+
+In: a connection to the label tables (`storage.database.connect`). Out: Arrow tables. Guaranteed: repeat
+factors are at least 1, never rise with a class's frequency, and stand there for every labeled image, also one
+without boxes. The rule is LVIS's (arXiv 1908.03195, section 4.3): r(c) = max(1, sqrt(t / f(c))); an image
+takes the greatest of its classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+from analysis.queries import ask
+
+
+def class_frequencies(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    datasets: Sequence[str] | None = None,
+    pseudo_datasets: Sequence[str] = (),
+) -> pa.Table:
+    """Return class, images, boxes, frequency (share of the images), most frequent first.
+
+    `datasets`: labeled data sets, all of them where None. `pseudo_datasets`: unlabeled ones whose pseudo
+    labels count too. Raises ValueError naming a data set that is not there.
+    """
+    return ask(con, "class_frequency", **_sources(con, datasets, pseudo_datasets))
+
+
+def repeat_factors(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    threshold: float,
+    datasets: Sequence[str] | None = None,
+    pseudo_datasets: Sequence[str] = (),
+) -> pa.Table:
+    """Return dataset, key, repeat_factor of every labeled image, ordered by data set and key.
+
+    `threshold` is t: a class in fewer than this share of the images is repeated; LVIS uses 0.001, COCO needs
+    0.01 to 0.1. Sources as in `class_frequencies`; images of `pseudo_datasets` get a factor by the same rule.
+    Raises ValueError for a threshold outside 0 .. 1 and for a data set that is not there.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(
+            f"expected a resampling threshold above 0 and at most 1, a share of the images, got {threshold}"
+        )
+    sources = _sources(con, datasets, pseudo_datasets)
+    return ask(con, "repeat_factors", threshold=threshold, **sources)
+
+
+def rarest_classes(
+    con: duckdb.DuckDBPyConnection, *, datasets: Sequence[str] | None = None, share: float = 1 / 3
+) -> tuple[str, ...]:
+    """Return the rarest `share` of the classes by frequency, at least one: the tail of an evaluation."""
+    by_frequency: list[str] = class_frequencies(con, datasets=datasets)["class"].to_pylist()
+    return tuple(by_frequency[-max(1, round(share * len(by_frequency))) :])
+
+
+def _sources(
+    con: duckdb.DuckDBPyConnection, datasets: Sequence[str] | None, pseudo_datasets: Sequence[str]
+) -> dict[str, object]:
+    known: dict[str, bool] = dict(con.execute("SELECT dataset, labeled FROM datasets").fetchall())
+    for name in datasets or ():
+        if not known.get(name):
+            labeled = ", ".join(sorted(found for found, has_truth in known.items() if has_truth))
+            raise ValueError(f"expected a labeled data set ({labeled or 'there is none'}), got {name!r}")
+    for name in pseudo_datasets:
+        if name not in known:
+            raise ValueError(f"expected a data set ({', '.join(sorted(known))}), got {name!r}")
+    return {
+        "datasets": None if datasets is None else list(datasets),
+        "pseudo_datasets": list(pseudo_datasets),
+    }

@@ -1,0 +1,42 @@
+"""`mixpl quality`: pseudo labels held against the truth that was kept apart.
+
+In: the tables below a folder: the latest round of a data set and its hidden truth. Out: precision and recall by
+class and by size at the round's score threshold, printed; with `--out` the same at every threshold as a Parquet
+table. A pseudo label is correct when a truth box of its class overlaps it with IoU of at least 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from analysis.quality import Quality, pseudo_label_quality
+from storage import files
+from storage.database import connect
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityConfig:
+    """Which labels to judge."""
+
+    root: str = "."
+    """Folder that holds the data set and the rounds."""
+    dataset: str | None = None
+    """Name of the data set; not needed when there is one with rounds and hidden truth."""
+    out: str | None = None
+    """Parquet file for the figures at every score threshold."""
+
+
+def quality(config: QualityConfig) -> Quality:
+    """Judge the latest round, print the figures and return them."""
+    with connect(config.root) as con:
+        found = pseudo_label_quality(con, dataset=config.dataset)
+    Console().print(found.to_rich())
+    if config.out is not None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(found.table, sink)
+        files.write_atomic(config.out, sink.getvalue().to_pybytes())
+    return found

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.label import LabelConfig, label
+from storage.database import connect
+from storage.dataset import Dataset
+from storage.rounds import list_rounds
+
+
+def tables(labels: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(labels.glob("round=0001/*.parquet"))}
+
+
+def config(trained: Path, data: Path, out: Path, **changes: object) -> LabelConfig:
+    return LabelConfig(run=str(trained), data=str(data), out=str(out), threads=1, **changes)  # type: ignore[arg-type]
+
+
+def test_a_round_has_a_row_for_every_image_and_says_where_it_came_from(
+    drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    assert label(config(trained, drawn / "unlabeled", tmp_path / "labels", score_threshold=0.06)) == 0
+    (round_,) = list_rounds(str(tmp_path / "labels"))
+    assert round_.info is not None
+    unlabeled = Dataset.open(str(drawn / "unlabeled"))
+    table = round_.labels().read_all()
+    assert sorted(table["key"].to_pylist()) == sorted(unlabeled.images()["key"].to_pylist())
+    assert round_.info.num_images == 380
+    assert round_.info.score_threshold == 0.06
+    provenance = round_.labels().provenance("shard-000000")
+    assert provenance["teacher_step"] == 12
+    assert provenance["round"] == 1
+    assert len(provenance["weights_hash"]) == len(provenance["split_hash"]) == 64
+
+
+def test_a_killed_job_continues_and_ends_in_the_same_bytes(
+    drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    assert label(config(trained, drawn / "unlabeled", tmp_path / "whole")) == 0
+    broken = tmp_path / "broken"
+    command = [sys.executable, "-m", "jobs.cli", "label", str(trained), "--data", str(drawn / "unlabeled")]
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            [*command, "--out", str(broken)],
+            stdout=said,
+            stderr=said,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    deadline = time.monotonic() + 90
+    while not tables(broken) and process.poll() is None:
+        assert time.monotonic() < deadline, "no table within 90 s"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = tables(broken)
+    assert 0 < len(before) < len(tables(tmp_path / "whole")), "the job was to be killed in the middle"
+    assert not list_rounds(str(broken))[0].complete
+    times = {name: (broken / "round=0001" / name).stat().st_mtime_ns for name in before}
+    assert label(config(trained, drawn / "unlabeled", broken)) == 0
+    assert tables(broken) == tables(tmp_path / "whole")
+    assert times == {name: (broken / "round=0001" / name).stat().st_mtime_ns for name in before}
+    assert list_rounds(str(broken))[0].complete
+
+
+def test_workers_share_a_round_and_the_last_one_completes_it(
+    drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for worker in (1, 0):
+        out = config(trained, drawn / "unlabeled", tmp_path, worker=worker, workers=2)
+        assert label(out) == 0
+        (round_,) = list_rounds(str(tmp_path))
+        assert round_.complete == (worker == 0)
+    assert "have no labels yet, the first is shard-000000.tar" in capsys.readouterr().out
+
+
+def test_the_same_weights_label_once_and_other_weights_make_the_next_round(
+    drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        label(config(trained, drawn / "unlabeled", tmp_path))
+    assert "is complete" in capsys.readouterr().out
+    label(config(trained, drawn / "unlabeled", tmp_path, weights="student"))
+    assert [round_.number for round_ in list_rounds(str(tmp_path))] == [1, 2]
+    con = connect(str(tmp_path))
+    assert con.sql("select round from rounds where latest").fetchall() == [(2,)]
+
+
+def test_unreadable_images_have_no_row_and_a_vanished_shard_keeps_the_round_open(
+    drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(drawn / "unlabeled", damaged)
+    first = Dataset.open(str(damaged)).images().to_pylist()[0]
+    with (damaged / first["shard"]).open("r+b") as tar:
+        tar.seek(first["offset"])
+        tar.write(b"\0" * first["size"])
+    (damaged / "shard-000003.tar").unlink()
+    assert label(config(trained, damaged, tmp_path / "labels")) == 0
+    said = capsys.readouterr()
+    assert first["key"] in said.err
+    assert "1 of 8 shards have no labels yet, the first is shard-000003.tar" in said.out
+    (round_,) = list_rounds(str(tmp_path / "labels"))
+    assert not round_.complete
+    assert first["key"] not in round_.labels().read("shard-000000")["key"].to_pylist()
+
+
+def test_a_folder_that_is_no_run_is_named(drawn: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such run or checkpoint"):
+        label(config(tmp_path / "nothing", drawn / "unlabeled", tmp_path / "labels"))
+    with pytest.raises(ValueError, match="no complete checkpoint"):
+        label(config(tmp_path, drawn / "unlabeled", tmp_path / "labels"))

@@ -1,0 +1,92 @@
+"""The door to the file system: atomic writes, exact reads, the same on disk and on an object store."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from storage import files
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "root") if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+
+
+def test_what_is_written_is_read_back_whole_and_in_ranges(root: str) -> None:
+    location = files.join(root, "deep", "file.bin")
+    assert not files.exists(location)
+    files.write_atomic(location, b"0123456789")
+    assert files.exists(location)
+    assert files.size(location) == 10
+    assert files.read_bytes(location) == b"0123456789"
+    assert files.read_range(location, 3, 4) == b"3456"
+
+
+def test_a_range_past_the_end_is_an_error_that_names_the_file(root: str) -> None:
+    location = files.join(root, "short.tar")
+    files.write_atomic(location, b"0123456789")
+    with pytest.raises(OSError, match=r"expected 5 bytes at offset 8, got 2: .*short\.tar"):
+        files.read_range(location, 8, 5)
+
+
+def test_listings_are_sorted_and_show_no_hidden_files(root: str) -> None:
+    for name in ("b.tar", "a.tar", "c.json", ".a.tar.1-2.tmp", "sub/d.tar", ".hidden/e.tar"):
+        files.write_atomic(files.join(root, name), b"")
+    assert files.list_files(root, ".tar") == [files.join(root, "a.tar"), files.join(root, "b.tar")]
+    assert files.list_folders(root) == ["sub"]
+    assert files.walk_files(root) == ["a.tar", "b.tar", "c.json", "sub/d.tar"]
+
+
+def test_a_folder_that_is_not_there_lists_as_empty(root: str) -> None:
+    missing = files.join(root, "missing")
+    assert files.list_files(missing, "") == []
+    assert files.list_folders(missing) == []
+    files.remove_folder(missing)
+
+
+def test_a_removed_folder_is_gone_with_all_in_it(root: str) -> None:
+    files.write_atomic(files.join(root, "keep"), b"")
+    files.write_atomic(files.join(root, "sub", "deep", "file"), b"")
+    files.remove_folder(files.join(root, "sub"))
+    assert files.walk_files(root) == ["keep"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    location = str(tmp_path / "file")
+    files.write_atomic(location, b"old")
+
+    def fail_half_way() -> None:
+        with files.local_atomic(location) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert files.read_bytes(location) == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".shard.tar.77-abc.tmp", "shard.tar", ".keep"):
+        (tmp_path / name).write_bytes(b"")
+    files.remove_temporaries(str(tmp_path))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".keep", "shard.tar"]
+
+
+def test_a_walk_through_a_link_to_its_own_parent_ends(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "image.jpg").write_bytes(b"")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    assert files.walk_files(str(tmp_path)) == ["sub/image.jpg"]
+
+
+def test_names_are_joined_below_the_root() -> None:
+    assert files.join("a/", "b", "c") == "a/b/c"
+    assert files.join("s3://bucket", "b") == "s3://bucket/b"
+    assert files.join(".", "b") == "b"
+    assert files.join("/", "b") == "/b"
+    assert files.is_local("file:///a")
+    assert not files.is_local("s3://bucket/a")

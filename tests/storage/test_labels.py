@@ -1,0 +1,47 @@
+"""Ragged boxes of many images."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.labels import Labels
+
+
+def labels_of(counts: list[int]) -> Labels:
+    """Images whose boxes are numbered through."""
+    total = sum(counts)
+    return Labels(
+        boxes_N4=np.arange(4 * total, dtype=np.float32).reshape(-1, 4),
+        categories_N=np.arange(total, dtype=np.int32),
+        scores_N=np.linspace(0, 1, total, dtype=np.float32),
+        offsets_B1=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+counts_of_images = st.lists(st.integers(0, 5), min_size=1, max_size=8)
+
+
+@given(counts_of_images)
+def test_taken_apart_and_put_together_labels_are_the_same(counts: list[int]) -> None:
+    labels = labels_of(counts)
+    again = Labels.concatenate([labels.image(index) for index in range(len(labels))])
+    for name in ("boxes_N4", "categories_N", "scores_N", "offsets_B1"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(labels, name))
+
+
+@given(counts_of_images, st.integers(0, 2**32 - 1))
+def test_keeping_some_boxes_keeps_every_image_and_the_right_boxes(counts: list[int], seed: int) -> None:
+    labels = labels_of(counts)
+    mask_N = np.random.default_rng(seed).random(len(labels.scores_N)) < 0.5
+    kept = labels.keep(mask_N)
+    assert len(kept) == len(labels)
+    for index in range(len(labels)):
+        own_N = mask_N[labels.offsets_B1[index] : labels.offsets_B1[index + 1]]
+        np.testing.assert_array_equal(kept.image(index).categories_N, labels.image(index).categories_N[own_N])
+
+
+def test_no_parts_make_no_images() -> None:
+    assert len(Labels.concatenate([])) == 0
+    assert Labels.empty(3).counts().tolist() == [0, 0, 0]
