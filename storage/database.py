@@ -80,9 +80,10 @@ def _describe(view: str) -> ViewDescription:
 def _register(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     for name, table in catalog.tables.items():
         connection.from_arrow(table).create(name)
+    remote = {one for locations in catalog.files.values() for one in locations if not files.is_local(one)}
+    for protocol in sorted({location.split("://")[0] for location in remote}):
+        connection.register_filesystem(fsspec.filesystem(protocol))
     for name, locations in catalog.files.items():
-        for protocol in {location.split("://")[0] for location in locations if not files.is_local(location)}:
-            connection.register_filesystem(fsspec.filesystem(protocol))
         if not locations:
             connection.from_arrow(ROW_SCHEMAS[name].empty_table()).create(name)
         elif name == "metric_lines":

@@ -133,7 +133,8 @@ def _hidden_truth(source: ImageSet, hidden: ImageSet | None) -> Truth | None:
         return None
     if source.truth is not None:
         raise ValueError(
-            f"expected hidden truth only for an unlabeled source, got a labeled one: {source.path}"
+            f"expected hidden truth with an unlabeled source only, got a labeled one: {source.path}; "
+            "leave out --hidden-truth"
         )
     if hidden.truth is None or hidden.classes != source.classes:
         raise ValueError(

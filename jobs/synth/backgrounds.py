@@ -39,7 +39,7 @@ PHOTOS: dict[Part, tuple[str, ...]] = {
         "rocket.jpg",
     ),
 }
-BRIGHTEST = 165.0  # objects are brighter than this in at least one channel
+BRIGHTEST = 165.0  # the luma at which the colours of objects begin
 
 
 def draw_background(part: Part, size: int, rng: np.random.Generator) -> Pixels:

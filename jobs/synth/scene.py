@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from jobs.synth.backgrounds import Pixels, draw_background
-from jobs.synth.shapes import SHAPES, Part, Shape, ShapeMask, draw_shape, part_variants
+from jobs.synth.shapes import SHAPES, Part, ShapeMask, draw_shape, part_variants
 
 PARTS: tuple[Part, ...] = ("train", "test")
 MAX_OVERLAP = 0.25
@@ -88,11 +88,6 @@ def draw_scene(settings: SceneSettings, *, seed: int, part: Part, index: int) ->
         categories_N=categories[kept],
         variants_N=variants[kept],
     )
-
-
-def shape_name(category: int) -> Shape:
-    """Return the class name of a category index."""
-    return SHAPES[category]
 
 
 def _free_place(

@@ -1,4 +1,4 @@
-"""A small workspace on disk: labeled images, unlabeled ones with kept-apart truth, a round of pseudo labels."""
+"""A small workspace on disk: labeled images, unlabeled ones with kept-apart truth, a round of labels."""
 
 import json
 

@@ -45,7 +45,7 @@ def test_the_size_is_the_one_after_exif_rotation(kind: str) -> None:
 def test_a_truncated_jpeg_is_left_out_wherever_it_is_cut() -> None:
     data = encoded("JPEG")
     for length in (len(data) - 2, len(data) // 2, 200, 20):
-        with pytest.raises(ValueError, match=r"truncated|not an image|broken"):
+        with pytest.raises(ValueError, match=r"(?i)truncated|not an image"):
             check_image(data[:length])
 
 

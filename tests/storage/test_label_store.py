@@ -106,7 +106,7 @@ def test_duckdb_reads_the_boxes_without_help(tmp_path: Path) -> None:
     labels = random_labels([2, 0, 1])
     LabelStore(str(tmp_path)).write("s", table_of(labels), {})
     query = f"SELECT max(b[3]) FROM (SELECT unnest(boxes) b FROM '{tmp_path}/s.parquet')"
-    (widest,) = duckdb.sql(query).fetchone() or (None,)
+    [(widest,)] = duckdb.execute(query).fetchall()
     assert widest == pytest.approx(float(labels.boxes_N4[:, 2].max()))
 
 

@@ -1,0 +1,70 @@
+"""Opening a data set: clear words when there is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from storage.dataset import IMAGE_SCHEMA, Dataset, images_hash
+
+
+def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "begun" / ".parts").mkdir(parents=True)
+    (tmp_path / "annotations.json").write_text("{}")
+    for name, words in (
+        ("nothing", "got nothing there"),
+        ("plain", "got a folder without it"),
+        ("begun", "got an unfinished one: .*run the same `mixpl shard` again"),
+        ("annotations.json", "got a file: .*make a data set of it with `mixpl shard`"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Dataset.open(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "expected JSON"),
+        ('{"schema_version": 99}', "schema version 1, got 99"),
+        ('{"schema_version": 1, "name": "a"}', "expected the fields of a data set"),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"{words}.*dataset\.json"):
+        Dataset.open(str(tmp_path))
+
+
+def test_an_image_table_of_another_set_is_refused(tmp_path: Path) -> None:
+    dataset = Dataset(
+        root=str(tmp_path),
+        name="a",
+        classes=("disk",),
+        category_ids=(1,),
+        num_images=2,
+        num_boxes=0,
+        labeled=True,
+        has_hidden_truth=False,
+        source={},
+        split=None,
+        shards=("shard-000000.tar",),
+        hash="",
+    )
+    dataset.write()
+    assert Dataset.open(str(tmp_path)) == dataset
+    assert json.loads((tmp_path / "dataset.json").read_text())["classes"] == ["disk"]
+    with pytest.raises(ValueError, match="expected the image table"):
+        dataset.images()
+    pa.parquet.write_table(IMAGE_SCHEMA.empty_table(), tmp_path / "images.parquet")
+    with pytest.raises(ValueError, match=r"expected 2 rows as dataset\.json says, got 0"):
+        dataset.images()
+
+
+def test_the_hash_of_images_does_not_depend_on_their_order() -> None:
+    table = pa.table({"key": ["a", "b"], "sha256": ["1", "2"]})
+    assert images_hash(table) == images_hash(table.take([1, 0]))
+    assert images_hash(table) != images_hash(pa.table({"key": ["a", "b"], "sha256": ["2", "1"]}))
