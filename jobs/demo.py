@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 from rich.console import Console
+from rich.rule import Rule
 from rich.table import Table
 
 from analysis.coco_eval import Evaluation
@@ -41,9 +42,9 @@ from storage.dataset import Dataset
 ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
 FIGURES = ("AP", "AP50", "AP50_tiny")
 PLACES = {
-    "pictures/": "views, mixup and mosaic, teacher beside truth, curves, counts",
-    "labels/round=0001/": "the pseudo labels, one Parquet file a shard",
-    "runs/mixpl/": "checkpoints, metrics.jsonl, online labels, evaluations",
+    "pictures": "views, mixup and mosaic, teacher beside truth, curves, counts",
+    "labels/round=0001": "the pseudo labels, one Parquet file a shard",
+    "runs/mixpl": "checkpoints, metrics.jsonl, online labels, evaluations",
     "quality.parquet": "precision and recall at every score threshold",
     "summary.json": "the figures above",
 }
@@ -62,10 +63,10 @@ class DemoConfig:
     """Seed of images, split, weights and order."""
     percent: float = 5.0
     """Share of the training images that keeps its labels."""
-    steps: int = 1200
-    """Training steps of each arm."""
-    burn_in: int = 600
-    """Supervised steps before the first unlabeled image."""
+    steps: int | None = None
+    """Training steps of each arm; the recipe's by default."""
+    burn_in: int | None = None
+    """Supervised steps before the first unlabeled image; the recipe's by default."""
     workers: int = 2
     """Processes that draw and shard."""
 
@@ -77,16 +78,16 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     if (root / "summary.json").exists():
         summary: dict[str, Any] = json.loads((root / "summary.json").read_text(encoding="utf-8"))
         print(f"{root} holds a finished demo; remove the folder to run it again.\n")
+        quality(QualityConfig(root=str(root)))
         show(summary, root)
         return summary
     began = time.monotonic()
     torch.set_num_threads(1)
     prepare(config, root)
     results = {arm: run_arm(config, root, arm) for arm in ARMS}
-    label(
-        LabelConfig(run=str(root / "runs" / "mixpl"), data=str(root / "unlabeled"), out=str(root / "labels"))
-    )
-    found = quality(QualityConfig(root=str(root), out=str(root / "quality.parquet")))
+    label_unlabeled(root)
+    heading(f"mixpl quality --root {root} --out {root}/quality.parquet")
+    found = quality(QualityConfig(root=str(root), out=f"{root}/quality.parquet"))
     draw(config, root, found)
     summary = summarise(config, results, found, seconds=time.monotonic() - began)
     files.write_atomic(str(root / "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
@@ -110,29 +111,35 @@ def claim(root: Path, config: DemoConfig) -> None:
 
 def prepare(config: DemoConfig, root: Path) -> None:
     """Draw the images, split them, and pack the shards."""
-    images = str(root / "images")
+    images = f"{root}/images"
+    heading(f"mixpl synth {images} --preset {config.preset} --seed {config.seed}")
     synth(SynthConfig(out=images, preset=config.preset, seed=config.seed, workers=config.workers))
-    parts = root / "split"
+    parts = f"{root}/split"
+    heading(
+        f"mixpl split {images}/train.json --percent {config.percent:g} --fold {config.seed} --out {parts}"
+    )
     split(
         SplitConfig(
             annotations=f"{images}/train.json",
-            out=str(parts),
+            out=parts,
             percent=config.percent,
             fold=config.seed,
             family="exact",
         )
     )
     sources = {
-        "labeled": (str(parts / "labeled.json"), "train", None),
-        "unlabeled": (str(parts / "unlabeled.json"), "train", str(parts / "unlabeled-truth.json")),
+        "labeled": (f"{parts}/labeled.json", "train", None),
+        "unlabeled": (f"{parts}/unlabeled.json", "train", f"{parts}/unlabeled-truth.json"),
         "test": (f"{images}/test.json", "test", None),
     }
     for name, (source, part, truth) in sources.items():
+        kept_apart = f" --hidden-truth {truth}" if truth else ""
+        heading(f"mixpl shard {source} --images {images}/images/{part} --out {root}/{name}{kept_apart}")
         shard(
             ShardConfig(
                 source=source,
                 images=f"{images}/images/{part}",
-                out=str(root / name),
+                out=f"{root}/{name}",
                 name=name,
                 per_shard=100,
                 workers=config.workers,
@@ -144,10 +151,20 @@ def prepare(config: DemoConfig, root: Path) -> None:
 def run_arm(config: DemoConfig, root: Path, arm: Arm) -> Evaluation:
     """Train one arm and score its teacher."""
     train_config = arm_config(config, root, arm)
-    code = train(train_config)
-    if code:
+    run = train_config.out
+    heading(f"mixpl train {config.preset} --arm {arm} --out {run}  (whole: {run}/config.json)")
+    if train(train_config):
         raise KeyboardInterrupt
-    return evaluate(EvalConfig(run=train_config.out, data=str(root / "test")))
+    heading(f"mixpl eval {run} --data {root}/test")
+    return evaluate(EvalConfig(run=run, data=f"{root}/test"))
+
+
+def label_unlabeled(root: Path) -> None:
+    """Let the MixPL arm's teacher label every unlabeled image."""
+    config = LabelConfig(run=f"{root}/runs/mixpl", data=f"{root}/unlabeled", out=f"{root}/labels")
+    heading(f"mixpl label {config.run} --data {config.data} --out {config.out}")
+    if label(config):
+        raise KeyboardInterrupt
 
 
 def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
@@ -160,8 +177,8 @@ def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
         recipe,
         out=str(root / "runs" / arm),
         arm=arm,
-        steps=config.steps,
-        burn_in=config.burn_in,
+        steps=config.steps or recipe.steps,
+        burn_in=recipe.burn_in if config.burn_in is None else config.burn_in,
         seed=config.seed,
         data=data,
         threads=1,
@@ -195,7 +212,7 @@ def summarise(
     }
     return {
         "seed": config.seed,
-        "steps": config.steps,
+        "steps": arm_config(config, Path(config.out), "mixpl").steps,
         "seconds": round(seconds, 1),
         **arms,
         "pseudo_labels": {
@@ -229,3 +246,8 @@ def show(summary: Mapping[str, Any], root: Path) -> None:
     for place, meaning in PLACES.items():
         print(f"  {root / place!s:<24} {meaning}")
     print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {root}')
+
+
+def heading(command: str) -> None:
+    """Print the command of the stage that begins."""
+    Console().print(Rule(f"[bold]{command}", align="left", style="dim"))

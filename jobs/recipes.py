@@ -41,7 +41,7 @@ def tiny() -> TrainConfig:
     `mixpl train tiny --data.labeled demo/labeled --data.unlabeled demo/unlabeled`: see EXPERIMENTS.md for time
     and result.
     """
-    return _drawn(size=64, steps=1200, burn_in=600)
+    return _drawn(size=64, steps=1800, burn_in=600)
 
 
 def small() -> TrainConfig:

@@ -55,7 +55,7 @@ def shard(config: ShardConfig) -> Dataset:
     source, images_root = _source(config)
     hidden = read_coco(config.hidden_truth) if config.hidden_truth else None
     name = config.name or config.out.rstrip("/").rsplit("/", 1)[-1]
-    with tqdm(total=len(source), unit=" images", desc=name, smoothing=0.1, leave=False) as progress:
+    with tqdm(total=len(source), unit=" images", desc=name, leave=False, disable=None) as progress:
         written = write_dataset(
             config.out,
             source,

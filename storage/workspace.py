@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage import files
-from storage.dataset import DATASET_FILE, Dataset
+from storage.dataset import DATASET_FILE, PARTS_FOLDER, Dataset
 from storage.rounds import Round, open_round
 
 MAX_DEPTH = 5
@@ -93,7 +93,7 @@ class _Found:
             return
         self._seen.add(real)
         try:
-            if files.exists(files.join(path, DATASET_FILE)):
+            if any(files.exists(files.join(path, name)) for name in (DATASET_FILE, PARTS_FOLDER)):
                 self.datasets.append(Dataset.open(path))
                 return
             if path.rsplit("/", 1)[-1].startswith("round="):

@@ -46,7 +46,9 @@ def test_the_tables_answer_sql(finished: tuple[DemoConfig, dict[str, Any]]) -> N
         assert sum(count for _, count in counts) == summary["pseudo_labels"]["boxes"]
         labeled = con.sql("select num_images from datasets where split_part = 'labeled'").fetchall()
         assert labeled == [(20,)]
-        curve = con.sql("select run, value from evaluations where metric = 'AP50' and class is null and step = 14")
+        curve = con.sql(
+            "select run, value from evaluations where metric = 'AP50' and class is null and step = 14"
+        )
         figures = {run: round(value, 2) for run, value in curve.fetchall()}
         assert figures == {arm: summary[arm]["AP50"] for arm in ("supervised", "mixpl")}
 

@@ -69,10 +69,12 @@ def test_a_damaged_folder_is_named_and_the_others_answer(tmp_path: Path) -> None
     make_dataset(tmp_path / "good", "good")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "dataset.json").write_text("{")
+    (tmp_path / "begun" / ".parts").mkdir(parents=True)
     found = discover(str(tmp_path))
     assert [dataset.name for dataset in found.datasets] == ["good"]
-    (problem,) = found.problems
-    assert "bad/dataset.json" in problem
+    damaged, unfinished = found.problems
+    assert "bad/dataset.json" in damaged
+    assert "got an unfinished one" in unfinished
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""`mixpl shard`: COCO files and folders, what it says, and which arguments fit together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs import cli
+from jobs.shard import ShardConfig, shard
+from jobs.split import SplitConfig, split
+from storage.dataset import Dataset
+from storage.label_store import table_labels
+
+NUM_IMAGES = 12
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Folder with all.json and images/."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    images, annotations = [], []
+    for number in range(1, NUM_IMAGES + 1):
+        Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(
+            tmp_path / "images" / f"{number}.jpg"
+        )
+        images.append({"id": number, "file_name": f"{number}.jpg", "width": 40, "height": 30})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, number, 3]})
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disk"}]}
+    (tmp_path / "all.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+def config(coco: Path, **changes: object) -> ShardConfig:
+    base = ShardConfig(
+        source=str(coco / "all.json"),
+        images=str(coco / "images"),
+        out=str(coco / "set"),
+        per_shard=5,
+        workers=1,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_a_split_becomes_a_labeled_and_an_unlabeled_set_with_truth_apart(coco: Path) -> None:
+    drawn = split(SplitConfig(annotations=str(coco / "all.json"), out=str(coco), percent=25))
+    labeled = shard(config(coco, source=str(coco / "labeled.json"), out=str(coco / "a")))
+    unlabeled = shard(
+        config(
+            coco,
+            source=str(coco / "unlabeled.json"),
+            out=str(coco / "b"),
+            name="rest",
+            hidden_truth=str(coco / "unlabeled-truth.json"),
+        )
+    )
+    for dataset, part, ids in (
+        (labeled, "labeled", drawn.labeled_ids),
+        (unlabeled, "unlabeled", drawn.unlabeled_ids),
+    ):
+        assert dataset.split is not None
+        assert (dataset.split["hash"], dataset.split["part"]) == (drawn.hash, part)
+        assert tuple(dataset.images()["image_id"].to_pylist()) == ids
+        assert set(dataset.images()["split"].to_pylist()) == {part}
+    assert (labeled.name, labeled.num_boxes) == ("a", 3)
+    assert (unlabeled.name, unlabeled.num_boxes) == ("rest", None)
+    hidden = unlabeled.hidden_truth()
+    assert hidden is not None
+    assert len(table_labels(hidden.read_all()).scores_N) == 9
+
+
+def test_the_command_names_and_counts_what_it_left_out(
+    coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (coco / "images" / "3.jpg").unlink()
+    (coco / "images" / "4.jpg").write_bytes((coco / "images" / "4.jpg").read_bytes()[:300])
+    arguments = [
+        "shard",
+        str(coco / "all.json"),
+        "--images",
+        str(coco / "images"),
+        "--out",
+        str(coco / "set"),
+    ]
+    assert cli.run([*arguments, "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "set, 10 images in 1 shards, 10 boxes, 1 classes" in said
+    assert "2 images left out, see" in said
+    assert "3.jpg: missing file" in said
+    assert "4.jpg: " in said
+    assert cli.run([*arguments, "--workers", "1"]) == 0
+    assert "(was complete)" in capsys.readouterr().out
+    assert cli.run([*arguments[:-1], str(coco / "other"), "--strict"]) == 2
+    assert "3.jpg, image 3" in capsys.readouterr().err
+
+
+def test_a_folder_borrows_its_classes(coco: Path) -> None:
+    shard(config(coco))
+    folder = config(coco, source=str(coco / "images"), images=None, out=str(coco / "folder"))
+    dataset = shard(replace(folder, classes_from=str(coco / "set")))
+    assert (dataset.classes, dataset.category_ids, dataset.labeled) == (("disk",), (1,), False)
+    assert Dataset.open(str(coco / "folder")).num_images == NUM_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": None}, "expected --images"),
+        ({"images": "nowhere"}, "nothing there: --images nowhere"),
+        ({"source": "nowhere"}, "got neither: nowhere"),
+        ({"source": "nowhere.json"}, r"nowhere\.json.*check the path"),
+        ({"classes_from": "x"}, "--classes-from with a folder"),
+        ({"hidden_truth": "nowhere.json"}, r"nowhere\.json"),
+        ({"per_shard": 0}, "--per-shard"),
+        ({"workers": 0}, "--workers"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(coco: Path, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        shard(config(coco, **changes))
+
+
+def test_a_folder_with_arguments_of_a_file_is_refused(coco: Path) -> None:
+    with pytest.raises(ValueError, match="--images and --hidden-truth with an annotation file only"):
+        shard(config(coco, source=str(coco / "images")))

@@ -1,0 +1,118 @@
+"""`mixpl split`: the same images for the same arguments, no truth in the unlabeled part, no silent overwrite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import cli
+from jobs.split import SplitConfig, split
+
+PARTS = ("labeled", "unlabeled", "unlabeled-truth", "split")
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    document = {
+        "images": [
+            {"id": number, "file_name": f"{number}.jpg", "width": 9, "height": 9} for number in range(1, 201)
+        ],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 3, 3]}
+            for number in range(1, 202)
+        ],
+        "categories": [{"id": 1, "name": "disk"}],
+    }
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def read(folder: Path, part: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / f"{part}.json").read_text())
+    return document
+
+
+def test_the_parts_hold_the_images_that_the_split_names(annotations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    drawn = split(SplitConfig(annotations=str(annotations), out=str(out), percent=10))
+    description = read(out, "split")
+    assert description["hash"] == drawn.hash
+    assert description["num_labeled"] == 20
+    for part, ids in (
+        ("labeled", "labeled_ids"),
+        ("unlabeled", "unlabeled_ids"),
+        ("unlabeled-truth", "unlabeled_ids"),
+    ):
+        assert [image["id"] for image in read(out, part)["images"]] == description[ids]
+    assert "annotations" not in read(out, "unlabeled")
+    assert len(read(out, "labeled")["annotations"]) == 20
+
+
+def test_the_command_says_what_it_did_and_what_it_left_out(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        "split",
+        str(annotations),
+        "--out",
+        str(out),
+        "--percent",
+        "50",
+        "--family",
+        "published",
+        "--fold",
+        "2",
+    ]
+    assert cli.run(arguments) == 0
+    said = capsys.readouterr().out
+    assert "200 images, published family, fold 2" in said
+    assert "100 draws of which" in said
+    assert "1 x annotation of no image (dropped): annotations[200]" in said
+    assert "for analysis only" in said
+    assert read(out, "split")["seed"] == 2
+
+
+def test_the_same_split_again_gives_the_same_bytes(annotations: Path, tmp_path: Path) -> None:
+    written = []
+    for out in (tmp_path / "one", tmp_path / "two", tmp_path / "one"):
+        split(SplitConfig(annotations=str(annotations), out=str(out), percent=5, fold=3))
+        written.append([(out / f"{part}.json").read_bytes() for part in PARTS])
+    assert written[0] == written[1] == written[2]
+
+
+def test_a_different_split_is_overwritten_only_when_asked(annotations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    split(SplitConfig(annotations=str(annotations), out=str(out), percent=5))
+    before = (out / "labeled.json").read_bytes()
+    other = SplitConfig(annotations=str(annotations), out=str(out), percent=5, fold=2)
+    with pytest.raises(ValueError, match=r"fold is 1 instead of 2; .*--overwrite"):
+        split(other)
+    assert (out / "labeled.json").read_bytes() == before
+    split(SplitConfig(annotations=str(annotations), out=str(out), percent=5, fold=2, overwrite=True))
+    assert (out / "labeled.json").read_bytes() != before
+
+
+def test_the_same_ids_of_another_file_are_a_different_split(annotations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = SplitConfig(annotations=str(annotations), out=str(out), percent=5)
+    split(config)
+    annotations.write_text(annotations.read_text().replace('"disk"', '"ring"'))
+    with pytest.raises(ValueError, match="source_sha256"):
+        split(config)
+
+
+def test_a_file_without_annotations_is_refused_in_one_line(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = json.loads(annotations.read_text())
+    del bare["annotations"]
+    annotations.write_text(json.dumps(bare))
+    assert cli.run(["split", str(annotations), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "got one without" in said

@@ -1,0 +1,156 @@
+"""`mixpl sql`: every format, one-line errors, nothing changed on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import cli
+from jobs.sql import MAX_ROWS_SHOWN, SqlConfig, sql
+from storage.database import VIEWS
+from storage.label_store import LabelStore, label_table
+from storage.labels import Labels
+from storage.rounds import RoundInfo, open_round, round_path
+
+COUNTS = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one round of labels, and the working directory in it."""
+    round_ = open_round(round_path(str(tmp_path / "demo" / "labels"), 1))
+    labels = Labels.of_image([(0, 0, 9, 9)] * 4, [1, 1, 0, 1], [0.9, 0.8, 0.7, 0.2])
+    table = label_table(["k"], [1], [(20, 20)], labels, step=5)
+    LabelStore(round_.path).write("shard-000000", table, {})
+    round_.finish(
+        RoundInfo(
+            number=1,
+            dataset_name="unlabeled",
+            dataset_root="x",
+            dataset_hash="h",
+            classes=("disk", "ring[s]"),
+            score_threshold=0.5,
+            num_images=1,
+            num_boxes=4,
+            seconds=1.0,
+            provenance={},
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_question_from_the_folder_above_is_answered(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["sql", COUNTS]) == 0
+    cells = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    assert ["ring[s]", "2"] in cells
+    assert ["disk", "1"] in cells
+
+
+def test_the_answer_is_the_same_in_every_format(
+    root: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    expected = [{"class": "ring[s]", "n": 2}, {"class": "disk", "n": 1}]
+    answer = sql(SqlConfig(query=COUNTS, format="csv"))
+    assert answer is not None
+    assert answer.to_pylist() == expected
+    lines = capsysbinary.readouterr().out.decode().splitlines()
+    assert [{**row, "n": int(row["n"])} for row in csv.DictReader(lines)] == expected
+    sql(SqlConfig(query=COUNTS, format="jsonl"))
+    assert [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()] == expected
+    sql(SqlConfig(query=COUNTS, format="parquet", output="answer.parquet"))
+    assert pq.read_table(root / "answer.parquet").to_pylist() == expected
+    sql(SqlConfig(query=COUNTS, output="answer.txt"))
+    assert "ring[s]" in (root / "answer.txt").read_text()
+
+
+def test_lists_are_json_in_csv(root: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    sql(SqlConfig(query="select boxes, categories from labels", format="csv"))
+    (row,) = csv.DictReader(capsysbinary.readouterr().out.decode().splitlines())
+    assert json.loads(row["boxes"])[0] == [0, 0, 9, 9]
+    assert json.loads(row["categories"]) == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("selec 1", "syntax error"),
+        ("select * from pseudo_label", "pseudo_labels"),
+        ("select scor from boxes", 'Referenced column "scor" not found'),
+        ("select 1; select 2", "expected one query"),
+        ("-- nothing", "got nothing"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_one_line_with_the_views(
+    root: Path, capsys: pytest.CaptureFixture[str], query: str, words: str
+) -> None:
+    assert cli.run(["sql", query]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert words in said
+    assert "LINE 1" not in said
+
+
+def test_the_error_of_a_misspelt_view_lists_them_all(root: Path) -> None:
+    with pytest.raises(ValueError, match="the views are " + ", ".join(VIEWS)):
+        sql(SqlConfig(query="from nothing"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "copy (select 1) to 'written.csv'",
+        "attach 'written.db'",
+        "create table t as select 1",
+        "install httpfs",
+        "set threads = 1",
+        "export database 'written'",
+        "pragma database_list",
+    ],
+)
+def test_whatever_is_no_question_is_refused_and_writes_nothing(root: Path, query: str) -> None:
+    before = sorted(root.rglob("*"))
+    with pytest.raises(ValueError, match="nothing is changed by `mixpl sql`"):
+        sql(SqlConfig(query=query))
+    assert sorted(root.rglob("*")) == before
+
+
+def test_without_a_query_the_views_are_explained(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["sql"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Below .: 0 data sets, 1 rounds of labels, 0 runs.")
+    for view in VIEWS:
+        assert f"\n{view}  One row is" in said
+    assert "[x1, y1, x2, y2]" in said
+
+
+def test_an_empty_folder_answers_with_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["sql", COUNTS]) == 0
+    assert "no rows" in capsys.readouterr().out
+
+
+def test_a_long_answer_is_cut_on_the_screen_and_says_so(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql(SqlConfig(query="from range(1000)"))
+    said = capsys.readouterr().out
+    assert f"{MAX_ROWS_SHOWN} of 1,000 rows" in said
+    assert len(said.splitlines()) < MAX_ROWS_SHOWN + 10
+
+
+def test_a_damaged_folder_is_named_and_the_others_answer(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "bad").mkdir()
+    (root / "bad" / "dataset.json").write_text("{")
+    assert cli.run(["sql", COUNTS]) == 0
+    captured = capsys.readouterr()
+    assert "left out: expected JSON" in captured.err
+    assert "ring[s]" in captured.out
