@@ -1,10 +1,10 @@
 """COCO's detection figures, by pycocotools, from labels instead of JSON files.
 
 In: detections and truth as `Labels` of the same images (or as label tables, aligned by key), class names, and
-where known the annotated areas and the crowd regions. Out: `Evaluation`: the twelve COCO figures, AP and AP50
-of every class, AP50 of boxes below 16 x 16 px, and the figures of the tail classes; `to_table()` for SQL. All
-values are percent; NaN (null in the table) where there is no truth to measure on. Guaranteed: equal to
-`COCOeval` on the same boxes.
+where known the annotated areas, the crowd regions and the difficult objects. Out: `Evaluation`: the twelve COCO
+figures, AP and AP50 of every class, AP50 of boxes below 16 x 16 px, and the figures of the tail classes;
+`to_table()` for SQL. All values are percent; NaN (null in the table) where there is no truth to measure on.
+Guaranteed: equal to `COCOeval` on the same boxes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from storage.boxes import LARGE_AREA, SMALL_AREA, TINY_AREA, area, xyxy_to_xywh
 from storage.label_store import table_areas, table_crowds, table_labels
 from storage.labels import Labels
+from storage.truth_columns import table_difficult
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,25 +82,30 @@ def evaluate_labels(
     classes: Sequence[str],
     areas_M: npt.ArrayLike | None = None,
     crowds: Labels | None = None,
+    difficult: Labels | None = None,
     tail: Sequence[str] = (),
 ) -> Evaluation:
     """Score detections against the truth of the same images, in the same order.
 
     `areas_M` are the annotated areas of the truth boxes that decide on small, medium and large (COCO: of the
-    object's mask); width x height where not given. Detections on `crowds` count neither for nor against.
+    object's mask); width x height where not given. Detections on `crowds` and on `difficult` objects (Pascal VOC)
+    count neither for nor against; on a crowd by the share of the detection inside it, on a difficult object by IoU.
     `tail` names the rare classes. Raises ValueError when the numbers of images differ or a class is unknown.
     """
     crowds = crowds or Labels.empty(len(truth))
-    if not len(detections) == len(truth) == len(crowds):
+    difficult = difficult or Labels.empty(len(truth))
+    if not len(detections) == len(truth) == len(crowds) == len(difficult):
         raise ValueError(
-            f"expected detections, truth and crowds of the same images, got {len(detections)}, {len(truth)} "
-            f"and {len(crowds)}; align the tables by key first"
+            f"expected detections, truth, crowds and difficult objects of the same images, got {len(detections)}, "
+            f"{len(truth)}, {len(crowds)} and {len(difficult)}; align the tables by key first"
         )
     if unknown := sorted(set(tail) - set(classes)):
         raise ValueError(f"expected tail classes among {', '.join(classes)}, got {', '.join(unknown)}")
     areas = area(truth.boxes_N4.astype(np.float64)) if areas_M is None else np.asarray(areas_M, float)
     precision_TRKAM, recall_TKAM = _accumulate(
-        truth=_annotations(truth, areas) + _annotations(crowds, area(crowds.boxes_N4), crowd=True),
+        truth=_annotations(truth, areas)
+        + _annotations(crowds, area(crowds.boxes_N4), crowd=True)
+        + _annotations(difficult, area(difficult.boxes_N4), crowd=True, difficult=True),
         detections=_annotations(detections, area(detections.boxes_N4.astype(np.float64))),
         num_images=len(truth),
         num_classes=len(classes),
@@ -142,11 +149,27 @@ def evaluate_tables(
         classes=classes,
         areas_M=table_areas(truth),
         crowds=table_crowds(truth),
+        difficult=table_difficult(truth),
         tail=tail,
     )
 
 
-def _annotations(labels: Labels, areas_N: npt.NDArray[Any], *, crowd: bool = False) -> list[dict[str, Any]]:
+class _EvalWithDifficult(COCOeval):  # type: ignore[misc]
+    """COCOeval with difficult objects: ignored as often as they are hit, as crowds are, but hit by plain IoU."""
+
+    def computeIoU(self, imgId: int, catId: int) -> Any:  # noqa: N802  # the name that COCOeval calls
+        truth, detections = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not any(entry["difficult"] for entry in truth):
+            return super().computeIoU(imgId, catId)
+        best = np.argsort([-entry["score"] for entry in detections], kind="mergesort")[: _MAX_DETECTIONS[-1]]
+        share_of_detection = [int(entry["iscrowd"] and not entry["difficult"]) for entry in truth]
+        boxes = [detections[number]["bbox"] for number in best]
+        return mask.iou(boxes, [entry["bbox"] for entry in truth], share_of_detection)
+
+
+def _annotations(
+    labels: Labels, areas_N: npt.NDArray[Any], *, crowd: bool = False, difficult: bool = False
+) -> list[dict[str, Any]]:
     images_N = np.repeat(np.arange(len(labels)), labels.counts())
     columns = (
         images_N.tolist(),
@@ -163,6 +186,7 @@ def _annotations(labels: Labels, areas_N: npt.NDArray[Any], *, crowd: bool = Fal
             "score": score,
             "area": size,
             "iscrowd": int(crowd),
+            "difficult": difficult,
         }
         for image, category, box, score, size in zip(*columns, strict=True)
     ]
@@ -177,7 +201,7 @@ def _accumulate(
 ) -> tuple[Floats, Floats]:
     """COCOeval's precision (thresholds, recalls, classes, ranges, limits) and recall; -1 where undefined."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
+        evaluation = _EvalWithDifficult(
             _coco(truth, num_images, num_classes), _coco(detections, num_images, num_classes), "bbox"
         )
         evaluation.params.areaRng = [list(bounds) for bounds in _RANGES.values()]

@@ -13,7 +13,7 @@ Shapes: N pseudo labels, M truth boxes, T thresholds, C classes, S sizes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -69,9 +69,11 @@ class Quality:
     num_images: int
     """Images that were labeled and whose truth is known."""
     score_threshold: float
-    """The threshold at which the labels are meant to be used."""
+    """The threshold at which the labels are meant to be used; 0 where only those above their class's are here."""
     table: pa.Table
     """QUALITY_SCHEMA, at all thresholds."""
+    by_class_thresholds: bool = False
+    """Whether only boxes above the threshold of their class were counted."""
 
     def overall(self) -> dict[str, Any]:
         """Return the row of all classes and sizes at `score_threshold`."""
@@ -87,7 +89,8 @@ class Quality:
 
     def to_rich(self, *, title: str = "Pseudo labels against the truth") -> Table:
         """Return what to print: by class, by size and in all, at `score_threshold`."""
-        caption = f"{self.num_images:,} images, score above {self.score_threshold:g}"
+        above = "the threshold of the class" if self.by_class_thresholds else f"{self.score_threshold:g}"
+        caption = f"{self.num_images:,} images, score above {above}"
         printed = Table(title=title, caption=caption)
         for name in ("", "truth", "pseudo labels", "correct", "precision", "recall"):
             printed.add_column(name, justify="right" if name else "left")
@@ -117,9 +120,10 @@ def pseudo_label_quality(
 ) -> Quality:
     """Compare the latest complete round of a data set (of all, where none is named) with the truth.
 
-    The round's own score threshold is added to `score_thresholds` and is the one of the result. Raises
-    ValueError when no image is both labeled and of known truth, and when several data sets with different
-    classes or thresholds would be mixed.
+    The round's own score threshold is added to `score_thresholds` and is the one of the result; where the round
+    has thresholds by class, boxes below them are left out at all thresholds. Raises ValueError when no image is
+    both labeled and of known truth, and when several data sets with different classes or thresholds would be
+    mixed.
     """
     table = ask(con, "pseudo_labels_beside_truth", dataset=dataset)
     if not len(table):
@@ -127,16 +131,19 @@ def pseudo_label_quality(
             f"expected a complete round over images of known truth, got none of {dataset or 'any data set'}; "
             "run `mixpl label` on an unlabeled set that `mixpl split` parted from a labeled one"
         )
-    classes, score_threshold = _common_terms(con, table["dataset"].unique().to_pylist())
+    classes, score_threshold, thresholds_C = _common_terms(con, table["dataset"].unique().to_pylist())
     truth = table.select(["truth_boxes", "truth_categories", "truth_categories"])
-    return quality_of_labels(
-        table_labels(table.select(["boxes", "categories", "scores"])),
+    pseudo = table_labels(table.select(["boxes", "categories", "scores"]))
+    by_class = bool((thresholds_C != score_threshold).any())
+    quality = quality_of_labels(
+        pseudo.keep(pseudo.scores_N > thresholds_C[pseudo.categories_N]) if by_class else pseudo,
         table_labels(truth.rename_columns(["boxes", "categories", "scores"])),
         classes=classes,
-        score_threshold=score_threshold,
+        score_threshold=0.0 if by_class else score_threshold,
         score_thresholds=score_thresholds,
         iou_threshold=iou_threshold,
     )
+    return replace(quality, by_class_thresholds=by_class)
 
 
 def quality_of_labels(
@@ -173,16 +180,17 @@ def quality_of_labels(
     )
 
 
-def _common_terms(con: duckdb.DuckDBPyConnection, datasets: Sequence[str]) -> tuple[list[str], float]:
-    """The classes and the score threshold that the rounds of all these data sets share."""
+def _common_terms(con: duckdb.DuckDBPyConnection, datasets: Sequence[str]) -> tuple[list[str], float, Floats]:
+    """The classes, the score threshold and those of the classes that the rounds of all these data sets share."""
     rounds = [row for row in ask(con, "latest_rounds").to_pylist() if row["dataset"] in datasets]
-    classes, threshold = rounds[0]["classes"], rounds[0]["score_threshold"]
-    if any(row["classes"] != classes or row["score_threshold"] != threshold for row in rounds):
+    terms = [(row["classes"], row["score_threshold"], row["thresholds"]) for row in rounds]
+    if any(other != terms[0] for other in terms):
         raise ValueError(
             "expected rounds of the same classes and score threshold, got different ones of "
             f"{', '.join(datasets)}; name one data set"
         )
-    return classes, threshold
+    classes, threshold, thresholds = terms[0]
+    return classes, threshold, np.array(thresholds, np.float64)
 
 
 def _areas(labels: Labels) -> Floats:

@@ -29,7 +29,7 @@ def main() -> None:
     results: list[Result] = []
     for module in pkgutil.iter_modules(benchmarks.__path__, "benchmarks."):
         name = module.name.removeprefix("benchmarks.")
-        if name not in ("__main__", "measure") and (not chosen or name in chosen):
+        if name not in ("__main__", "measure", "tables") and (not chosen or name in chosen):
             print(f"{name} …", file=sys.stderr, flush=True)
             results += importlib.import_module(module.name).run()
     _print(results)
@@ -42,9 +42,14 @@ def _print(results: list[Result]) -> None:
     for column in ("benchmark", "unit", "ours", "theirs", "ratio", "bar", "holds"):
         table.add_column(column, justify="left" if column in ("benchmark", "unit", "holds") else "right")
     for result in results:
-        values = dataclasses.astuple(result)
-        table.add_row(*(f"{value:.4g}" if type(value) is float else str(value) for value in values))
-    Console(width=120).print(table)
+        table.add_row(*(_cell(value) for value in dataclasses.astuple(result)))
+    Console(width=140).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if type(value) is float else str(value)
 
 
 if __name__ == "__main__":

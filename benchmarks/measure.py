@@ -1,15 +1,24 @@
 """How every benchmark is measured.
 
-In: two functions that do the same work, ours and theirs. Out: a `Result`: the median CPU seconds of each over
-interleaved runs in one process, and their ratio. CPU seconds count all threads of the process.
+In: functions that do the same work, ours and theirs. Out: a `Result`. Times are the median CPU seconds over
+interleaved runs in one process, and count all threads of it: on more cores, or beside other work, they stay what
+they are. Memory is the peak of a process of its own, its interpreter and libraries included.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,11 +28,12 @@ class Result:
     name: str
     unit: str
     ours: float
-    theirs: float
-    ratio: float
-    """theirs / ours: how many times faster ours is."""
-    bar: float
-    """The ratio that is promised."""
+    theirs: float | None
+    """None where nothing stands beside it."""
+    ratio: float | None
+    """theirs / ours: how many times faster, or leaner, ours is."""
+    bar: str
+    """What is promised: a ratio at least, or an amount at most."""
     holds: bool
 
 
@@ -45,17 +55,55 @@ def compare(
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):
         for function, measured in zip((ours, theirs), seconds, strict=True):
-            start = time.process_time()
-            function()
-            measured.append(time.process_time() - start)
+            measured.append(cpu_seconds(function))
     our_median, their_median = (statistics.median(measured) * scale for measured in seconds)
-    ratio = their_median / our_median
+    return beside(name, our_median, their_median, bar=bar, unit=unit)
+
+
+def beside(name: str, ours: float, theirs: float, *, bar: float, unit: str) -> Result:
+    """Return the comparison of two amounts: theirs is promised to be `bar` times ours, or more."""
+    ratio = theirs / ours
     return Result(
         name=name,
         unit=unit,
-        ours=round(our_median, 6),
-        theirs=round(their_median, 6),
+        ours=round(ours, 6),
+        theirs=round(theirs, 6),
         ratio=round(ratio, 2),
-        bar=bar,
+        bar=f">= {bar:g} x",
         holds=ratio >= bar,
     )
+
+
+def at_most(name: str, ours: float, *, bar: float, unit: str, theirs: float | None = None) -> Result:
+    """Return an amount that is promised not to exceed `bar`; `theirs` is shown beside it and promises nothing."""
+    return Result(
+        name=name,
+        unit=unit,
+        ours=round(ours, 6),
+        theirs=None if theirs is None else round(theirs, 6),
+        ratio=None if theirs is None else round(theirs / ours, 2),
+        bar=f"<= {bar:g}",
+        holds=ours <= bar,
+    )
+
+
+def cpu_seconds(function: Callable[[], object]) -> float:
+    """Return the CPU seconds of one call, over all threads."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def in_child(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> tuple[T, float]:
+    """Return what a function of a module gives in a fresh process, and the peak memory of that process in MiB."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments, **named).result(), pool.submit(_peak_mib).result()
+
+
+def _peak_mib() -> float:
+    """Return the high-water mark of this process; that of getrusage would begin with its parent's."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    matched = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert matched is not None, "Linux tells the peak of every process"
+    return int(matched[1]) / 1024

@@ -18,13 +18,17 @@ Config = TypeVar("Config")
 VERBS = {
     "demo": "raw images to a trained detector, pseudo labels in SQL and pictures, in about 6 minutes",
     "synth": "draw a data set in COCO format to try things on",
+    "prepare": "a published setting from the folders you downloaded: COCO partial, COCO full, VOC 07+12",
     "split": "divide a COCO file into labeled and unlabeled images by percent and fold",
     "shard": "pack images into tar shards and an image table",
     "train": "train a detector: MixPL, mean teacher or supervised",
     "eval": "score a trained detector by COCO AP",
     "label": "write a teacher's pseudo labels for unlabeled shards",
+    "export": "write labels in the format of another tool: COCO, YOLO, VOC, Label Studio, FiftyOne",
     "quality": "hold pseudo labels against the truth: precision and recall by class and size",
+    "rounds": "list rounds of labels, compare two, pack one's many files into few",
     "sql": "ask the tables",
+    "catalog": "write the views as a small database file for any DuckDB client",
 }
 
 
@@ -59,6 +63,10 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             from jobs.synth.synth import SynthConfig, synth
 
             synth(_parse(SynthConfig, verb, rest))
+        case "prepare":
+            from jobs.prepare import PrepareConfig, prepare
+
+            prepare(_parse(PrepareConfig, verb, rest))
         case "split":
             from jobs.split import SplitConfig, split
 
@@ -82,14 +90,26 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             from jobs.label import LabelConfig, label
 
             return label(_parse(LabelConfig, verb, rest))
+        case "export":
+            from jobs.export import ExportConfig, export
+
+            export(_parse(ExportConfig, verb, rest))
         case "quality":
             from jobs.quality import QualityConfig, quality
 
             quality(_parse(QualityConfig, verb, rest))
+        case "rounds":
+            from jobs.rounds import RoundsConfig, rounds
+
+            rounds(_parse(RoundsConfig, verb, rest))
         case "sql":
             from jobs.sql import SqlConfig, sql
 
             sql(_parse(SqlConfig, verb, rest))
+        case "catalog":
+            from jobs.catalog import CatalogConfig, catalog
+
+            catalog(_parse(CatalogConfig, verb, rest))
         case _:
             raise ValueError(f"unknown verb; {_nearest_verb(verb)}")
     return 0

@@ -17,16 +17,21 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 import tyro
 
+from analysis.thresholds import ThresholdPolicy
 from jobs.evaluate import require_same_classes
 from jobs.interrupt import Interrupt
 from jobs.metrics import Progress
 from jobs.predictions import PredictSettings, predict
 from jobs.run_directory import versions
+from jobs.thresholds import require_same_thresholds, write_class_thresholds
 from jobs.trained import TrainedDetector, Weights, choose_device, open_trained
 from pipeline.predict import SkippedImage
+from storage import files
+from storage.database import connect
 from storage.dataset import Dataset
 from storage.label_store import LabelStore
 from storage.rounds import Round, RoundInfo, list_rounds, open_round, round_path
+from storage.workspace import Workspace
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
@@ -46,6 +51,11 @@ class LabelConfig:
     """Whose weights."""
     score_threshold: float | None = None
     """Boxes above it are the round's pseudo labels, lower ones are kept beside; the run's own by default."""
+    threshold_policy: ThresholdPolicy = "fixed"
+    """fixed: --score-threshold for every class. prior: for each class as many boxes an image as in the labeled
+    data. mixture: for each class where the upper of two Gaussians over its scores becomes the likelier one."""
+    labeled: str | None = None
+    """Labeled shards that the prior is taken from; those of the run by default."""
     batch: int = 8
     """Images a batch."""
     threads: int = 1
@@ -74,9 +84,14 @@ def label(config: LabelConfig) -> int:
     require_same_classes(trained.classes, dataset)
     provenance = _provenance(trained, dataset)
     round_ = choose_round(config.out, provenance)
+    threshold = (
+        trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
+    )
     if round_.info is not None:
+        require_same_thresholds(round_, policy=config.threshold_policy, score_threshold=threshold)
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
         return 0
+    labeled = _labeled(config, trained) if config.threshold_policy == "prior" else None
     store = round_.labels(num_classes=len(trained.classes))
     settings = PredictSettings(
         view=trained.config.view, batch=config.batch, threads=config.threads, device=device
@@ -86,10 +101,15 @@ def label(config: LabelConfig) -> int:
     if not _label_shards(trained, dataset, mine, store, settings, {**provenance, "round": round_.number}):
         print(f"stopped; run the same command again to continue {round_.path}")
         return INTERRUPTED
-    threshold = (
-        trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
-    )
-    _finish(round_, dataset, trained.classes, threshold, provenance, seconds=time.monotonic() - began)
+    if _all_labeled(round_, dataset):
+        write_class_thresholds(
+            round_,
+            config.threshold_policy,
+            classes=trained.classes,
+            score_threshold=threshold,
+            labeled=labeled,
+        )
+        _finish(round_, dataset, trained.classes, threshold, provenance, seconds=time.monotonic() - began)
     return 0
 
 
@@ -101,6 +121,22 @@ def choose_round(root: str, provenance: dict[str, Any]) -> Round:
         if stems and round_.labels().provenance(stems[0]) == {**provenance, "round": round_.number}:
             return round_
     return open_round(round_path(root, 1 + max((round_.number for round_ in rounds), default=0)))
+
+
+def _labeled(config: LabelConfig, trained: TrainedDetector) -> Dataset:
+    """Return the labeled data for the prior, before anything is labeled in vain."""
+    location = config.labeled or trained.config.data.labeled
+    if not files.exists(location):
+        raise ValueError(
+            f"expected labeled shards for --threshold-policy prior, got nothing at {location}; give --labeled"
+        )
+    labeled = Dataset.open(location)
+    if not labeled.labeled:
+        raise ValueError(
+            f"expected labeled shards for the prior, got unlabeled ones: {location}; give --labeled"
+        )
+    require_same_classes(trained.classes, labeled)
+    return labeled
 
 
 def _provenance(trained: TrainedDetector, dataset: Dataset) -> dict[str, Any]:
@@ -160,6 +196,18 @@ def _report(skipped: list[SkippedImage], progress: Progress) -> None:
             progress.say(f"  {image.shard} {image.key}: {image.reason}")
 
 
+def _all_labeled(round_: Round, dataset: Dataset) -> bool:
+    store = round_.labels()
+    missing = [shard for shard in dataset.shards if not store.has(_stem(shard))]
+    if missing:
+        print(
+            f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
+            f"{missing[0]}; the round is complete when the other workers are done and every shard can be read"
+        )
+        return False
+    return True
+
+
 def _finish(
     round_: Round,
     dataset: Dataset,
@@ -170,13 +218,6 @@ def _finish(
     seconds: float,
 ) -> None:
     store = round_.labels()
-    missing = [shard for shard in dataset.shards if not store.has(_stem(shard))]
-    if missing:
-        print(
-            f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
-            f"{missing[0]}; the round is complete when the other workers are done and every shard can be read"
-        )
-        return
     tables = [store.read(stem, columns=["key", "scores"]) for stem in store.stems()]
     scores = [score for table in tables for scores in table["scores"].to_pylist() for score in scores]
     info = RoundInfo(
@@ -191,10 +232,15 @@ def _finish(
         seconds=seconds,
         provenance=provenance,
     )
-    round_.finish(info)
-    confident = sum(score > threshold for score in scores)
+    finished = round_.finish(info)
+    with connect(Workspace(rounds=(finished,))) as con:
+        [(confident,)] = con.execute("SELECT count(*) FROM pseudo_labels").fetchall()
+    if finished.thresholds() is None:
+        above = f"score > {threshold:g}"
+    else:
+        above = "a score above the threshold of their class"
     print(
-        f"{round_.path}: {info.num_images} images, {confident} pseudo labels with score > {threshold:g} "
+        f"{round_.path}: {info.num_images} images, {confident} pseudo labels with {above} "
         f"(of {info.num_boxes} boxes kept), {seconds:.1f} s"
     )
 

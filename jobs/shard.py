@@ -1,14 +1,15 @@
 """`mixpl shard`: images into tar shards, an image table, and `dataset.json`.
 
-In: a COCO file and the folder of its images, or a plain folder of images. Out: the data set that
-`storage.dataset` describes. A COCO file with annotations makes a labeled set, one without makes an unlabeled
-set, and so does a folder. Image bytes are kept as they are; what is missing or does not decode is named,
-counted and left out. Killed and run again it continues.
+In: a COCO or LVIS file and the folder of its images, a Pascal VOC folder, a YOLO `data.yaml`, or a plain folder of
+images. Out: the data set that `storage.dataset` describes: labeled where the source has annotations, else
+unlabeled. Image bytes are kept as they are; what is missing or does not decode is named, counted and left out.
+Killed and run again it continues.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 from tqdm import tqdm
@@ -17,7 +18,8 @@ from storage import files
 from storage.coco import read_coco
 from storage.dataset import Dataset
 from storage.dataset_writer import SKIPPED_FILE, Written, write_dataset
-from storage.image_set import ImageSet, read_folder
+from storage.image_set import ImageSet
+from storage.sources import Source, detect_format, open_source
 
 MAX_NAMED = 5
 """Images left out that are named on the screen; `skipped.json` names all."""
@@ -28,11 +30,21 @@ class ShardConfig:
     """Pack images into tar shards and an image table."""
 
     source: tyro.conf.Positional[str]
-    """COCO annotation file (labeled if it has annotations), or a folder of images (unlabeled)."""
+    """COCO or LVIS annotation file, Pascal VOC folder, YOLO data.yaml (labeled where they have annotations), or a
+    folder of images (unlabeled)."""
     out: str
     """Folder or URL to write the data set to."""
     images: str | None = None
-    """Folder of the images that the annotation file names; not needed for a folder of images."""
+    """Folder of the images that a COCO or LVIS file names; the other formats say where theirs are."""
+    format: Literal["auto", "coco", "lvis", "voc", "yolo", "folder"] = "auto"
+    """What the source is; auto: by its path and what lies in it."""
+    subset: str | None = None
+    """Which part of the source: a list of VOC's ImageSets/Main (else trainval), or train, val, test of YOLO (else
+    train)."""
+    unlabeled: bool = False
+    """Write an unlabeled set; truth that is known is kept apart for analysis."""
+    keep_difficult: bool = False
+    """Take VOC's difficult objects as any other; else training does not see them and evaluation ignores them."""
     name: str | None = None
     """Name of the data set in tables and reports; else that of the folder written to."""
     per_shard: int = 256
@@ -44,7 +56,7 @@ class ShardConfig:
     hidden_truth: str | None = None
     """Truth of an unlabeled file, as `mixpl split` keeps it apart; analysis sees it, training does not."""
     classes_from: str | None = None
-    """Data set that lends its classes to a folder of images."""
+    """Data set that lends its classes to a folder of images or to VOC."""
 
 
 def shard(config: ShardConfig) -> Dataset:
@@ -52,14 +64,14 @@ def shard(config: ShardConfig) -> Dataset:
 
     Raises ValueError when source, arguments or the folder written to do not fit; the message says what to do.
     """
-    source, images_root = _source(config)
-    hidden = read_coco(config.hidden_truth) if config.hidden_truth else None
+    opened, hidden = _source(config)
+    source = opened.images
     name = config.name or config.out.rstrip("/").rsplit("/", 1)[-1]
     with tqdm(total=len(source), unit=" images", desc=name, leave=False, disable=None) as progress:
         written = write_dataset(
             config.out,
             source,
-            images_root=images_root,
+            images_root=opened.images_root,
             name=name,
             per_shard=config.per_shard,
             workers=config.workers,
@@ -71,28 +83,33 @@ def shard(config: ShardConfig) -> Dataset:
     return written.dataset
 
 
-def _source(config: ShardConfig) -> tuple[ImageSet, str]:
-    """Return the images and the folder where they lie."""
-    if config.source.lower().endswith(".json"):
-        if config.images is None:
-            raise ValueError(
-                f"expected --images, the folder of the images that {config.source} names, got none"
-            )
-        if files.is_local(config.images) and not files.local_path(config.images).is_dir():
-            raise ValueError(f"expected a folder of images, got nothing there: --images {config.images}")
-        if config.classes_from is not None:
-            raise ValueError("expected --classes-from with a folder of images only, got an annotation file")
-        return read_coco(config.source), config.images
-    if files.is_local(config.source) and not files.local_path(config.source).is_dir():
-        raise ValueError(f"expected a COCO file *.json or a folder of images, got neither: {config.source}")
-    if config.images is not None or config.hidden_truth is not None:
+def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
+    """Return the images to write, and the truth that is kept apart."""
+    kind = detect_format(config.source) if config.format == "auto" else config.format
+    if config.hidden_truth and kind not in {"coco", "lvis"}:
         raise ValueError(
-            "expected --images and --hidden-truth with an annotation file only, got a folder: "
-            f"{config.source}"
+            f"expected --hidden-truth with an annotation file only, got a source of format {kind}: "
+            f"{config.source}; --unlabeled keeps the source's own truth apart"
         )
     lender = Dataset.open(config.classes_from) if config.classes_from else None
-    classes, ids = (lender.classes, lender.category_ids) if lender else ((), ())
-    return read_folder(config.source, classes=classes, category_ids=ids), config.source
+    source = open_source(
+        config.source,
+        kind=kind,
+        images=config.images,
+        subset=config.subset,
+        keep_difficult=config.keep_difficult,
+        classes=lender.classes if lender else (),
+        category_ids=lender.category_ids if lender else (),
+    )
+    if config.unlabeled and config.hidden_truth:
+        raise ValueError(
+            "expected --hidden-truth or --unlabeled, got both; --unlabeled keeps its own truth apart"
+        )
+    if config.unlabeled:
+        return source.unlabeled(), source.images if source.images.truth is not None else None
+    if config.hidden_truth:
+        return source, read_coco(config.hidden_truth)
+    return source, None
 
 
 def _report(written: Written, source: ImageSet, hidden: ImageSet | None) -> None:
@@ -108,6 +125,9 @@ def _report(written: Written, source: ImageSet, hidden: ImageSet | None) -> None
         print(f"  {written.num_resumed:,} shards stood from an earlier run")
     if source.num_ignored:
         print(f"  {source.num_ignored:,} other files in the folder are no images by their names")
+    for name, note in source.notes.items():
+        if isinstance(note, str | int):
+            print(f"  note  {name.replace('_', ' ')}: {note}")
     for problems in (source.problems, hidden.problems if hidden else None):
         for line in problems.lines() if problems else ():
             print(f"  note  {line}")

@@ -1,8 +1,9 @@
 """`mixpl split`: a COCO file into a labeled and an unlabeled part.
 
-In: one annotation file, percent, fold, family. Out, in one folder: `labeled.json`, `unlabeled.json` (no
-ground truth in it), `unlabeled-truth.json` (kept apart, for analysis only), and last `split.json` with the
-ids and their hash. The same arguments give the same files; a different split is not overwritten unasked.
+In: one annotation file, and percent, fold, family, or a published list of the labeled images. Out, in one folder:
+`labeled.json`, `unlabeled.json` (no ground truth in it), `unlabeled-truth.json` (kept apart, for analysis only),
+and last `split.json` with the ids and their hash. The same arguments give the same files; a different split is not
+overwritten unasked.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tyro
 from storage import files
 from storage.coco import read_document, unique_images
 from storage.problems import Problems
+from storage.split_ids import import_split
 from storage.splits import Split, annotated_image, draw_split, split_documents
 
 SPLIT_FILE = "split.json"
@@ -38,6 +40,11 @@ class SplitConfig:
     exact: without replacement."""
     seed: int = 0
     """Seed of the exact family, beside the fold; the published one knows only the fold."""
+    ids: str | None = None
+    """Published list of the labeled images, instead of a draw: ids or file names, one a line or as JSON, a COCO
+    file of the labeled images, or another split.json."""
+    hash: str | None = None
+    """With --ids: the split's hash or that of the labeled ids must begin like this (8 digits or more)."""
     overwrite: bool = False
     """Replace a different split that lies in the folder."""
 
@@ -57,13 +64,7 @@ def split(config: SplitConfig) -> Split:
         )
     problems = Problems()
     images = unique_images(document, config.annotations, problems)
-    drawn = draw_split(
-        [image["id"] for image in images],
-        family=config.family,
-        percent=config.percent,
-        fold=config.fold,
-        seed=config.seed,
-    )
+    drawn = _drawn(config, images)
     description = _description(config, drawn, sha256)
     _refuse_another(config, description)
     known = {image["id"] for image in images}
@@ -77,6 +78,20 @@ def split(config: SplitConfig) -> Split:
     return drawn
 
 
+def _drawn(config: SplitConfig, images: list[dict[str, Any]]) -> Split:
+    if config.ids is not None:
+        return import_split(config.ids, images, expected_hash=config.hash)
+    if config.hash is not None:
+        raise ValueError("expected --hash with --ids only: the hash of a draw follows from its arguments")
+    return draw_split(
+        [image["id"] for image in images],
+        family=config.family,
+        percent=config.percent,
+        fold=config.fold,
+        seed=config.seed,
+    )
+
+
 def _description(config: SplitConfig, drawn: Split, sha256: str) -> dict[str, Any]:
     return {
         "family": drawn.family,
@@ -84,6 +99,7 @@ def _description(config: SplitConfig, drawn: Split, sha256: str) -> dict[str, An
         "fold": drawn.fold,
         "seed": drawn.seed,
         "hash": drawn.hash,
+        "ids_hash": drawn.ids_hash,
         "source": config.annotations.rsplit("/", 1)[-1],
         "source_sha256": sha256,
         "num_images": drawn.num_images,
@@ -126,4 +142,4 @@ def _report(config: SplitConfig, drawn: Split, problems: Problems) -> None:
     print(f"  labeled    {labeled:>9,}  {files.join(config.out, 'labeled.json')}  ({share:.2f} %{extra})")
     print(f"  unlabeled  {unlabeled:>9,}  {files.join(config.out, 'unlabeled.json')}")
     print(f"  truth of the unlabeled, for analysis only: {files.join(config.out, 'unlabeled-truth.json')}")
-    print(f"  split hash {drawn.hash[:16]}")
+    print(f"  split hash {drawn.hash[:16]}, hash of the labeled ids {drawn.ids_hash[:16]}")

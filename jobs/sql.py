@@ -1,47 +1,29 @@
 """`mixpl sql "…"`: ask the tables.
 
-In: a query, and the folder below which data sets, rounds and runs lie. Out: the answer as a table on the
-screen, or as CSV, JSON lines or Parquet, on standard output or in a file. Without a query: what there is
-to ask about. Views and meanings come from `storage/sql/`. Nothing on disk is changed: only queries are
-run; the one file that is written is --output.
+In: a query, or a file with one, and the folder below which data sets, rounds and runs lie. Out: the answer as a
+table on the screen, or as CSV, JSON lines or Parquet, on standard output or in a file. Without a query: a shell
+on a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/sql/`. Nothing on disk
+is changed: only queries are run; the one file that is written is --output.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
-import duckdb
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import tyro
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from jobs.answers import Format, write_answer
+from jobs.questions import answer, empty_views, parse_parameters
+from jobs.sql_shell import shell
 from storage import files
-from storage.database import VIEWS, connect, describe_views
+from storage.database import connect, describe_views
 from storage.workspace import Workspace, discover
-
-Format = Literal["table", "csv", "jsonl", "parquet"]
-
-MAX_ROWS_SHOWN = 200
-"""Rows of a table on the screen; the other formats give all."""
-MAX_RECORDS_SHOWN = 20
-"""Rows on the screen where each takes many lines."""
-MAX_LENGTH = 60
-"""Letters of a list on the screen."""
-UNBOUNDED = 100_000
-"""Letters in a line where no terminal bounds it."""
-
-READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,159 +31,69 @@ class SqlConfig:
     """Ask the tables."""
 
     query: tyro.conf.Positional[str] = ""
-    """The query, in DuckDB's SQL. Left out: the views, their columns and what they mean."""
+    """The query, in DuckDB's SQL. Left out: a shell on a terminal, elsewhere the same as --schema."""
     root: str = "."
     """Folder below which data sets, label rounds and runs are looked for."""
+    schema: bool = False
+    """Print the views, their columns and what they mean."""
+    sql_file: str | None = None
+    """File with the query."""
+    param: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for $name in the query; may be given again. Numbers, lists, true and null as JSON."""
     format: Format = "table"
     """How the answer is written."""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
     """File for the answer; else standard output."""
+    memory_limit: str | None = None
+    """Such as 2GB; above it, work goes on in --spill."""
+    spill: str | None = None
+    """Folder for work beyond memory; else the machine's folder for temporary files."""
+    threads: int | None = None
+    """Cores to use; else all."""
 
 
 def sql(config: SqlConfig) -> pa.Table | None:
     """Run the query, write the answer, and return it; None where there was no query.
 
-    Raises ValueError with DuckDB's message and the names of the views when the query cannot be answered.
+    Raises ValueError with DuckDB's message and what to do when the query cannot be answered.
     """
     if config.format == "parquet" and config.output is None and sys.stdout.isatty():
         raise ValueError(
             "expected --output FILE for Parquet, got a terminal; name a file, or choose another format"
         )
+    query, parameters = _query(config), parse_parameters(config.param)
     workspace = discover(config.root)
     for problem in workspace.problems:
         print(f"left out: {problem}", file=sys.stderr)
-    if not config.query.strip():
+    if config.schema or not (query.strip() or _at_terminal()):
         _print_views(workspace)
         return None
-    answer = ask(config.query, workspace)
-    _write(answer, config)
-    return answer
+    with connect(
+        workspace, memory_limit=config.memory_limit, spill=config.spill, threads=config.threads
+    ) as connection:
+        if not query.strip():
+            shell(connection, workspace)
+            return None
+        found = answer(connection, query, parameters)
+    for line in empty_views(query, workspace):
+        print(line, file=sys.stderr)
+    write_answer(found, config.format, config.output)
+    return found
 
 
-def ask(query: str, workspace: Workspace) -> pa.Table:
-    """Return the answer to one query over a workspace. Raises ValueError as `sql` does."""
-    with connect(workspace) as connection:
-        try:
-            statements = connection.extract_statements(query)
-            if len(statements) != 1 or statements[0].type not in READING:
-                kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
-                raise ValueError(
-                    f"expected one query (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN), got {kinds}: "
-                    "nothing is changed by `mixpl sql`; write answers with --output"
-                )
-            return connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise ValueError(f"{_one_line(error)}; the views are {', '.join(VIEWS)}") from None
+def _query(config: SqlConfig) -> str:
+    if config.sql_file is None:
+        return config.query
+    if config.query:
+        raise ValueError("expected a query or --sql-file, got both; leave one out")
+    try:
+        return files.read_bytes(config.sql_file).decode("utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"expected a file with a query, got nothing there: {config.sql_file}") from None
 
 
-def _one_line(error: duckdb.Error) -> str:
-    """Return DuckDB's message without its drawing of the query."""
-    lines = str(error).splitlines()
-    return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
-
-
-def _write(answer: pa.Table, config: SqlConfig) -> None:
-    if config.format == "table" and config.output is None:
-        _print_table(answer)
-        return
-    data = _encode(answer, config.format)
-    if config.output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        files.write_atomic(config.output, data)
-        print(f"{answer.num_rows:,} rows in {config.output}", file=sys.stderr)
-
-
-def _encode(answer: pa.Table, form: Format) -> bytes:
-    match form:
-        case "table":
-            text = io.StringIO()
-            Console(file=text, width=UNBOUNDED).print(_table(answer, answer.num_rows))
-            return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()).encode()
-        case "csv":
-            sink = pa.BufferOutputStream()
-            pyarrow.csv.write_csv(_flat_text(answer), sink)
-            return bytes(sink.getvalue().to_pybytes())
-        case "jsonl":
-            lines = (json.dumps(row, default=_json_value, ensure_ascii=False) for row in answer.to_pylist())
-            return "".join(f"{line}\n" for line in lines).encode()
-        case "parquet":
-            sink = pa.BufferOutputStream()
-            pq.write_table(answer, sink, compression="zstd")
-            return bytes(sink.getvalue().to_pybytes())
-
-
-def _flat_text(answer: pa.Table) -> pa.Table:
-    """Return the table with lists and structs as JSON text: CSV has no nesting."""
-    for index, field in enumerate(answer.schema):
-        if pa.types.is_nested(field.type):
-            values = answer.column(index).to_pylist()
-            texts = [None if value is None else json.dumps(value, default=_json_value) for value in values]
-            answer = answer.set_column(index, field.name, pa.array(texts, pa.string()))
-    return answer
-
-
-def _json_value(value: object) -> object:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return str(value)
-
-
-def _print_table(answer: pa.Table) -> None:
-    """Print as a table, or where that is wider than the terminal, each row as lines of name and value."""
-    console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
-    table = _table(answer, MAX_ROWS_SHOWN)
-    unbounded = console.options.update(max_width=UNBOUNDED)
-    fits = Measurement.get(console, unbounded, table).maximum <= console.width
-    shown = MAX_ROWS_SHOWN if fits else MAX_RECORDS_SHOWN
-    for renderable in [table] if fits else _records(answer, shown):
-        console.print(renderable)
-    if answer.num_rows > shown:
-        print(f"{shown} of {answer.num_rows:,} rows; --format csv, jsonl or parquet gives all")
-    elif not answer.num_rows:
-        print("no rows")
-
-
-def _records(answer: pa.Table, max_rows: int) -> Iterator[Table]:
-    for index, row in enumerate(_cells(answer, max_rows), start=1):
-        record = Table(show_header=False, box=None, title=f"row {index}", title_justify="left")
-        for name, value in zip(answer.column_names, row, strict=True):
-            record.add_row(Text(name, style="cyan"), value)
-        yield record
-
-
-def _table(answer: pa.Table, max_rows: int) -> Table:
-    table = Table()
-    for field in answer.schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
-    for row in _cells(answer, max_rows):
-        table.add_row(*row)
-    return table
-
-
-def _cells(answer: pa.Table, max_rows: int) -> Iterator[tuple[Text, ...]]:
-    """Yield the rows as plain text: brackets are no markup, nulls are empty, long values are cut."""
-    columns = [column.to_pylist() for column in answer.slice(0, max_rows).columns]
-    for values in zip(*columns, strict=True):
-        yield tuple(_cell(value) for value in values)
-
-
-def _cell(value: object) -> Text:
-    if value is None:
-        return Text("")
-    if isinstance(value, float):
-        return Text(f"{value:.6g}")
-    if isinstance(value, list):
-        return Text(_cut(", ".join(str(_cell(entry)) for entry in value[:MAX_LENGTH]), "[]"))
-    return Text(str(value))
-
-
-def _cut(text: str, brackets: str) -> str:
-    shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
-    return f"{brackets[0]}{shown}{brackets[1]}"
+def _at_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _print_views(workspace: Workspace) -> None:

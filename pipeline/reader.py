@@ -11,7 +11,6 @@ the network fails. Nothing is decoded here.
 from __future__ import annotations
 
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,6 @@ Encoded = npt.NDArray[np.uint8]
 MAX_OPEN_SHARDS = 64
 REMOTE_READS = 8
 """Byte ranges of remote shards that are asked for at once."""
-REMOTE_TRIES = 3
 
 
 class SampleUnreadableError(ValueError):
@@ -136,16 +134,12 @@ class SampleReader:
     def _read_remote(self, row: int) -> Encoded | SampleUnreadableError:
         shard = int(self.shards_R[row])
         size = int(self._sizes_R[row])
-        reason = ""
-        for attempt in range(REMOTE_TRIES):
-            try:
-                data = read_range(self._paths[shard], int(self._offsets_R[row]), size)
-            except FileNotFoundError:
-                lost = np.flatnonzero(self.shards_R == shard).tolist()
-                return self.unreadable(row, "the shard does not exist", lost)
-            except Exception as error:  # every fsspec backend has errors of its own
-                reason = f"the shard cannot be read ({type(error).__name__}: {error})"
-                time.sleep(0.2 * 2**attempt)
-            else:
-                return np.frombuffer(data, np.uint8)
-        return self.unreadable(row, reason)
+        try:
+            data = read_range(self._paths[shard], int(self._offsets_R[row]), size)
+        except FileNotFoundError:
+            return self.unreadable(
+                row, "the shard does not exist", np.flatnonzero(self.shards_R == shard).tolist()
+            )
+        except OSError as error:
+            return self.unreadable(row, f"the shard cannot be read ({error})")
+        return np.frombuffer(data, np.uint8)

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from storage import files
 from storage.dataset import IMAGE_SCHEMA, IMAGES_FILE, Dataset
 from storage.label_store import LabelStore
+from storage.remote import open_filesystem
 from storage.rounds import Round
+from storage.thresholds import THRESHOLD_SCHEMA
 from storage.workspace import Workspace
 
 _FILENAME = pa.field("filename", pa.string())
@@ -48,7 +49,8 @@ ROW_SCHEMAS = {
 
 _FOLDERS = pa.schema([
     ("folder", pa.int64()), ("origin", pa.string()), ("dataset", pa.string()), ("labeled", pa.bool_()),
-    ("round", pa.int32()), ("score_threshold", pa.float64()), ("run", pa.string()),
+    ("round", pa.int32()), ("score_threshold", pa.float64()), ("class_thresholds", pa.list_(pa.float64())),
+    ("run", pa.string()),
 ])  # fmt: skip
 _CLASSES = pa.schema([
     ("folder", pa.int64()), ("category", pa.int32()), ("class", pa.string()), ("category_id", pa.int64()),
@@ -61,8 +63,10 @@ _DATASETS = pa.schema([
     ("split_percent", pa.float64()), ("split_fold", pa.int32()), ("split_hash", pa.string()),
     ("hash", pa.string()),
 ])  # fmt: skip
+_THRESHOLDS = pa.schema([("folder", pa.int64()), *THRESHOLD_SCHEMA])
 _ROUNDS = pa.schema([
-    ("dataset", pa.string()), ("round", pa.int32()), ("complete", pa.bool_()), ("latest", pa.bool_()),
+    ("folder", pa.int64()), ("dataset", pa.string()), ("round", pa.int32()), ("complete", pa.bool_()),
+    ("latest", pa.bool_()),
     ("score_threshold", pa.float64()), ("num_images", pa.int64()), ("num_boxes", pa.int64()),
     ("seconds", pa.float64()), ("finished_at", pa.string()), ("provenance", pa.string()),
     ("path", pa.string()),
@@ -74,7 +78,7 @@ class Catalog:
     """Arrow tables and file lists, by name."""
 
     tables: Mapping[str, pa.Table]
-    """folders, classes, files, datasets, rounds."""
+    """folders, classes, files, datasets, rounds, thresholds."""
     files: Mapping[str, list[str]]
     """Absolute locations of each kind of file; the kinds are those of ROW_SCHEMAS."""
 
@@ -92,6 +96,7 @@ def catalog_of(workspace: Workspace) -> Catalog:
         ("files", gathered.files, _FILES),
         ("datasets", [_describe(dataset, name) for dataset, name in _named(workspace)], _DATASETS),
         ("rounds", rounds, _ROUNDS),
+        ("thresholds", gathered.thresholds, _THRESHOLDS),
     )
     return Catalog(
         tables={name: pa.Table.from_pylist(values, schema=schema) for name, values, schema in rows},
@@ -104,6 +109,7 @@ class _Gathered:
         self.folders: list[dict[str, Any]] = []
         self.classes: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
+        self.thresholds: list[dict[str, Any]] = []
         self.locations: dict[str, list[str]] = {kind: [] for kind in ROW_SCHEMAS}
 
     def add(
@@ -113,8 +119,8 @@ class _Gathered:
         *,
         classes: Sequence[tuple[str, int | None]] = (),
         **fields: object,
-    ) -> None:
-        """Add the files of one folder; classes come with their original ids."""
+    ) -> int:
+        """Add the files of one folder and return its number; classes come with their original ids."""
         folder = len(self.folders)
         self.folders.append({"folder": folder, **fields})
         self.classes += [
@@ -124,6 +130,7 @@ class _Gathered:
         absolute = [_absolute(location) for location in locations]
         self.files += [{"filename": location, "folder": folder} for location in absolute]
         self.locations[kind] += absolute
+        return folder
 
 
 def _named(workspace: Workspace) -> list[tuple[Dataset, str]]:
@@ -152,10 +159,12 @@ def _add_rounds(gathered: _Gathered, workspace: Workspace, known: Mapping[str, s
         kind = "latest_round_rows" if row["latest"] else "other_round_rows"
         classes = _classes_of(workspace, row["dataset"], round_)
         fields = {name: row[name] for name in ("dataset", "round", "score_threshold")}
-        gathered.add(
-            kind, [store.path(stem) for stem in store.stems()], origin="round", classes=classes, **fields
-        )
-        rows.append(row)
+        thresholds = _thresholds_of(round_)
+        fields["class_thresholds"] = [one["score_threshold"] for one in thresholds] or None
+        locations = [store.path(stem) for stem in store.stems()]
+        folder = gathered.add(kind, locations, origin="round", classes=classes, **fields)
+        gathered.thresholds += [{"folder": folder, **one} for one in thresholds]
+        rows.append({"folder": folder, **row})
     return rows
 
 
@@ -207,6 +216,12 @@ def _describe_round(round_: Round, store: LabelStore, known: Mapping[str, str]) 
     return {"score_threshold": None, **row, "provenance": json.dumps(provenance, sort_keys=True)}
 
 
+def _thresholds_of(round_: Round) -> list[dict[str, Any]]:
+    table = round_.thresholds() if round_.complete else None
+    rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
+    return rows
+
+
 def _first_provenance(store: LabelStore) -> dict[str, Any]:
     """Return what one file of a folder says, or nothing where it cannot be read; a query of it will say."""
     stems = store.stems()
@@ -234,5 +249,5 @@ def _absolute(location: str) -> str:
     """Return the location as DuckDB reports it back."""
     if files.is_local(location):
         return str(Path(files.local_path(location)).absolute())
-    filesystem, path = fsspec.core.url_to_fs(location)
+    filesystem, path = open_filesystem(location)
     return str(filesystem.unstrip_protocol(path))

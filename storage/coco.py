@@ -1,47 +1,43 @@
-"""Reader of COCO annotation files.
+"""Reader of COCO and LVIS annotation files.
 
-In: a COCO JSON file. Out: `ImageSet`: images in file order, classes by ascending category id, and where the
-file holds annotations, the boxes of each image (xyxy, clipped to the image).
+In: a COCO JSON file, read once, piece by piece: memory is that of the boxes, not of the text. Out: `ImageSet`:
+images in file order, classes by ascending category id, and where the file holds annotations, the boxes of each
+image (xyxy, clipped to the image).
 
-What is wrong in single entries is repaired or dropped, counted and named in `problems`:
+What is wrong in single entries is repaired or dropped, counted and named in `problems`, beside what
+`storage.coco_annotations` and `storage.annotations` decide:
 
     duplicate image id                the first record is kept
-    duplicate annotation id           the first annotation is kept
-    unknown category / unknown image  the annotation is dropped
-    malformed annotation              no image_id, category_id, or bbox of four finite numbers: dropped
-    zero-area box                     dropped
-    box partly outside its image      clipped; counted when more than one pixel is cut off
-    box wholly outside its image      dropped
+    unknown category of an image      dropped from `neg_category_ids`, `not_exhaustive_category_ids`
 
-Crowd regions (`iscrowd`) are kept apart. What is wrong in the file as a whole is a ValueError.
+Crowd regions (`iscrowd`) are kept apart. LVIS is COCO with other image names (`coco_url`) and with the federated
+fields `neg_category_ids` and `not_exhaustive_category_ids`: they tell what is in an image, so they are part of
+the truth, not of the image. What is wrong in the file as a whole is a ValueError.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from storage import boxes, files
-from storage.image_set import ImageSet, Truth
-from storage.labels import Labels
+from storage import files
+from storage.annotations import truth_of
+from storage.coco_annotations import CocoAnnotations
+from storage.image_set import Federated, ImageSet
+from storage.json_stream import JsonStream, Piece
 from storage.problems import Problems
 
 IMAGE_FIELDS = (("id", int), ("file_name", str), ("width", int), ("height", int))
 """What every image record must have; the rest is optional."""
-
-CUT_OFF_TOLERANCE = 1.0
-"""Pixels: annotation tools round, so less than this over the edge is clipped without a word."""
+ABSENT_FIELD, NOT_EXHAUSTIVE_FIELD = "neg_category_ids", "not_exhaustive_category_ids"
 
 
 def read_document(path: str) -> tuple[dict[str, Any], str]:
-    """Return a COCO file as a plain value, and the sha256 of its bytes. Raises ValueError when it is none."""
+    """Return a whole COCO file as a plain value, and the sha256 of its bytes. Raises ValueError when it is none."""
     try:
         data = files.read_bytes(path)
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -60,54 +56,46 @@ def read_document(path: str) -> tuple[dict[str, Any], str]:
 
 
 def read_coco(path: str) -> ImageSet:
-    """Read a COCO annotation file. Raises ValueError where the file as a whole cannot be used."""
-    document, sha256 = read_document(path)
+    """Read a COCO or LVIS annotation file. Raises ValueError where the file as a whole cannot be used."""
     problems = Problems()
-    category_ids, classes = _categories(document, path)
-    images = unique_images(document, path, problems)
-    sizes_B2 = np.array([[image["height"], image["width"]] for image in images], np.int32).reshape(-1, 2)
-    annotations = document.get("annotations")
-    usable = annotations is None or isinstance(annotations, list)
-    if not usable:
-        raise ValueError(f"expected a list 'annotations', got {_shape(annotations)}: {path}")
-    image_ids = tuple(int(image["id"]) for image in images)
+    images, parts = _Images(path, problems), CocoAnnotations(problems)
+    stream = _open(path)
+    for piece in stream.pieces():
+        if piece.member == "images":
+            images.add(piece)
+        else:
+            parts.add(piece)
+    for name in ("images", "annotations"):
+        if name in stream.values or (name == "images" and name not in stream.names):
+            got = _shape(stream.values[name]) if name in stream.values else _with_keys(stream.names)
+            raise ValueError(
+                f"expected a JSON object with a list {name!r}, got {got}: {path}; give a COCO detection file"
+            )
+    category_ids, classes = _categories(stream.values, path)
+    sizes_B2 = np.array(images.sizes, np.int32).reshape(-1, 2)
     truth = None
-    if annotations is not None:
-        truth = _truth(_rows(annotations, image_ids, category_ids, problems), sizes_B2, problems)
+    if "annotations" in stream.names:
+        rows = parts.resolve(np.array(images.ids, np.int64), np.array(category_ids, np.int64))
+        truth = truth_of(rows, sizes_B2, problems, federated=images.federated(category_ids))
     return ImageSet(
         path=path,
-        sha256=sha256,
+        sha256=stream.sha256,
         classes=classes,
         category_ids=category_ids,
-        image_ids=image_ids,
-        file_names=tuple(image["file_name"] for image in images),
+        image_ids=tuple(images.ids),
+        file_names=tuple(images.file_names),
         sizes=sizes_B2,
         truth=truth,
-        split=split_note(document),
+        split=split_note(stream.values),
         problems=problems,
+        notes=_notes(stream.values, category_ids),
     )
 
 
 def unique_images(document: Mapping[str, Any], path: str, problems: Problems) -> list[dict[str, Any]]:
     """Return the image records in file order, the first of each id. Raises ValueError on a malformed one."""
-    seen: dict[int, dict[str, Any]] = {}
-    for index, image in enumerate(document["images"]):
-        fields: dict[str, Any] = image if isinstance(image, dict) else {}
-        wrong = [name for name, kind in IMAGE_FIELDS if not isinstance(fields.get(name), kind)]
-        if wrong:
-            raise ValueError(
-                f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
-                f"in every image, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, images[{index}]; "
-                "correct the annotation file"
-            )
-        if image["id"] in seen:
-            first = seen[image["id"]]["file_name"]
-            problems.add(
-                "duplicate image id (first kept)", f"{image['id']} is {first} and {image['file_name']}"
-            )
-        else:
-            seen[image["id"]] = image
-    return list(seen.values())
+    seen: dict[int, str] = {}
+    return list(_unique(document["images"], 0, path, problems, seen))
 
 
 def split_note(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -117,16 +105,81 @@ def split_note(document: Mapping[str, Any]) -> dict[str, Any] | None:
     return note if isinstance(note, dict) else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Rows:
-    """A annotations as columns, sorted by image."""
+def _open(path: str) -> JsonStream:
+    try:
+        stream = JsonStream(path, arrays=("images", "annotations"), values=("categories", "info"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"expected a COCO annotation file, got {error}; check the path") from None
+    if not stream.is_object():
+        read_document(path)  # says what it is instead
+    return stream
 
-    ids: list[str]
-    images: npt.NDArray[np.int64]
-    categories: npt.NDArray[np.int32]
-    xywh: npt.NDArray[np.float64]
-    areas: npt.NDArray[np.float64]
-    crowd: npt.NDArray[np.bool_]
+
+def _unique(
+    records: Iterable[Any], first: int, path: str, problems: Problems, seen: dict[int, str]
+) -> Iterable[dict[str, Any]]:
+    """Yield the sound image records that are new; `seen` holds the file names by id."""
+    for index, image in enumerate(records, first):
+        fields: dict[str, Any] = image if isinstance(image, dict) else {}
+        if "file_name" not in fields and isinstance(fields.get("coco_url"), str):
+            fields["file_name"] = "/".join(fields["coco_url"].split("/")[-2:])
+        wrong = [name for name, kind in IMAGE_FIELDS if not isinstance(fields.get(name), kind)]
+        if wrong:
+            raise ValueError(
+                f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
+                f"in every image, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, images[{index}]; "
+                "correct the annotation file"
+            )
+        if fields["id"] in seen:
+            twice = f"{fields['id']} is {seen[fields['id']]} and {fields['file_name']}"
+            problems.add("duplicate image id (first kept)", twice)
+        else:
+            seen[fields["id"]] = fields["file_name"]
+            yield fields
+
+
+class _Images:
+    """What is kept of the image records."""
+
+    def __init__(self, path: str, problems: Problems) -> None:
+        self.ids: list[int] = []
+        self.file_names: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        self._path, self._problems = path, problems
+        self._seen: dict[int, str] = {}
+        self._federated: dict[str, dict[int, list[Any]]] = {ABSENT_FIELD: {}, NOT_EXHAUSTIVE_FIELD: {}}
+
+    def add(self, piece: Piece) -> None:
+        """Take the records of a piece."""
+        records = piece.elements()
+        for image in _unique(records, piece.first, self._path, self._problems, self._seen):
+            for name, known in self._federated.items():
+                if isinstance(image.get(name), list):
+                    known[len(self.ids)] = image[name]
+            self.ids.append(image["id"])
+            self.file_names.append(image["file_name"])
+            self.sizes.append((image["height"], image["width"]))
+
+    def federated(self, category_ids: Sequence[int]) -> Federated | None:
+        """Return the federated fields as class indices, or None where no image has one."""
+        if not any(self._federated.values()):
+            return None
+        rows = {category_id: row for row, category_id in enumerate(category_ids)}
+        lists = [
+            tuple(self._indices(name, image, rows) for image in range(len(self.ids)))
+            for name in self._federated
+        ]
+        return Federated(absent=lists[0], not_exhaustive=lists[1])
+
+    def _indices(self, name: str, image: int, rows: Mapping[int, int]) -> tuple[int, ...]:
+        listed = self._federated[name].get(image, [])
+        for category_id in listed:
+            if category_id not in rows:
+                self._problems.add(
+                    f"unknown category in {name} (dropped)",
+                    f"image {self.ids[image]}: category {category_id}",
+                )
+        return tuple(sorted({rows[category_id] for category_id in listed if category_id in rows}))
 
 
 def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -145,89 +198,17 @@ def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...]
     return ids, names
 
 
-def _rows(
-    annotations: Iterable[Any], image_ids: tuple[int, ...], category_ids: tuple[int, ...], problems: Problems
-) -> _Rows:
-    image_rows = {image_id: row for row, image_id in enumerate(image_ids)}
-    category_rows = {category_id: row for row, category_id in enumerate(category_ids)}
-    seen: set[str] = set()
-    kept: list[tuple[int, int, list[float], float, bool, str]] = []
-    for index, entry in enumerate(annotations):
-        fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
-        box, image_id, category_id = _box(fields), fields.get("image_id"), fields.get("category_id")
-        identity = str(fields.get("id", f"[{index}]"))
-        if box is None or not isinstance(image_id, int) or not isinstance(category_id, int):
-            problems.add("malformed annotation (dropped)", f"annotation {identity}")
-        elif identity in seen:
-            problems.add("duplicate annotation id (first kept)", f"annotation {identity}")
-        elif image_id not in image_rows:
-            problems.add("unknown image (dropped)", f"annotation {identity}: image {image_id}")
-        elif category_id not in category_rows:
-            problems.add("unknown category (dropped)", f"annotation {identity}: category {category_id}")
-        else:
-            row = image_rows[image_id], category_rows[category_id]
-            kept.append((*row, box, _area(fields), bool(fields.get("iscrowd", 0)), identity))
-        seen.add(identity)
-    kept.sort(key=lambda row: row[0])
-    return _Rows(
-        ids=[row[5] for row in kept],
-        images=np.array([row[0] for row in kept], np.int64),
-        categories=np.array([row[1] for row in kept], np.int32),
-        xywh=np.array([row[2] for row in kept], np.float64).reshape(-1, 4),
-        areas=np.array([row[3] for row in kept], np.float64),
-        crowd=np.array([row[4] for row in kept], np.bool_),
-    )
-
-
-def _box(entry: Mapping[str, Any]) -> list[float] | None:
-    box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4:
-        return None
-    return box if all(isinstance(side, int | float) and math.isfinite(side) for side in box) else None
-
-
-def _area(entry: Mapping[str, Any]) -> float:
-    """Return the annotated area, or NaN where there is none to trust."""
-    area = entry.get("area")
-    return float(area) if isinstance(area, int | float) and math.isfinite(area) and area > 0 else math.nan
-
-
-def _truth(rows: _Rows, sizes_B2: npt.NDArray[np.int32], problems: Problems) -> Truth:
-    whole_N4 = boxes.xywh_to_xyxy(rows.xywh)
-    heights_N, widths_N = sizes_B2[rows.images].T
-    clipped_N4 = boxes.clip(whole_N4, width=widths_N, height=heights_N).astype(np.float32)
-    has_area_N = boxes.valid(whole_N4)
-    kept_N = boxes.valid(clipped_N4)
-    cut_N = np.any(np.abs(whole_N4 - clipped_N4) > CUT_OFF_TOLERANCE, axis=1)
-    for index in np.flatnonzero(np.logical_not(kept_N) | cut_N):
-        kind = (
-            "zero-area box (dropped)" if not has_area_N[index]
-            else "box wholly outside its image (dropped)" if not kept_N[index]
-            else "box partly outside its image (clipped)"
-        )  # fmt: skip
-        problems.add(kind, f"annotation {rows.ids[index]}: bbox {rows.xywh[index].tolist()}")
-    areas_N = np.where(np.isnan(rows.areas), boxes.area(clipped_N4.astype(np.float64)), rows.areas)
-    truth_N, crowd_N = kept_N & ~rows.crowd, kept_N & rows.crowd
-    return Truth(
-        labels=_pick(rows, clipped_N4, truth_N, len(sizes_B2)),
-        areas=areas_N[truth_N],
-        crowds=_pick(rows, clipped_N4, crowd_N, len(sizes_B2)),
-    )
-
-
-def _pick(
-    rows: _Rows, boxes_N4: npt.NDArray[np.float32], mask_N: npt.NDArray[np.bool_], num_images: int
-) -> Labels:
-    counts_B = np.bincount(rows.images[mask_N], minlength=num_images)
-    return Labels(
-        boxes_N4=boxes_N4[mask_N],
-        categories_N=rows.categories[mask_N],
-        scores_N=np.ones(int(mask_N.sum()), np.float32),
-        offsets_B1=np.concatenate([[0], np.cumsum(counts_B)]).astype(np.int64),
-    )
+def _notes(document: Mapping[str, Any], category_ids: Sequence[int]) -> dict[str, Any]:
+    """Return LVIS's groups of rare, common and frequent classes, in the order of the classes."""
+    entries = {entry["id"]: entry.get("frequency") for entry in document.get("categories", [])}
+    if not any(isinstance(group, str) for group in entries.values()):
+        return {}
+    return {"class_frequency": [entries[category_id] for category_id in category_ids]}
 
 
 def _shape(value: object) -> str:
-    if isinstance(value, dict):
-        return f"an object with {', '.join(sorted(map(str, value))) or 'no keys'}"
-    return type(value).__name__
+    return _with_keys(list(value)) if isinstance(value, dict) else type(value).__name__
+
+
+def _with_keys(names: Sequence[str]) -> str:
+    return f"an object with {', '.join(sorted(names)) or 'no keys'}"

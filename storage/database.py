@@ -8,23 +8,25 @@ write, and files that appear later are seen by the next connection.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import fsspec
 
 from storage import files
 from storage.catalog import ROW_SCHEMAS, Catalog, catalog_of
+from storage.remote import open_filesystem
 from storage.workspace import Workspace, discover
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 
 VIEWS = (
     "datasets", "images", "labels", "boxes", "ground_truth", "pseudo_labels", "online_labels", "categories",
-    "rounds", "metrics", "evaluations",
+    "rounds", "thresholds", "metrics", "evaluations",
 )  # fmt: skip
 """The public views, in the order in which they build on each other."""
 
@@ -41,26 +43,44 @@ class ViewDescription:
 
 
 def connect(
-    root: str | Workspace = ".", *, memory_limit: str | None = None, threads: int | None = None
+    root: str | Workspace = ".",
+    *,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    spill: str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection with all views over what lies below `root`.
 
-    `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core. Cursors of the connection see
-    the same views. Raises ValueError when `root` is no folder.
+    `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core in the folder `spill`, without
+    one in the machine's folder for temporary files. Cursors of the connection see the same views. Raises
+    ValueError when `root` is no folder or the limit no size.
     """
     workspace = discover(root) if isinstance(root, str) else root
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    connection.execute("SET enable_progress_bar = false")  # on by default, and drawn into any standard output
     if memory_limit is not None:
-        connection.execute("SET memory_limit = $limit", {"limit": memory_limit})
+        _limit_memory(connection, memory_limit)
+    folder = spill or str(Path(tempfile.gettempdir()) / f"mixpl-spill-{os.getpid()}")
+    connection.execute("SET temp_directory = $folder", {"folder": folder})
     if threads is not None:
         connection.execute("SET threads = $threads", {"threads": threads})
+    create_views(connection, workspace)
+    return connection
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    """Create all views over a workspace in an empty database."""
     connection.execute("CREATE SCHEMA workspace")
     connection.execute("USE workspace")
-    _register(connection, catalog_of(workspace))
+    try:
+        _register(connection, catalog_of(workspace))
+    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        raise ValueError(
+            f"expected readable tables, got {error}; delete that file and run the command that wrote it again"
+        ) from None
     connection.execute("USE main")
-    for view in ("label_rows", *VIEWS):
+    for view in ("label_rows", "counted_labels", "class_counts", *VIEWS):
         connection.execute((SQL_FOLDER / f"{view}.sql").read_text(encoding="utf-8"))
-    return connection
 
 
 def describe_views() -> list[ViewDescription]:
@@ -77,12 +97,21 @@ def _describe(view: str) -> ViewDescription:
     )
 
 
+def _limit_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
+    try:
+        connection.execute("SET memory_limit = $limit", {"limit": limit})
+    except duckdb.Error:
+        raise ValueError(
+            f"expected a memory limit such as 2GB or 500MB, got {limit!r}; give a number and KB, MB, GB or TB"
+        ) from None
+
+
 def _register(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     for name, table in catalog.tables.items():
         connection.from_arrow(table).create(name)
     remote = {one for locations in catalog.files.values() for one in locations if not files.is_local(one)}
-    for protocol in sorted({location.split("://")[0] for location in remote}):
-        connection.register_filesystem(fsspec.filesystem(protocol))
+    for location in {location.split("://")[0]: location for location in sorted(remote)}.values():
+        connection.register_filesystem(open_filesystem(location)[0])
     for name, locations in catalog.files.items():
         if not locations:
             connection.from_arrow(ROW_SCHEMAS[name].empty_table()).create(name)

@@ -95,6 +95,7 @@ def _arguments(
         "per_shard": per_shard,
         "hidden_truth_sha256": hidden.sha256 if hidden else None,
         "classes": list(source.classes),
+        **source.notes,
     }
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from storage.remote import Persistent, open_filesystem
 
 
 def is_local(location: str) -> bool:
@@ -166,6 +166,16 @@ def remove_temporaries(folder: str) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def remove_file(location: str) -> None:
+    """Remove a file; one that is not there is fine."""
+    if is_local(location):
+        local_path(location).unlink(missing_ok=True)
+    else:
+        filesystem, path = _remote(location)
+        if filesystem.exists(path):
+            filesystem.rm_file(path)
+
+
 def remove_folder(location: str) -> None:
     """Remove a folder with all that is in it; one that is not there is fine."""
     if is_local(location):
@@ -190,8 +200,8 @@ def _walk(folder: Path) -> list[str]:
 
 
 def _remote(location: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(location)
-    return filesystem, str(path)
+    filesystem, path = open_filesystem(location)
+    return Persistent(filesystem), path
 
 
 def _sync(path: Path) -> None:

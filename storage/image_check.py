@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -50,6 +51,26 @@ def check_image(data: bytes, *, width: int = 0, height: int = 0) -> CheckedImage
     return checked
 
 
+def header_size(file: BinaryIO) -> tuple[int, int]:
+    """Return height and width after EXIF rotation from the head of an image file; (0, 0) where it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file) as image:
+                width, height = _turned_size(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 0, 0
+    return height, width
+
+
+def _turned_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    if orientation >= _FIRST_QUARTER_TURN and image.format != "TIFF":  # PIL turns TIFF sizes itself
+        return height, width
+    return width, height
+
+
 def _decode(data: bytes) -> CheckedImage:
     if not data:
         raise ValueError("empty file")
@@ -60,10 +81,7 @@ def _decode(data: bytes) -> CheckedImage:
     with image:
         if image.format not in EXTENSIONS:
             raise ValueError(f"{image.format} is not supported")
-        width, height = image.size
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        if orientation >= _FIRST_QUARTER_TURN and image.format != "TIFF":  # PIL turns TIFF sizes itself
-            width, height = height, width
+        width, height = _turned_size(image)
         image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
         return CheckedImage(extension=EXTENSIONS[image.format], width=width, height=height)

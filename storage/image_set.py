@@ -1,21 +1,24 @@
 """What a source holds before it is sharded: images in order, classes, boxes where they are known.
 
-In: a COCO file (read by `storage.coco`) or a plain folder of images. Out: `ImageSet`. One can rely on this:
-image ids are unique, every box is finite, inside its image and has an area, every category is an index
-into `classes`. What was repaired or left out on the way is in `problems`.
+In: an annotated source (read by `storage.coco`, `storage.voc`, `storage.yolo`) or a plain folder of images.
+Out: `ImageSet`. One can rely on this: image ids are unique, every box is finite, inside its image and has an
+area, every category is an index into `classes`. What was repaired or left out on the way is in `problems`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from storage import files
+from storage.image_check import header_size
 from storage.labels import Labels
 from storage.problems import Problems
 
@@ -23,6 +26,19 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif",
 )  # fmt: skip
 """What counts as an image in a folder; each is checked when it is written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Federated:
+    """What is known of the classes without a box, image by image, as class indices (LVIS, arXiv 1908.03195).
+
+    Of any other class nothing is known: a detection of it is neither right nor wrong.
+    """
+
+    absent: tuple[tuple[int, ...], ...]
+    """Classes that were looked for and are not in the image (`neg_category_ids`)."""
+    not_exhaustive: tuple[tuple[int, ...], ...]
+    """Classes of which not every object has a box (`not_exhaustive_category_ids`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,6 +50,11 @@ class Truth:
     """Shape (N,): annotated area of each box of `labels`; its width x height where none is annotated."""
     crowds: Labels
     """Regions of many objects, which an evaluation ignores and training never sees."""
+    difficult: Labels | None = None
+    """Objects that Pascal VOC calls difficult: an evaluation ignores them and training does not see them. None
+    where the format knows no such thing."""
+    federated: Federated | None = None
+    """None where every class was looked for in every image."""
 
     def image(self, index: int) -> Truth:
         """Return the truth of one image."""
@@ -47,15 +68,31 @@ class Truth:
             labels=self.labels.images(start, stop),
             areas=self.areas[first:last],
             crowds=self.crowds.images(start, stop),
+            difficult=self.difficult and self.difficult.images(start, stop),
+            federated=self.federated
+            and Federated(
+                absent=self.federated.absent[start:stop],
+                not_exhaustive=self.federated.not_exhaustive[start:stop],
+            ),
         )
 
     @staticmethod
     def concatenate(parts: Sequence[Truth]) -> Truth:
-        """Return the truth of all parts, in order."""
+        """Return the truth of all parts of one source, in order."""
+        difficult = [part.difficult for part in parts if part.difficult is not None]
+        federated = [part.federated for part in parts if part.federated is not None]
+        assert {len(difficult), len(federated)} <= {0, len(parts)}, "parts of one source"
         return Truth(
             labels=Labels.concatenate([part.labels for part in parts]),
             areas=np.concatenate([part.areas for part in parts]) if parts else np.zeros(0),
             crowds=Labels.concatenate([part.crowds for part in parts]),
+            difficult=Labels.concatenate(difficult) if difficult else None,
+            federated=Federated(
+                absent=tuple(chain.from_iterable(one.absent for one in federated)),
+                not_exhaustive=tuple(chain.from_iterable(one.not_exhaustive for one in federated)),
+            )
+            if federated
+            else None,
         )
 
 
@@ -79,6 +116,9 @@ class ImageSet:
     problems: Problems
     num_ignored: int = 0
     """Files of a folder that are no images by their names."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What else is worth keeping in `dataset.json`, as plain values: the format, where it is not COCO's or a
+    folder, and what only that format knows."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -107,3 +147,14 @@ def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequenc
         problems=Problems(),
         num_ignored=len(names) - len(images),
     )
+
+
+def size_of_file(location: str) -> tuple[int, int]:
+    """Return height and width of an image file after EXIF rotation, from its head; (0, 0) where it has none."""
+    try:
+        if files.is_local(location):
+            with files.local_path(location).open("rb") as file:
+                return header_size(file)
+        return header_size(io.BytesIO(files.read_bytes(location)))
+    except OSError:
+        return 0, 0

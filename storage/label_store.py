@@ -12,7 +12,7 @@ their own, so that no reader of `boxes` can train on one by mistake.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import files
+from storage.columns import box_lists, column_labels, flat, label_columns, lists, offsets_of
 from storage.labels import Labels
+from storage.problems import version_remedy
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +57,16 @@ TRUTH_SCHEMA = pa.schema(
 """Label columns, then: the annotated area of each box (COCO's size bins use it), and the crowd regions that
 an evaluation ignores and training never sees."""
 
+OPTIONAL_TRUTH_SCHEMA = pa.schema(
+    [
+        pa.field("difficult_boxes", _BOXES),
+        pa.field("difficult_categories", _CATEGORIES),
+        pa.field("absent_categories", _CATEGORIES),
+        pa.field("not_exhaustive_categories", _CATEGORIES),
+    ]
+)
+"""More columns of truth, where the source knows such things: see `storage.truth_columns`."""
+
 
 def label_table(
     keys: Sequence[str],
@@ -72,9 +84,9 @@ def label_table(
         "image_id": pa.array(image_ids, pa.int64()),
         "width": pa.array(sizes[:, 1]),
         "height": pa.array(sizes[:, 0]),
-        "boxes": _box_lists(labels),
-        "categories": _lists(labels.offsets_B1, pa.array(labels.categories_N, pa.int32())),
-        "scores": _lists(labels.offsets_B1, pa.array(labels.scores_N, pa.float32())),
+        "boxes": box_lists(labels),
+        "categories": lists(labels.offsets_B1, pa.array(labels.categories_N, pa.int32())),
+        "scores": lists(labels.offsets_B1, pa.array(labels.scores_N, pa.float32())),
         "step": pa.array([step] * len(keys), pa.int64()),
     }
     return pa.table(columns).cast(LABEL_SCHEMA)
@@ -86,21 +98,19 @@ def truth_table(table: pa.Table, *, areas_N: npt.NDArray[np.float64], crowds: La
     offsets = np.concatenate([[0], np.cumsum(counts)])
     assert offsets[-1] == len(areas_N), "one area a box"
     assert len(crowds) == len(table), "crowds for every image"
-    extended = table.append_column("areas", _lists(offsets, pa.array(areas_N, pa.float64())))
-    extended = extended.append_column("crowd_boxes", _box_lists(crowds))
-    extended = extended.append_column(
-        "crowd_categories", _lists(crowds.offsets_B1, pa.array(crowds.categories_N, pa.int32()))
-    )
-    return extended.cast(TRUTH_SCHEMA)
+    extended = table.append_column("areas", lists(offsets, pa.array(areas_N, pa.float64())))
+    for name, column in zip(("crowd_boxes", "crowd_categories"), label_columns(crowds), strict=True):
+        extended = extended.append_column(name, column)
+    return extended.cast(_schema_of(extended))
 
 
 def table_labels(table: pa.Table) -> Labels:
     """Return the boxes of a label table, one image a row, without crowd regions."""
     return Labels(
-        boxes_N4=_flat(table, "boxes", np.float32).reshape(-1, 4),
-        categories_N=_flat(table, "categories", np.int32),
-        scores_N=_flat(table, "scores", np.float32),
-        offsets_B1=_offsets(table, "boxes"),
+        boxes_N4=flat(table, "boxes", np.float32).reshape(-1, 4),
+        categories_N=flat(table, "categories", np.int32),
+        scores_N=flat(table, "scores", np.float32),
+        offsets_B1=offsets_of(table, "boxes"),
     )
 
 
@@ -108,19 +118,13 @@ def table_crowds(table: pa.Table) -> Labels:
     """Return the crowd regions of a truth table, one image a row; none where the table knows no crowds."""
     if "crowd_boxes" not in table.column_names:
         return Labels.empty(len(table))
-    boxes_N4 = _flat(table, "crowd_boxes", np.float32).reshape(-1, 4)
-    return Labels(
-        boxes_N4=boxes_N4,
-        categories_N=_flat(table, "crowd_categories", np.int32),
-        scores_N=np.ones(len(boxes_N4), np.float32),
-        offsets_B1=_offsets(table, "crowd_boxes"),
-    )
+    return column_labels(table, "crowd_boxes", "crowd_categories")
 
 
 def table_areas(table: pa.Table) -> npt.NDArray[np.float64]:
     """Return the annotated area of each box of `table_labels(table)`; width x height where unknown."""
     if "areas" in table.column_names:
-        return _flat(table, "areas", np.float64)
+        return flat(table, "areas", np.float64)
     boxes_N4 = table_labels(table).boxes_N4.astype(np.float64)
     return np.asarray((boxes_N4[:, 2] - boxes_N4[:, 0]) * (boxes_N4[:, 3] - boxes_N4[:, 1]))
 
@@ -129,16 +133,22 @@ class LabelStore:
     """The label tables of one folder: `ROOT/STEM.parquet`, a stem being a shard's name or a step."""
 
     def __init__(
-        self, root: str, *, num_classes: int | None = None, known_stems: Sequence[str] | None = None
+        self,
+        root: str,
+        *,
+        num_classes: int | None = None,
+        known_stems: Sequence[str] | None = None,
+        others: Collection[str] = (),
     ) -> None:
         """Look at a folder; nothing is read yet.
 
         `num_classes` bounds the categories that may be written; `known_stems` spares a listing (not every
-        remote place can list).
+        remote place can list); `others` are stems of the folder that are no label tables.
         """
         self.root = root
         self.num_classes = num_classes
         self._known_stems = known_stems
+        self._others = frozenset(others)
 
     def path(self, stem: str) -> str:
         """Return where the table of this stem lies or would lie."""
@@ -153,7 +163,8 @@ class LabelStore:
         if self._known_stems is not None:
             return sorted(self._known_stems)
         found = files.list_files(self.root, ".parquet")
-        return [location.rsplit("/", 1)[-1].removesuffix(".parquet") for location in found]
+        stems = (location.rsplit("/", 1)[-1].removesuffix(".parquet") for location in found)
+        return [stem for stem in stems if stem not in self._others]
 
     def write(self, stem: str, table: pa.Table, provenance: Mapping[str, object]) -> None:
         """Check a table and write it atomically.
@@ -163,7 +174,7 @@ class LabelStore:
         inverted, a score lies outside 0..1, a category outside the classes, or a key stands twice.
         """
         location = self.path(stem)
-        schema = TRUTH_SCHEMA if "areas" in table.column_names else LABEL_SCHEMA
+        schema = _schema_of(table)
         _check_columns(table, schema, location)
         check_labels(table, num_classes=self.num_classes, where=location)
         head = {"schema_version": SCHEMA_VERSION, "provenance": dict(provenance)}
@@ -211,7 +222,7 @@ class LabelStore:
             raise ValueError(
                 f"expected a label table of schema version {SCHEMA_VERSION}, got "
                 f"{head.get('schema_version', 'a Parquet file without one')}: {self.path(stem)}; "
-                "write the labels again with this version"
+                + version_remedy(head.get("schema_version"), SCHEMA_VERSION)
             )
         return head
 
@@ -224,7 +235,7 @@ def check_labels(table: pa.Table, *, num_classes: int | None, where: str) -> Non
         raise ValueError(f"expected one row an image, got key {twice!r} twice: {where}; drop the second row")
     for column in ("categories", "scores", "areas"):
         if column in table.column_names and not np.array_equal(
-            _offsets(table, column), _offsets(table, "boxes")
+            offsets_of(table, column), offsets_of(table, "boxes")
         ):
             raise ValueError(
                 f"expected as many {column} as boxes in each row, got other list lengths: {where}"
@@ -248,6 +259,14 @@ def check_labels(table: pa.Table, *, num_classes: int | None, where: str) -> Non
             )
 
 
+def _schema_of(table: pa.Table) -> pa.Schema:
+    if "areas" not in table.column_names:
+        return LABEL_SCHEMA
+    return pa.schema(
+        [*TRUTH_SCHEMA, *(one for one in OPTIONAL_TRUTH_SCHEMA if one.name in table.column_names)]
+    )
+
+
 def _check_columns(table: pa.Table, schema: pa.Schema, where: str) -> None:
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
@@ -258,30 +277,3 @@ def _check_columns(table: pa.Table, schema: pa.Schema, where: str) -> None:
     for name in schema.names:
         if name != "step" and table[name].null_count:
             raise ValueError(f"expected no nulls, got {table[name].null_count} in column {name!r}: {where}")
-
-
-def _lists(offsets: npt.NDArray[Any], values: pa.Array) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-
-
-def _box_lists(labels: Labels) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(labels.boxes_N4, np.float32).reshape(-1))
-    return _lists(labels.offsets_B1, pa.FixedSizeListArray.from_arrays(flat, 4))
-
-
-def _flat(table: pa.Table, column: str, dtype: Any) -> npt.NDArray[Any]:
-    values = _one_array(table, column).flatten()
-    while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
-        values = values.flatten()
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=dtype)
-
-
-def _offsets(table: pa.Table, column: str) -> npt.NDArray[np.int64]:
-    lists = _one_array(table, column)
-    counts = np.diff(lists.offsets.to_numpy()) if len(lists) else np.zeros(0, np.int64)
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def _one_array(table: pa.Table, column: str) -> pa.Array:
-    chunks = table[column].combine_chunks()
-    return chunks if isinstance(chunks, pa.Array) else pa.concat_arrays(chunks.chunks)

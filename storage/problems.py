@@ -6,7 +6,11 @@ lines, a JSON value. A sample that is skipped is never silent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 MAX_EXAMPLES = 5
 
@@ -24,6 +28,13 @@ class Problems:
         named = self.examples.setdefault(kind, [])
         if len(named) < MAX_EXAMPLES:
             named.append(example)
+
+    def add_rows(self, kind: str, rows: npt.NDArray[np.int64], describe: Callable[[int], str]) -> None:
+        """Count one thing of this kind for each row; only those that become examples are described."""
+        if len(rows):
+            self.counts[kind] = self.counts.get(kind, 0) + len(rows)
+            named = self.examples.setdefault(kind, [])
+            named += [describe(int(row)) for row in rows[: MAX_EXAMPLES - len(named)]]
 
     def __bool__(self) -> bool:
         """Return whether there is any problem at all."""
@@ -43,3 +54,10 @@ class Problems:
             kind: {"count": count, "examples": self.examples[kind]}
             for kind, count in sorted(self.counts.items())
         }
+
+
+def version_remedy(found: object, known: int) -> str:
+    """Return what to do about a file of schema version `found` where `known` was expected."""
+    if isinstance(found, int) and found > known:
+        return "a newer mixpl wrote it: update this one"
+    return "write it again with this version"

@@ -1,8 +1,9 @@
 """Rounds of pseudo labels: ROOT/round=0003/ with one table a shard, and `round.json` written last.
 
-In: what a labeling job did. Out: `Round`: its number, its tables, and once it is complete its `RoundInfo`.
-A finished round is never changed, only superseded by the next; one without `round.json` is visible as
-incomplete and can be continued.
+In: what a labeling job did. Out: `Round`: its number, its tables, its thresholds by class where it has some
+(`thresholds.parquet`), and once it is complete its `RoundInfo`. What a finished round says is never changed,
+only superseded by the next; one without `round.json` is visible as incomplete and can be continued. The
+tables of a compacted round are those that `tables.json` names (see `storage.compaction`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from storage import files
 from storage.label_store import LabelStore
+from storage.problems import version_remedy
+from storage.thresholds import THRESHOLDS, read_thresholds, remove_thresholds, write_thresholds
 
 ROUND_FILE = "round.json"
+COMPACTED_FILE = "tables.json"
 SCHEMA_VERSION = 1
 
 _FOLDER = re.compile(r"round=(\d+)")
@@ -34,7 +40,8 @@ class RoundInfo:
     """`Dataset.hash` of the images that were labeled."""
     classes: tuple[str, ...]
     score_threshold: float
-    """Boxes that score higher count as pseudo labels; the tables hold the lower ones too."""
+    """Boxes that score higher count as pseudo labels, unless the round has a threshold for their class; the
+    tables hold the lower ones too."""
     num_images: int
     num_boxes: int
     """All boxes in the tables, whatever their score."""
@@ -53,6 +60,8 @@ class Round:
     path: str
     number: int
     info: RoundInfo | None
+    compacted: tuple[str, ...] | None = None
+    """Stems of the compacted tables, a folder's name before them; None where the round has one table a shard."""
 
     @property
     def complete(self) -> bool:
@@ -61,16 +70,33 @@ class Round:
 
     def labels(self, *, num_classes: int | None = None) -> LabelStore:
         """Return the label tables, of which an incomplete round has only some."""
-        return LabelStore(self.path, num_classes=num_classes)
+        if self.compacted is not None:
+            return LabelStore(self.path, num_classes=num_classes, known_stems=self.compacted)
+        return LabelStore(self.path, num_classes=num_classes, others=(THRESHOLDS,))
+
+    def thresholds(self) -> pa.Table | None:
+        """Return the round's thresholds by class (THRESHOLD_SCHEMA); None where all share one."""
+        return read_thresholds(self.path)
+
+    def write_thresholds(self, table: pa.Table | None) -> None:
+        """Keep the thresholds by class of a round that is still incomplete; None takes earlier ones back."""
+        self._require_incomplete()
+        if table is None:
+            remove_thresholds(self.path)
+        else:
+            write_thresholds(self.path, table)
 
     def finish(self, info: RoundInfo) -> Round:
         """Declare the round complete. Raises ValueError when it already is."""
-        if self.complete or files.exists(files.join(self.path, ROUND_FILE)):
-            raise ValueError(f"expected an incomplete round, got a finished one: {self.path}; begin the next")
+        self._require_incomplete()
         assert info.number == self.number, "a round keeps its number"
         text = json.dumps(asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}, indent=2)
         files.write_atomic(files.join(self.path, ROUND_FILE), text.encode() + b"\n")
         return Round(path=self.path, number=self.number, info=info)
+
+    def _require_incomplete(self) -> None:
+        if self.complete or files.exists(files.join(self.path, ROUND_FILE)):
+            raise ValueError(f"expected an incomplete round, got a finished one: {self.path}; begin the next")
 
 
 def open_round(path: str) -> Round:
@@ -82,7 +108,7 @@ def open_round(path: str) -> Round:
     matched = _FOLDER.fullmatch(name)
     if matched is None:
         raise ValueError(f"expected a folder named round=NUMBER, got {name!r}: {path}")
-    return Round(path=path.rstrip("/"), number=int(matched[1]), info=_info(path))
+    return Round(path=path.rstrip("/"), number=int(matched[1]), info=_info(path), compacted=_compacted(path))
 
 
 def round_path(root: str, number: int) -> str:
@@ -107,16 +133,37 @@ def next_round_number(root: str) -> int:
 
 def _info(path: str) -> RoundInfo | None:
     location = files.join(path, ROUND_FILE)
+    head = _read_head(location)
+    if head is None:
+        return None
+    complete = head.pop("complete", False)
+    if not complete:
+        raise ValueError(f"expected a complete round, got {complete=}: {location}; label the round again")
     try:
-        head = json.loads(files.read_bytes(location))
+        return RoundInfo(**head | {"classes": tuple(head["classes"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected the fields of a round, got {error}: {location}; label the round again"
+        ) from None
+
+
+def _compacted(path: str) -> tuple[str, ...] | None:
+    head = _read_head(files.join(path, COMPACTED_FILE))
+    return None if head is None else tuple(head["tables"])
+
+
+def _read_head(location: str) -> dict[str, Any] | None:
+    """Return a small JSON file of a round without its schema version, or None where there is none."""
+    try:
+        head: dict[str, Any] = json.loads(files.read_bytes(location))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
-    version, complete = head.pop("schema_version", None), head.pop("complete", False)
-    if version != SCHEMA_VERSION or not complete:
+    version = head.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
         raise ValueError(
-            f"expected a complete round of schema version {SCHEMA_VERSION}, got version {version}: "
-            f"{location}; label the round again with this version"
+            f"expected a round of schema version {SCHEMA_VERSION}, got version {version}: {location}; "
+            + version_remedy(version, SCHEMA_VERSION)
         )
-    return RoundInfo(**head | {"classes": tuple(head["classes"])})
+    return head

@@ -27,6 +27,7 @@ from storage.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.image_check import CheckedImage, check_image
 from storage.image_set import Truth
 from storage.label_store import LabelStore, label_table, truth_table
+from storage.truth_columns import with_truth_columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -164,7 +165,7 @@ def _write_truth(
         label_table(keys, image_ids, sizes_B2, own.labels), areas_N=own.areas, crowds=own.crowds
     )
     store = LabelStore(files.join(task.root, folder), num_classes=task.num_classes)
-    store.write(task.stem, table, task.provenance)
+    store.write(task.stem, with_truth_columns(table, own), task.provenance)
     return len(own.labels.boxes_N4)
 
 

@@ -8,6 +8,7 @@ published  the draw of the usual split tool (mmdetection's, behind the published
            / 100 * n)` draws WITH replacement over the images in file order, legacy generator seeded with the
            fold. "10 %" of COCO so holds about 9.52 % of the images.
 exact      `round(percent / 100 * n)` images without replacement, over the sorted ids, from (seed, fold).
+imported   the ids of a list that another project published; see `storage.split_ids`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 Family = Literal["published", "exact"]
+"""Families that are drawn."""
+AnyFamily = Literal["published", "exact", "imported"]
 
 UNLABELED_IMAGE_FIELDS = (
     "id", "file_name", "width", "height", "license", "coco_url", "flickr_url", "date_captured",
@@ -33,7 +36,7 @@ UNLABELED_IMAGE_FIELDS = (
 class Split:
     """Which images are labeled."""
 
-    family: Family
+    family: AnyFamily
     percent: float
     fold: int
     seed: int
@@ -57,6 +60,11 @@ class Split:
             "unlabeled_ids": self.unlabeled_ids,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def ids_hash(self) -> str:
+        """Return the sha256 of the labeled ids, ascending, one a line: `sort -nu ids.txt | sha256sum`."""
+        return hashlib.sha256("".join(f"{one}\n" for one in self.labeled_ids).encode()).hexdigest()
 
     def note(self, part: str) -> dict[str, Any]:
         """Return what a part of the split says of itself; it travels into `dataset.json`."""

@@ -97,7 +97,9 @@ class _Found:
                 self.datasets.append(Dataset.open(path))
                 return
             if path.rsplit("/", 1)[-1].startswith("round="):
-                self.rounds.append(open_round(path))
+                round_ = open_round(path)
+                round_.thresholds()  # damaged ones are named here, not when something is asked
+                self.rounds.append(round_)
                 return
             folders = files.list_folders(path)
         except (ValueError, OSError) as error:

@@ -8,32 +8,19 @@
 --   $datasets         labeled data sets whose images are repeated and counted; null for all labeled ones
 --   $pseudo_datasets  unlabeled data sets whose pseudo labels (latest round) count for f(c) and whose images get
 --                     a factor by the same rule; an empty list for none
-WITH counted_images AS (
-    SELECT dataset, key
-    FROM labels
-    WHERE origin = 'ground_truth' AND ($datasets IS NULL OR list_contains($datasets::VARCHAR[], dataset))
-    UNION ALL
-    SELECT dataset, key
-    FROM labels
-    WHERE origin = 'round' AND latest AND list_contains($pseudo_datasets::VARCHAR[], dataset)
+WITH class_factors AS (
+    SELECT class, greatest(1, sqrt($threshold / (images / (
+        SELECT count(*) FROM workspace.counted_labels($datasets, $pseudo_datasets))))) AS factor
+    FROM workspace.class_counts($datasets, $pseudo_datasets)
 ),
-image_classes AS (
-    SELECT DISTINCT dataset, key, class
-    FROM ground_truth
-    WHERE NOT hidden AND ($datasets IS NULL OR list_contains($datasets::VARCHAR[], dataset))
-    UNION
-    SELECT DISTINCT dataset, key, class
-    FROM pseudo_labels
-    WHERE list_contains($pseudo_datasets::VARCHAR[], dataset)
-),
-class_factors AS (
-    SELECT class, greatest(1, sqrt($threshold / (count(*) / (SELECT count(*) FROM counted_images)))) AS factor
-    FROM image_classes
-    GROUP BY class
+folder_factors AS (
+    SELECT folder, list(coalesce(factor, 1) ORDER BY category) AS factors
+    FROM workspace.classes
+    LEFT JOIN class_factors USING (class)
+    GROUP BY folder
 )
-SELECT counted_images.dataset, counted_images.key, coalesce(max(factor), 1)::DOUBLE AS repeat_factor
-FROM counted_images
-LEFT JOIN image_classes USING (dataset, key)
-LEFT JOIN class_factors USING (class)
-GROUP BY ALL
-ORDER BY ALL;
+SELECT dataset, key,
+       coalesce(list_max(list_transform(categories, lambda one: factors[one + 1])), 1)::DOUBLE AS repeat_factor
+FROM workspace.counted_labels($datasets, $pseudo_datasets)
+LEFT JOIN folder_factors USING (folder)
+ORDER BY dataset, key;

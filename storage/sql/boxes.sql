@@ -17,12 +17,15 @@
 --   origin           ground_truth, hidden_truth (kept apart), round (a labeling job), online (while training)
 --   round            number of the round; null for other origins
 --   latest           whether the round is its data set's latest complete one
---   score_threshold  boxes of the round count as pseudo labels above this score; null for other origins
+--   score_threshold  boxes of the class and round count as pseudo labels above this score; null for other origins
 --   run              run that labeled it while training; null for other origins
 --   step             training step of the teacher; null for truth
 CREATE VIEW boxes AS
 WITH flat AS (
-    SELECT dataset, folder, key, image_id, origin, round, latest, score_threshold, run, step,
+    -- Thresholds are computed anew here, not carried as a join's dictionary: on such columns behind a filter
+    -- DuckDB 2.0.0 fails with "global dictionary column changed identity" where files have few rows.
+    SELECT dataset, folder, key, image_id, origin, round, latest, score_threshold + 0 AS score_threshold,
+           coalesce(class_thresholds, []) AS class_thresholds, run, step,
            unnest(categories) AS category, unnest(scores) AS score, unnest(boxes) AS box
     FROM workspace.label_rows
 ),
@@ -34,6 +37,7 @@ measured AS (
 SELECT measured.dataset, key, image_id, class, measured.category, score, x1, y1, x2, y2, width, height, area,
        CASE WHEN area < 32 * 32 THEN 'small' WHEN area < 96 * 96 THEN 'medium' ELSE 'large' END AS size_bin,
        area < 16 * 16 AS tiny,
-       origin, round, latest, score_threshold, run, step
+       origin, round, latest, coalesce(class_thresholds[measured.category + 1], score_threshold) AS score_threshold,
+       run, step
 FROM measured
 LEFT JOIN workspace.classes USING (folder, category);

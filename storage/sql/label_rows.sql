@@ -22,7 +22,8 @@ WITH every_origin AS (
            'online' AS origin, false AS latest
     FROM workspace.online_rows
 )
-SELECT every_origin.*, folders.folder, folders.dataset, folders.round, folders.run, folders.score_threshold
+SELECT every_origin.*, folders.folder, folders.dataset, folders.round, folders.run, folders.score_threshold,
+       folders.class_thresholds
 FROM every_origin
 JOIN workspace.files USING (filename)
 JOIN workspace.folders USING (folder);

@@ -11,7 +11,7 @@
 --   origin           ground_truth, hidden_truth (kept apart), round (a labeling job), online (while training)
 --   round            number of the round; null for other origins
 --   latest           whether the round is its data set's latest complete one
---   score_threshold  boxes of the round count as pseudo labels above this score; null for other origins
+--   score_threshold  boxes count as pseudo labels above it, unless thresholds has one for their class; else null
 --   run              run that labeled it while training; null for other origins
 --   step             training step of the teacher; null for truth
 CREATE VIEW labels AS

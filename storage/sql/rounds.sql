@@ -3,7 +3,7 @@
 --   round            number
 --   complete         whether every shard is labeled
 --   latest           whether it is the data set's latest complete round, the one that pseudo_labels shows
---   score_threshold  boxes above it count as pseudo labels; null until complete
+--   score_threshold  boxes above it count as pseudo labels, unless thresholds has one for their class; null until complete
 --   num_images       images labeled; null until complete
 --   num_boxes        boxes of any score; null until complete
 --   seconds          wall time of the job; null until complete

@@ -12,8 +12,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from analysis.coco_eval import evaluate_labels, evaluate_tables
+from storage.image_set import Truth
 from storage.label_store import label_table, truth_table
 from storage.labels import Labels
+from storage.truth_columns import with_truth_columns
 
 CLASSES = ("disk", "square", "tee")
 COCO_FIGURES = [
@@ -128,6 +130,38 @@ def test_detections_on_a_crowd_do_not_count():
     without = evaluate_labels(detections, truth, classes=["disk"]).figures["AP"]
     with_crowds = evaluate_labels(detections, truth, classes=["disk"], crowds=crowds).figures["AP"]
     assert without < 60 < with_crowds == pytest.approx(100)
+
+
+def test_detections_of_a_difficult_object_count_neither_for_nor_against():
+    truth, difficult = Labels.of_image([[0, 0, 20, 20]], [0]), Labels.of_image([[40, 0, 100, 60]], [0])
+    twice_on_it = [[40, 0, 100, 60], [41, 1, 99, 59]]
+    detections = Labels.of_image([*twice_on_it, [0, 0, 20, 20]], [0, 0, 0], [0.9, 0.8, 0.7])
+    figures = evaluate_labels(detections, truth, classes=["disk"], difficult=difficult).figures
+    assert figures["AP50"] == pytest.approx(100)
+    assert evaluate_labels(detections, truth, classes=["disk"]).figures["AP50"] < 50
+    missed = evaluate_labels(
+        Labels.of_image(truth.boxes_N4, [0]), truth, classes=["disk"], difficult=difficult
+    )
+    assert missed.figures["AR_100"] == pytest.approx(100)
+
+
+def test_a_small_detection_inside_a_difficult_object_is_wrong_as_one_inside_a_crowd_is_not():
+    truth, region = Labels.of_image([[0, 0, 20, 20]], [0]), Labels.of_image([[40, 0, 100, 60]], [0])
+    detections = Labels.of_image([[50, 10, 70, 30], [0, 0, 20, 20]], [0, 0], [0.9, 0.8])
+    as_difficult = evaluate_labels(detections, truth, classes=["disk"], difficult=region).figures["AP"]
+    as_crowd = evaluate_labels(detections, truth, classes=["disk"], crowds=region).figures["AP"]
+    assert as_difficult < 60 < as_crowd == pytest.approx(100)
+
+
+def test_tables_bring_their_difficult_objects(scored):
+    detections, truth = scored
+    easy_M = np.arange(len(truth.boxes_N4)) % 2 == 0
+    easy, difficult = truth.keep(easy_M), truth.keep(~easy_M)
+    detection_table, truth_table_ = tables(detections, easy)
+    known = Truth(labels=easy, areas=np.zeros(0), crowds=Labels.empty(len(easy)), difficult=difficult)
+    found = evaluate_tables(detection_table, with_truth_columns(truth_table_, known), classes=CLASSES).figures
+    assert found == evaluate_labels(detections, easy, classes=CLASSES, difficult=difficult).figures
+    assert found["AP50"] > evaluate_labels(detections, easy, classes=CLASSES).figures["AP50"] + 1
 
 
 def test_no_detections_at_all_score_zero(scored):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.frequencies import class_frequencies, rarest_classes, repeat_factors
+from storage.database import SQL_FOLDER
 
 CLASSES = ("disk", "square", "tee", "star")
 
@@ -73,19 +74,28 @@ def test_a_threshold_that_is_no_share_is_refused(con, threshold):
 
 
 def database(image_classes):
-    """The views that the two queries ask, as tables of one labeled data set."""
+    """What the two queries ask, as tables of one labeled data set."""
     con = duckdb.connect()
-    keys = [f"{number:03d}" for number in range(len(image_classes))]
-    boxes = [(key, name) for key, names in zip(keys, image_classes, strict=True) for name in names]
-    con.execute("CREATE TABLE labels (dataset VARCHAR, key VARCHAR, origin VARCHAR, latest BOOL)")
-    con.execute("CREATE TABLE ground_truth (dataset VARCHAR, key VARCHAR, class VARCHAR, hidden BOOL)")
-    con.execute("CREATE TABLE pseudo_labels (dataset VARCHAR, key VARCHAR, class VARCHAR)")
-    con.execute("CREATE TABLE categories (dataset VARCHAR, category INT, class VARCHAR)")
+    con.execute("CREATE SCHEMA workspace")
+    con.execute("CREATE TABLE workspace.classes (folder BIGINT, category INT, class VARCHAR)")
+    con.executemany("INSERT INTO workspace.classes VALUES (0, ?, ?)", list(enumerate(CLASSES)))
+    con.execute(
+        "CREATE TABLE categories AS SELECT 'drawn' AS dataset, category, class FROM workspace.classes"
+    )
     con.execute("CREATE TABLE datasets AS SELECT 'drawn' AS dataset, true AS labeled")
-    con.executemany("INSERT INTO labels VALUES ('drawn', ?, 'ground_truth', false)", [(key,) for key in keys])
-    if boxes:
-        con.executemany("INSERT INTO ground_truth VALUES ('drawn', ?, ?, false)", boxes)
-    con.executemany("INSERT INTO categories VALUES ('drawn', ?, ?)", list(enumerate(CLASSES)))
+    con.execute(
+        "CREATE TABLE workspace.label_rows (key VARCHAR, categories INT[], folder BIGINT DEFAULT 0, "
+        "dataset VARCHAR DEFAULT 'drawn', origin VARCHAR DEFAULT 'ground_truth', latest BOOL DEFAULT false, "
+        "scores FLOAT[], score_threshold DOUBLE, class_thresholds DOUBLE[])"
+    )
+    rows = [
+        (f"{number:03d}", [CLASSES.index(name) for name in names])
+        for number, names in enumerate(image_classes)
+    ]
+    if rows:
+        con.executemany("INSERT INTO workspace.label_rows (key, categories) VALUES (?, ?)", rows)
+    for macro in ("counted_labels", "class_counts"):
+        con.execute((SQL_FOLDER / f"{macro}.sql").read_text(encoding="utf-8"))
     return con
 
 
@@ -97,12 +107,26 @@ def database(image_classes):
 def test_repeat_factors_are_the_rule_and_fall_with_frequency(image_classes, threshold):
     with database(image_classes) as con:
         factors = list(factors_of(con, threshold=threshold).values())
-        frequencies = {row["class"]: row["frequency"] for row in class_frequencies(con).to_pylist()}
+        rows = {row["class"]: row for row in class_frequencies(con).to_pylist()}
+    frequencies = {name: row["frequency"] for name, row in rows.items()}
     assert set(frequencies) == set(CLASSES)
     for name in CLASSES:
         share = np.mean([name in names for names in image_classes])
         assert frequencies[name] == pytest.approx(share)
+        assert rows[name]["boxes"] == sum(names.count(name) for names in image_classes)
     for names, factor in zip(image_classes, factors, strict=True):
         rarest = min((frequencies[name] for name in names), default=1.0)
         assert factor == pytest.approx(max(1.0, math.sqrt(threshold / rarest)))
         assert factor >= 1
+
+
+@pytest.mark.parametrize(("thresholds", "counted"), [(None, [1]), ([0.25, 0.75, 1, 1], [0])])
+def test_a_pseudo_label_counts_strictly_above_the_threshold_of_its_class(thresholds, counted):
+    with database([]) as con:
+        con.execute(
+            "INSERT INTO workspace.label_rows (key, categories, scores, score_threshold, class_thresholds, origin, "
+            "latest) VALUES ('000', [0, 1, 1], [0.5, 0.5, 0.75], 0.5, ?, 'round', true)",
+            [thresholds],
+        )
+        rows = con.sql("SELECT categories FROM workspace.counted_labels(NULL, ['drawn'])").fetchall()
+    assert rows == [(counted,)]

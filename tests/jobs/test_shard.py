@@ -114,7 +114,10 @@ def test_a_folder_borrows_its_classes(coco: Path) -> None:
         ({"images": "nowhere"}, "nothing there: --images nowhere"),
         ({"source": "nowhere"}, "got neither: nowhere"),
         ({"source": "nowhere.json"}, r"nowhere\.json.*check the path"),
-        ({"classes_from": "x"}, "--classes-from with a folder"),
+        ({"classes_from": "nowhere"}, "got nothing there: nowhere"),
+        ({"subset": "val"}, "--subset with VOC and YOLO only"),
+        ({"keep_difficult": True}, "--keep-difficult with VOC only"),
+        ({"unlabeled": True, "hidden_truth": "truth.json"}, "--hidden-truth or --unlabeled, got both"),
         ({"hidden_truth": "nowhere.json"}, r"nowhere\.json"),
         ({"per_shard": 0}, "--per-shard"),
         ({"workers": 0}, "--workers"),
@@ -125,6 +128,38 @@ def test_arguments_that_do_not_fit_are_refused(coco: Path, changes: dict[str, ob
         shard(config(coco, **changes))
 
 
-def test_a_folder_with_arguments_of_a_file_is_refused(coco: Path) -> None:
-    with pytest.raises(ValueError, match="--images and --hidden-truth with an annotation file only"):
-        shard(config(coco, source=str(coco / "images")))
+@pytest.mark.parametrize("name", ["images", "hidden_truth"])
+def test_a_folder_with_arguments_of_a_file_is_refused(coco: Path, name: str) -> None:
+    words = f"--{name.replace('_', '-')} with an annotation file only"
+    with pytest.raises(ValueError, match=words):
+        shard(config(coco, **{"source": str(coco / "images"), "images": None, name: str(coco / "all.json")}))
+
+
+def test_classes_are_lent_to_a_folder_and_not_to_an_annotation_file(coco: Path) -> None:
+    shard(config(coco))
+    with pytest.raises(ValueError, match="--classes-from with a folder of images and VOC only"):
+        shard(config(coco, out=str(coco / "other"), classes_from=str(coco / "set")))
+
+
+def test_an_annotated_source_is_written_as_unlabeled_with_its_truth_apart(coco: Path) -> None:
+    dataset = shard(config(coco, unlabeled=True))
+    assert (dataset.labeled, dataset.num_boxes) == (False, None)
+    hidden = dataset.hidden_truth()
+    assert hidden is not None
+    assert len(table_labels(hidden.read_all()).scores_N) == NUM_IMAGES
+    assert b"boxes" not in Path(dataset.shard_path(dataset.shards[0])).read_bytes()
+
+
+def test_a_yolo_set_goes_from_data_yaml_to_shards(coco: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (coco / "labels").mkdir()
+    (coco / "labels/3.txt").write_text("0 0.5 0.5 0.5 0.5\n9 0.5 0.5 0.5 0.5\n")
+    (coco / "data.yaml").write_text("train: images\nnames: [disk]\n")
+    assert cli.run(["shard", str(coco / "data.yaml"), "--out", str(coco / "set"), "--workers", "1"]) == 0
+    dataset = Dataset.open(str(coco / "set"))
+    assert (dataset.num_images, dataset.num_boxes, dataset.classes) == (NUM_IMAGES, 1, ("disk",))
+    assert dataset.source["format"] == "yolo"
+    said = capsys.readouterr().out
+    assert "note  images without label file: 11" in said
+    assert "1 x unknown class (dropped): labels/3.txt:2: class 9" in said
+    table = dataset.ground_truth().read_all()
+    assert table_labels(table).boxes_N4.tolist() == [[10, 7.5, 30, 22.5]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,43 @@ def test_a_file_without_annotations_is_refused_in_one_line(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "got one without" in said
+
+
+def test_a_published_list_of_ids_makes_the_split_it_was_taken_from(annotations: Path, tmp_path: Path) -> None:
+    drawn = split(SplitConfig(annotations=str(annotations), out=str(tmp_path / "drawn"), percent=10))
+    (tmp_path / "ids.txt").write_text("".join(f"{one}\n" for one in reversed(drawn.labeled_ids)))
+    config = SplitConfig(
+        annotations=str(annotations),
+        out=str(tmp_path / "out"),
+        ids=str(tmp_path / "ids.txt"),
+        hash=drawn.ids_hash,
+    )
+    imported = split(config)
+    assert (imported.family, imported.labeled_ids) == ("imported", drawn.labeled_ids)
+    assert read(tmp_path / "out", "labeled")["images"] == read(tmp_path / "drawn", "labeled")["images"]
+    assert read(tmp_path / "out", "split")["ids_hash"] == drawn.ids_hash
+    again = split(
+        replace(config, out=str(tmp_path / "again"), ids=str(tmp_path / "drawn/split.json"), hash=None)
+    )
+    assert again == drawn
+
+
+def test_a_list_whose_hash_is_another_writes_nothing(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ids.txt").write_text("1\n2\n")
+    arguments = [
+        "split",
+        str(annotations),
+        "--out",
+        str(tmp_path / "out"),
+        "--ids",
+        str(tmp_path / "ids.txt"),
+    ]
+    assert cli.run([*arguments, "--hash", "0" * 64]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "expected the hash that --hash asks for" in said
+    assert not (tmp_path / "out").exists()
+    assert cli.run([*arguments[:4], "--hash", "0" * 64]) == 2
+    assert "--hash with --ids only" in capsys.readouterr().err

@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from jobs.sql import MAX_ROWS_SHOWN, SqlConfig, sql
-from storage.database import VIEWS
+from jobs.answers import MAX_ROWS_SHOWN
+from jobs.sql import SqlConfig, sql
+from jobs.sql_shell import shell
+from storage.database import VIEWS, connect
 from storage.label_store import LabelStore, label_table
 from storage.labels import Labels
 from storage.rounds import RoundInfo, open_round, round_path
+from storage.workspace import discover
 
 COUNTS = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"
 
@@ -154,3 +157,63 @@ def test_a_damaged_folder_is_named_and_the_others_answer(
     captured = capsys.readouterr()
     assert "left out: expected JSON" in captured.err
     assert "ring[s]" in captured.out
+
+
+def test_parameters_and_a_query_file_stand_in_for_text(root: Path) -> None:
+    (root / "question.sql").write_text(
+        "-- how many\nselect count(*) n from boxes where score > $least and class = $c"
+    )
+    for param, expected in ((("least=0.75", "c=ring[s]"), 2), (("least=0", "c=disk"), 1)):
+        found = sql(SqlConfig(sql_file="question.sql", param=param, memory_limit="200MB", spill="spill"))
+        assert found is not None
+        assert found.to_pylist() == [{"n": expected}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["select $a"], "give each with --param"),
+        (["select 1", "--param", "a=1"], "leave out the --param"),
+        (["select 1", "--param", "a"], "expected --param name=value, got 'a'"),
+        (["select 1", "--memory-limit", "much"], "expected a memory limit such as 2GB"),
+        (["--sql-file", "nothing.sql"], "got nothing there: nothing.sql"),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert cli.run(["sql", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert words in said
+
+
+def test_a_table_cut_short_is_named_with_its_remedy(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "demo" / "labels" / "round=0001" / "shard-000000.parquet"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert cli.run(["sql", COUNTS]) == 2
+    said = capsys.readouterr().err
+    assert "shard-000000.parquet" in said
+    assert "run the command that wrote it again" in said
+
+
+def test_a_view_that_nothing_fills_yet_says_what_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql(SqlConfig(query="select count(*) from pseudo_labels", root=str(tmp_path)))
+    assert "pseudo_labels is empty: no complete round of labels" in capsys.readouterr().err
+
+
+def test_the_shell_answers_until_it_is_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = iter(
+        ["select class, count(*) n", "from boxes group by 1;", "selec;", ".schema rounds", ".quit", "x;"]
+    )
+    workspace = discover(".")
+    with connect(workspace) as con:
+        shell(con, workspace, read=lambda _: next(lines))
+    captured = capsys.readouterr()
+    assert "ring[s]" in captured.out
+    assert "weights_hash" in captured.out
+    assert captured.err.count("\n") == 1
+    assert "syntax error" in captured.err
+    assert next(lines) == "x;"

@@ -55,3 +55,61 @@ def tiny_coco(tmp_path_factory: pytest.TempPathFactory) -> TinyCoco:
     }
     (root / "tiny.json").write_text(json.dumps(document))
     return TinyCoco(annotations=root / "tiny.json", images=root / "images", document=document)
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """A VOCdevkit of two years: 2007 with lists trainval and test, 2012 with trainval."""
+    root = tmp_path / "VOCdevkit"
+    for year, lists in (
+        ("VOC2007", {"trainval": ["000005", "000007"], "test": ["000009"]}),
+        ("VOC2012", {"trainval": ["2008_000002"]}),
+    ):
+        for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+            (root / year / folder).mkdir(parents=True)
+        for subset, names in lists.items():
+            (root / year / f"ImageSets/Main/{subset}.txt").write_text("".join(f"{name}\n" for name in names))
+            for name in names:
+                Image.new("RGB", (50, 40)).save(root / year / f"JPEGImages/{name}.jpg")
+                write_voc_annotation(
+                    root / year, name, [("dog", (1, 1, 50, 40), 0), ("cat", (11, 6, 20, 25), 1)]
+                )
+    return root
+
+
+def write_voc_annotation(
+    folder: Path, name: str, objects: list[tuple[str, tuple[float, ...], int]], *, head: str = ""
+) -> None:
+    body = "".join(
+        f"<object><name>{kind}</name><difficult>{difficult}</difficult><bndbox>"
+        + "".join(
+            f"<{side}>{value}</{side}>"
+            for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        )
+        + "</bndbox><part><name>head</name><bndbox><xmin>2</xmin></bndbox></part></object>"
+        for kind, box, difficult in objects
+    )
+    size = head or "<size><width>50</width><height>40</height><depth>3</depth></size>"
+    (folder / f"Annotations/{name}.xml").write_text(
+        f"<annotation><filename>{name}.jpg</filename>{size}{body}</annotation>"
+    )
+
+
+@pytest.fixture
+def write_voc() -> Any:
+    return write_voc_annotation
+
+
+@pytest.fixture
+def yolo(tmp_path: Path) -> Path:
+    """A YOLO data set: data.yaml, images/train and images/val with labels beside; a.jpg and c.jpg have boxes."""
+    root = tmp_path / "yolo"
+    for subset, names in (("train", "abc"), ("val", "d")):
+        (root / "images" / subset).mkdir(parents=True)
+        (root / "labels" / subset).mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (50, 40)).save(root / f"images/{subset}/{name}.jpg")
+    (root / "labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.5\n1 0.1 0.25 0.2 0.5 0.75\n")
+    (root / "labels/train/c.txt").write_text("1 0.2 0.1 0.6 0.1 0.4 0.9\n")
+    (root / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: [disk, ring]\n")
+    return root

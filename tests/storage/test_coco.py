@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
 
+from storage import json_stream
 from storage.coco import read_coco
-from storage.image_set import ImageSet, read_folder
+from storage.image_set import Federated, ImageSet, read_folder
 
 SOUND: dict[str, Any] = {
     "images": [
@@ -178,3 +184,111 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_bytes(b"")
     with pytest.raises(ValueError, match="got 1 files and no image among them"):
         read_folder(str(tmp_path))
+
+
+LVIS: dict[str, Any] = {
+    "images": [
+        {
+            "id": 8,
+            "coco_url": "http://images.example/train2017/000000000008.jpg",
+            "width": 60,
+            "height": 80,
+            "neg_category_ids": [3, 9],
+            "not_exhaustive_category_ids": [],
+        },
+        {
+            "id": 9,
+            "file_name": "own.jpg",
+            "width": 60,
+            "height": 80,
+            "neg_category_ids": [],
+            "not_exhaustive_category_ids": [9, 77],
+        },
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 9, "category_id": 9, "bbox": [1, 1, 5, 5], "segmentation": [[1, 2]]}
+    ],
+    "categories": [{"id": 9, "name": "star", "frequency": "r"}, {"id": 3, "name": "disk", "frequency": "f"}],
+}
+
+
+def test_federated_fields_of_lvis_are_kept_as_class_indices(tmp_path: Path) -> None:
+    source = read(tmp_path, LVIS)
+    assert source.truth is not None
+    assert source.truth.federated == Federated(absent=((0, 1), ()), not_exhaustive=((), (1,)))
+    assert source.problems.counts == {"unknown category in not_exhaustive_category_ids (dropped)": 1}
+    assert source.notes == {"class_frequency": ["f", "r"]}
+    coco = read(tmp_path, SOUND)
+    assert coco.truth is not None
+    assert coco.truth.federated is None
+    assert not coco.notes
+
+
+def test_an_image_that_lvis_names_by_its_address_gets_folder_and_name(tmp_path: Path) -> None:
+    assert read(tmp_path, LVIS).file_names == ("train2017/000000000008.jpg", "own.jpg")
+
+
+def test_federated_fields_of_unlabeled_images_stay_out(tmp_path: Path) -> None:
+    assert read(tmp_path, {key: value for key, value in LVIS.items() if key != "annotations"}).truth is None
+
+
+def test_images_may_stand_after_annotations_and_ids_may_be_missing_or_text(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    document["annotations"] += [
+        dict(SOUND_BOX),
+        {"id": "five", **SOUND_BOX},
+        {"id": 9, **SOUND_BOX, "area": None},
+    ]
+    document = {key: document[key] for key in ("annotations", "categories", "images")}
+    document["annotations"].append({"id": 10**30, **SOUND_BOX, "category_id": 77})
+    source = read(tmp_path, document)
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [4, 1]
+    assert source.truth.areas.tolist() == [5000, 25, 25, 25, 12.5]
+    assert source.problems.counts == {"unknown category (dropped)": 1}
+    assert f"annotation {10**30}: category 77" in source.problems.lines()[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 4),
+            st.integers(1, 3),
+            st.tuples(*[st.floats(0.5, 20)] * 4),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=30,
+    ),
+    st.integers(7, 90),
+)
+def test_boxes_and_areas_are_those_of_pycocotools_whatever_the_chunks(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], chunk: int
+) -> None:
+    images = [
+        {"id": number, "file_name": f"{number}.jpg", "width": 50, "height": 50} for number in (3, 1, 4, 2)
+    ]
+    annotations = [
+        {"id": number, "image_id": image, "category_id": category, "bbox": [*box], "iscrowd": int(crowd)}
+        | ({"area": box[2] * box[3] / 3} if with_area else {"area": box[2] * box[3]})
+        for number, (image, category, box, crowd, with_area) in enumerate(rows, 1)
+    ]
+    folder = tmp_path_factory.mktemp("coco")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.setattr(json_stream, "CHUNK_BYTES", chunk)
+        categories = [{"id": number, "name": str(number)} for number in (1, 2, 3)]
+        source = read(folder, {"images": images, "annotations": annotations, "categories": categories})
+        theirs = COCO(str(folder / "annotations.json"))
+    assert source.truth is not None
+    for row, image_id in enumerate(source.image_ids):
+        own, expected = source.truth.image(row), theirs.imgToAnns[image_id]
+        for labels, wanted in ((own.labels, 0), (own.crowds, 1)):
+            entries = [entry for entry in expected if entry["iscrowd"] == wanted]
+            assert [source.category_ids[number] for number in labels.categories_N] == [
+                entry["category_id"] for entry in entries
+            ]
+            boxes = np.array([entry["bbox"] for entry in entries]).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            np.testing.assert_array_equal(labels.boxes_N4, boxes.astype(np.float32))
+        assert own.areas.tolist() == [entry["area"] for entry in expected if not entry["iscrowd"]]

@@ -1,0 +1,143 @@
+"""One question to the views: only reading, with parameters, progress and a way to stop.
+
+In: a connection of `storage.database`, the text of one query, its parameters. Out: an Arrow table. Guaranteed:
+nothing but queries is run; what DuckDB complains of comes as one line with what to do about it; a long query
+shows a bar on a terminal, and Ctrl-C ends it and not the program around it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+from tqdm import tqdm
+
+from storage.database import VIEWS
+from storage.workspace import Workspace
+
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
+PATIENCE = 2.0
+"""Seconds before a bar appears."""
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None
+) -> pa.Table:
+    """Return the answer to one query; `$name` in it stands for a parameter.
+
+    Raises ValueError, in one line, when it is no query or cannot be answered, and KeyboardInterrupt after the
+    query is stopped.
+    """
+    try:
+        statements = connection.extract_statements(query)
+        if len(statements) != 1 or statements[0].type not in READING:
+            kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+            raise ValueError(
+                f"expected one query (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN), got {kinds}: "
+                "nothing is changed by `mixpl sql`; write answers with --output"
+            )
+        return _watched(connection, query, dict(parameters or {}))
+    except duckdb.Error as error:
+        raise ValueError(f"{one_line(error)}; {_remedy(error)}") from None
+
+
+def parse_parameters(given: Sequence[str]) -> dict[str, object]:
+    """Return `name=value` texts as parameters: numbers, lists, true, false and null as JSON, all else as text."""
+    parameters: dict[str, object] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            raise ValueError(f"expected --param name=value, got {text!r}; write $name in the query for it")
+        try:
+            parameters[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parameters[name] = value
+    return parameters
+
+
+def empty_views(query: str, workspace: Workspace) -> list[str]:
+    """Return a line for each view that the query names and that is empty for want of what fills it."""
+    labeled = any(dataset.labeled or dataset.has_hidden_truth for dataset in workspace.datasets)
+    complete = any(round_.complete for round_ in workspace.rounds)
+    filled = {
+        "datasets": (workspace.datasets, "no data set", "run `mixpl shard`"),
+        "images": (workspace.datasets, "no data set", "run `mixpl shard`"),
+        "categories": (workspace.datasets, "no data set", "run `mixpl shard`"),
+        "ground_truth": (labeled, "no data set with truth", "run `mixpl shard` on annotated images"),
+        "pseudo_labels": (complete, "no complete round of labels", "run `mixpl label`"),
+        "thresholds": (complete, "no complete round of labels", "run `mixpl label`"),
+        "rounds": (workspace.rounds, "no round of labels", "run `mixpl label`"),
+        "online_labels": (workspace.runs, "no run", "run `mixpl train`"),
+        "metrics": (workspace.runs, "no run", "run `mixpl train`"),
+        "evaluations": (workspace.runs, "no run", "run `mixpl eval`"),
+    }
+    words = set(re.findall(r"\w+", query.lower()))
+    return [
+        f"{view} is empty: {what} below {workspace.root}; {remedy}, or name another folder with --root"
+        for view, (there, what, remedy) in filled.items()
+        if view in words and not there
+    ]
+
+
+def one_line(error: duckdb.Error) -> str:
+    """Return DuckDB's message without its drawing of the query."""
+    lines = str(error).splitlines()
+    return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
+
+
+def _remedy(error: duckdb.Error) -> str:
+    message = str(error)
+    if "following parameters" in message:
+        return "give each with --param name=value"
+    if "count mismatch for prepared" in message or "Excess parameters" in message:
+        return "leave out the --param that the query does not name"
+    if "Parquet" in message or "magic bytes" in message or "No files found" in message:
+        return "that file is damaged or gone: run the command that wrote it again, or ask again"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "raise --memory-limit, or give --spill a folder with more room"
+    return f"the views are {', '.join(VIEWS)}"
+
+
+def _watched(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, object]) -> pa.Table:
+    """Run in a thread of its own, so that this one can show progress and stop it."""
+    connection.execute("SET enable_progress_bar = true")
+    connection.execute("SET enable_progress_bar_print = false")
+    results: list[pa.Table] = []
+    errors: list[BaseException] = []
+    done = threading.Event()  # Thread.join forgets a running thread when Ctrl-C comes while it waits
+
+    def run() -> None:
+        try:
+            results.append(connection.sql(query, params=parameters or None).to_arrow_table())
+        except BaseException as error:  # raised again in the thread that waits
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=run, name="query", daemon=True).start()
+    try:
+        _show_progress(connection, done)
+    except KeyboardInterrupt:
+        connection.interrupt()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _show_progress(connection: duckdb.DuckDBPyConnection, done: threading.Event) -> None:
+    if done.wait(PATIENCE):
+        return
+    bar_format = "{desc} {percentage:3.0f} % |{bar}| {elapsed}"
+    off = not sys.stderr.isatty()
+    with tqdm(total=100, desc="query", bar_format=bar_format, leave=False, disable=off) as bar:
+        while not done.wait(0.2):
+            bar.n = max(bar.n, min(100.0, connection.query_progress()))
+            bar.refresh()

@@ -1,0 +1,170 @@
+"""`mixpl rounds`: list rounds of labels, compare two, pack one's many files into few.
+
+In: the folder below which rounds lie, or the paths of rounds. Out: tables on the screen, with `--output` every
+appeared, vanished, moved or stayed box as a Parquet table. `compact` alone changes files, and never what they say.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pyarrow as pa
+import tyro
+
+from analysis.queries import ask
+from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
+from jobs.answers import print_table, write_answer
+from storage import files
+from storage.compaction import TABLE_BYTES, Compaction, compact
+from storage.database import connect
+from storage.rounds import Round, open_round
+from storage.workspace import discover
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListConfig:
+    """List the rounds: what labeled them, when, how many boxes."""
+
+    root: str = "."
+    """Folder below which rounds are looked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareConfig:
+    """What appeared, vanished and moved between two rounds, by class."""
+
+    older: tyro.conf.Positional[str] = ""
+    """A round's number below --root, or its folder; left out: the last but one."""
+    newer: tyro.conf.Positional[str] = ""
+    """The same of the round to compare with; left out: the last."""
+    root: str = "."
+    """Folder below which rounds are looked for."""
+    dataset: str | None = None
+    """Data set that was labeled; needed where there are rounds of several."""
+    iou: float = 0.5
+    """Boxes of one class that overlap at least so much are the same object."""
+    stayed: float = STAYED_IOU
+    """Such boxes that overlap less than this have moved."""
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Parquet file for the change of every box."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompactConfig:
+    """Pack the many files of a finished round into few; safe against a crash at any moment."""
+
+    round: tyro.conf.Positional[str]
+    """The round's folder, such as labels/round=0003, or its number below --root."""
+    root: str = "."
+    """Folder below which rounds are looked for."""
+    dataset: str | None = None
+    """Data set that was labeled; needed where there are rounds of several."""
+    megabytes: float = TABLE_BYTES / 1e6
+    """Size of a new file."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not self.megabytes > 0:
+            raise ValueError(f"--megabytes must be above 0, got {self.megabytes}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundsConfig:
+    """What to do with rounds of labels."""
+
+    action: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[ListConfig, tyro.conf.subcommand("list")]
+        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[CompactConfig, tyro.conf.subcommand("compact")]
+    ] = field(default_factory=ListConfig)
+    """List, compare or compact."""
+
+
+def rounds(config: RoundsConfig) -> None:
+    """Do what was asked for."""
+    match config.action:
+        case ListConfig():
+            list_rounds_below(config.action)
+        case CompareConfig():
+            compare(config.action)
+        case CompactConfig():
+            compact_round(config.action)
+
+
+def list_rounds_below(config: ListConfig) -> pa.Table:
+    """Print and return the rounds below a folder."""
+    workspace = discover(config.root)
+    for problem in workspace.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    with connect(workspace) as con:
+        found = ask(con, "round_list")
+    print_table(found)
+    return found
+
+
+def compare(config: CompareConfig) -> RoundChanges:
+    """Print what changed between two rounds and return it."""
+    if bool(config.older) != bool(config.newer):
+        raise ValueError("expected two rounds or none, got one; name the older and the newer")
+    if config.older:
+        older, newer = (_find(given, config.root, config.dataset) for given in (config.older, config.newer))
+    else:
+        older, newer = _last_two(config.root, config.dataset)
+    changes = compare_rounds(older, newer, iou_threshold=config.iou, stayed_iou=config.stayed)
+    print(f"{older.path} -> {newer.path}: {changes.num_images:,} images that both labeled")
+    for path, count in ((older.path, changes.only_older), (newer.path, changes.only_newer)):
+        if count:
+            print(f"{count:,} images only in {path} are not compared")
+    print_table(_with_total(changes.by_class))
+    if config.output is not None:
+        write_answer(changes.table, "parquet", config.output)
+    return changes
+
+
+def compact_round(config: CompactConfig) -> Compaction:
+    """Compact a round and say what was done."""
+    round_ = _find(config.round, config.root, config.dataset)
+    done = compact(round_, table_bytes=round(config.megabytes * 1e6))
+    was = "was compacted already" if round_.compacted is not None else "is compacted"
+    print(f"{round_.path} {was}: {done.tables_after:,} tables; {done.removed:,} old ones removed")
+    return done
+
+
+def _find(given: str, root: str, dataset: str | None) -> Round:
+    """Return the round that a number or a path names."""
+    if not given.isdigit():
+        if not files.exists(given):
+            raise ValueError(f"expected a round's number or folder, got {given!r}, which is neither")
+        return open_round(given)
+    found = [one for one in _rounds(root, dataset) if one.number == int(given)]
+    if len(found) != 1:
+        raise ValueError(
+            f"expected one round with number {given} below {root}, got {len(found)}"
+            f"{': ' if found else ''}{', '.join(one.path for one in found)}; name its folder"
+        )
+    return found[0]
+
+
+def _last_two(root: str, dataset: str | None) -> tuple[Round, Round]:
+    complete = [one for one in _rounds(root, dataset) if one.info is not None]
+    names = sorted({one.info.dataset_name for one in complete if one.info is not None})
+    if len(names) > 1:
+        raise ValueError(f"expected rounds of one data set, got those of {', '.join(names)}; give --dataset")
+    if len(complete) < 2:
+        raise ValueError(
+            f"expected two complete rounds below {root}, got {len(complete)}; label with other weights first"
+        )
+    older, newer = sorted(complete, key=lambda one: one.info.finished_at if one.info else "")[-2:]
+    return older, newer
+
+
+def _rounds(root: str, dataset: str | None) -> list[Round]:
+    found = discover(root).rounds
+    return [one for one in found if dataset is None or (one.info and one.info.dataset_name == dataset)]
+
+
+def _with_total(by_class: pa.Table) -> pa.Table:
+    names = ["all" if name is None else name for name in by_class["class"].to_pylist()]
+    return by_class.set_column(0, "class", pa.array(names, pa.string()))

@@ -1,0 +1,1 @@
+"""Labels leave: rounds as files that other tools read."""

@@ -1,0 +1,203 @@
+"""A round of labels as a folder in another format.
+
+In: a `LabelSource`, a format, which boxes. Out: the folder, with `export.json` that says what it is: format, round,
+condition, counts, provenance. Guarantees: the folder appears when it is complete and not before (a remote one is
+complete when `export.json` is there); nothing is replaced; the same labels give the same bytes; one label table
+is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from storage import files
+from storage.export.coco import write_annotations, write_results
+from storage.export.condition import Condition
+from storage.export.header import ExportHeader
+from storage.export.label_studio import write_label_studio
+from storage.export.labeled_images import LabeledImages, LabelSource, labeled_images
+from storage.export.names import check_file_names, unpacked
+from storage.export.voc import write_voc
+from storage.export.yolo import write_yolo
+
+Format = Literal["coco-results", "coco", "yolo", "voc", "labelstudio", "fiftyone"]
+
+EXPORT_FILE = "export.json"
+SCHEMA_VERSION = 1
+IMAGE_FOLDERS = {"coco": "images", "yolo": "images", "voc": "JPEGImages", "fiftyone": "data"}
+"""Where each format looks for image files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was written."""
+
+    path: str
+    num_images: int
+    """Labeled images, those without a box too."""
+    num_empty: int
+    num_boxes: int
+    selection: str
+
+
+def export_labels(
+    source: LabelSource,
+    out: str,
+    *,
+    form: Format,
+    condition: Condition | None = None,
+    images: bool = False,
+    scores: bool = True,
+    image_url: str = "",
+    on_images: Callable[[int], object] | None = None,
+) -> Exported:
+    """Write the labels of a round to the folder `out`, which must not exist.
+
+    `condition` chooses boxes; left out, they are the round's pseudo labels. `images` unpacks the image files too;
+    `scores` may be left out of yolo; `image_url` stands before file names in labelstudio; `on_images` hears of
+    progress. Raises ValueError when the folder exists, or a name or label cannot be written in this format.
+    """
+    _check(form, out, images=images, scores=scores, image_url=image_url)
+    check_file_names(source.dataset, stems_differ=form in {"yolo", "voc"})
+    header = _header(source, condition)
+    counts = _Counts()
+    with _appearing(out) as folder:
+        batches = counts.counted(labeled_images(source, condition), on_images)
+        if images:
+            batches = unpacked(batches, folder / IMAGE_FOLDERS[form], source.dataset)
+        _write(folder, batches, header, form=form, scores=scores, image_url=image_url)
+        _describe(folder, source, header, counts, form)
+    return Exported(path=out, selection=header.selection, **counts.as_json())
+
+
+def _check(form: Format, out: str, *, images: bool, scores: bool, image_url: str) -> None:
+    if images and form not in IMAGE_FOLDERS:
+        raise ValueError(f"expected images with {', '.join(IMAGE_FOLDERS)} only, got format {form}")
+    if not scores and form != "yolo":
+        raise ValueError(f"expected scores to be left out of yolo only, got format {form}")
+    if image_url and form != "labelstudio":
+        raise ValueError(f"expected an image URL for labelstudio only, got format {form}")
+    if files.exists(out):
+        raise ValueError(f"expected a folder that is not there yet, got {out}; remove it or name another")
+
+
+def _header(source: LabelSource, condition: Condition | None) -> ExportHeader:
+    if condition is not None:
+        selection = condition.where
+    elif source.round.thresholds() is not None:
+        selection = "score > the threshold of their class"
+    else:
+        selection = f"score > {source.info.score_threshold:g}"
+    weights_hash = source.info.provenance.get("weights_hash")
+    return ExportHeader(
+        classes=source.info.classes,
+        category_ids=source.category_ids,
+        dataset=source.info.dataset_name,
+        round=source.info.number,
+        weights_hash=str(weights_hash) if weights_hash else None,
+        selection=selection,
+    )
+
+
+def _write(
+    folder: Path,
+    batches: Iterable[LabeledImages],
+    header: ExportHeader,
+    *,
+    form: Format,
+    scores: bool,
+    image_url: str,
+) -> None:
+    match form:
+        case "coco-results":
+            write_results(folder, batches, header)
+        case "coco":
+            write_annotations(folder / "annotations.json", batches, header)
+        case "fiftyone":
+            write_annotations(folder / "labels.json", batches, header)
+        case "yolo":
+            write_yolo(folder, batches, header, scores=scores)
+        case "voc":
+            write_voc(folder, batches, header)
+        case "labelstudio":
+            write_label_studio(folder, batches, header, image_url=image_url)
+
+
+class _Counts:
+    """Counts what passes by."""
+
+    def __init__(self) -> None:
+        self._num_images = self._num_empty = self._num_boxes = 0
+
+    def counted(
+        self, batches: Iterable[LabeledImages], on_images: Callable[[int], object] | None
+    ) -> Iterator[LabeledImages]:
+        """Pass the images on."""
+        for batch in batches:
+            yield batch
+            self._num_images += len(batch.image_ids)
+            self._num_empty += int((batch.labels.counts() == 0).sum())
+            self._num_boxes += len(batch.labels.boxes_N4)
+            if on_images is not None:
+                on_images(len(batch.image_ids))
+
+    def as_json(self) -> dict[str, int]:
+        """Return the counts by name."""
+        return {
+            "num_images": self._num_images,
+            "num_empty": self._num_empty,
+            "num_boxes": self._num_boxes,
+        }
+
+
+def _describe(folder: Path, source: LabelSource, header: ExportHeader, counts: _Counts, form: Format) -> None:
+    about: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "format": form,
+        "round": source.info.number,
+        "dataset": source.info.dataset_name,
+        "dataset_hash": source.info.dataset_hash,
+        "classes": header.classes,
+        "category_ids": header.category_ids,
+        "selection": header.selection,
+        **counts.as_json(),
+        "provenance": dict(source.info.provenance),
+    }
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    (folder / EXPORT_FILE).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _appearing(out: str) -> Iterator[Path]:
+    """Give an empty local folder; when the block ends well it is what `out` names."""
+    if not files.is_local(out):
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+            _upload(Path(scratch), out)
+        return
+    final = files.local_path(out.rstrip("/"))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    beside.mkdir()
+    try:
+        yield beside
+        os.sync()  # one for what may be a million files
+        beside.rename(final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _upload(folder: Path, out: str) -> None:
+    """Copy a folder to an object store, `export.json` last."""
+    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    for name in sorted(names, key=lambda name: name == EXPORT_FILE):
+        files.write_atomic(files.join(out, name), (folder / name).read_bytes())

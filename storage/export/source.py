@@ -1,0 +1,71 @@
+"""Which labels leave, found from what a user names.
+
+In: a round's folder, a folder of rounds, or any folder above; perhaps a round's number and the data set. Out:
+`LabelSource`: one complete round and its data set. Never a guess between two: what is ambiguous is an error that
+names the choices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from storage.dataset import Dataset
+from storage.export.labeled_images import LabelSource
+from storage.rounds import Round, RoundInfo
+from storage.workspace import Workspace, discover
+
+
+def find_source(location: str, *, number: int | None = None, data: str | None = None) -> LabelSource:
+    """Return the latest complete round below `location`, or the one of that number.
+
+    `data` is the folder of the data set that was labeled; left out, it is looked for below `location` and where
+    it lay when it was labeled. Raises ValueError saying what there is instead.
+    """
+    workspace = discover(location)
+    chosen = _choose(workspace, number)
+    assert chosen.info is not None, "only complete rounds are chosen"
+    return LabelSource(
+        round=chosen, info=chosen.info, dataset=_find_dataset(workspace, chosen, chosen.info, data)
+    )
+
+
+def _choose(workspace: Workspace, number: int | None) -> Round:
+    complete = [found for found in workspace.rounds if found.complete]
+    latest = workspace.latest_rounds()
+    if number is None:
+        candidates = [found for found in complete if found.path in latest]
+    else:
+        candidates = [found for found in complete if found.number == number]
+    if len(candidates) == 1:
+        return candidates[0]
+    wanted = "a complete round of labels" if number is None else f"a complete round {number}"
+    if candidates:
+        named = ", ".join(found.path for found in candidates)
+        raise ValueError(f"expected {wanted}, got {len(candidates)}: {named}; name the folder of one")
+    there = [f"{found.path}{'' if found.complete else ' (incomplete)'}" for found in workspace.rounds]
+    got = ", ".join([*there, *workspace.problems]) or "no round at all"
+    raise ValueError(
+        f"expected {wanted} below {workspace.root}, got {got}; write or finish one with `mixpl label`"
+    )
+
+
+def _find_dataset(workspace: Workspace, round_: Round, info: RoundInfo, data: str | None) -> Dataset:
+    if data is not None:
+        dataset = Dataset.open(data)
+        if dataset.hash != info.dataset_hash:
+            raise ValueError(
+                f"expected the data set {info.dataset_name!r} that {round_.path} labeled (hash "
+                f"{info.dataset_hash[:12]}), got {dataset.name!r} with hash {dataset.hash[:12]}: --data {data}"
+            )
+        return dataset
+    same = [dataset for dataset in workspace.datasets if dataset.hash == info.dataset_hash]
+    if same:
+        return same[0]
+    with contextlib.suppress(ValueError):
+        dataset = Dataset.open(info.dataset_root)
+        if dataset.hash == info.dataset_hash:
+            return dataset
+    raise ValueError(
+        f"expected the data set {info.dataset_name!r} that {round_.path} labeled, got nothing of its hash "
+        f"below {workspace.root} or at {info.dataset_root}; name its folder with --data"
+    )

@@ -1,0 +1,148 @@
+"""Shards, label tables and questions on an S3 server of this machine, with a line that breaks now and then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+
+pytest.importorskip("s3fs")
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from jobs import cli
+from jobs.label import LabelConfig, label
+from jobs.shard import ShardConfig, shard
+from pipeline.reader import SampleReader
+from storage import files
+from storage.database import connect
+from storage.dataset import Dataset
+from storage.label_store import LabelStore, label_table
+from storage.labels import Labels
+from storage.remote import open_filesystem
+from storage.rounds import list_rounds
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None: ...  # noqa: A002
+
+
+class Line:
+    """What stands between client and server: it breaks when it is told to."""
+
+    def __init__(self) -> None:
+        self._server = DomainDispatcherApplication(create_backend_app)
+        self.broken_answers = 0
+        """GET answers yet to be cut in the middle."""
+        self.refused_writes = 0
+        """PUT requests yet to be cut off before the server has seen the whole of them."""
+        self.num_cut = 0
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "PUT" and self.refused_writes:
+            self.refused_writes -= 1
+            raise ConnectionResetError
+        if environ["REQUEST_METHOD"] == "GET" and "?" not in environ["RAW_URI"] and self.broken_answers:
+            self.broken_answers -= 1
+            self.num_cut += 1
+            return self._half(environ, start)
+        answer: Iterable[bytes] = self._server(environ, start)
+        return answer
+
+    def _half(self, environ: WSGIEnvironment, start: StartResponse) -> Iterator[bytes]:
+        whole = b"".join(self._server(environ, start))
+        yield whole[: len(whole) // 2]
+        raise ConnectionResetError
+
+
+@pytest.fixture(scope="module")
+def line() -> Iterator[Line]:
+    """A server on a free port of the loopback; it ends with the tests of this file."""
+    line = Line()
+    server = make_server("127.0.0.1", 0, line, threaded=True, request_handler=Quiet)
+    server.log = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        filesystem, _ = open_filesystem("s3://labels")
+        filesystem.mkdir("labels")
+        yield line
+        filesystem.clear_instance_cache()
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=10)
+
+
+def test_a_data_set_is_written_to_s3_and_labeled_there_and_asked(
+    line: Line, drawn: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = "s3://labels/all"
+    parts = {"source": f"{drawn}/split/unlabeled.json", "images": f"{drawn}/images/images/train"}
+    written = shard(ShardConfig(**parts, out=f"{root}/unlabeled", per_shard=190, workers=2))
+    with SampleReader(Dataset.open(f"{drawn}/unlabeled")) as here, SampleReader(written) as there:
+        assert [bytes(one) for one in there.read(range(8))] == [bytes(one) for one in here.read(range(8))]  # type: ignore[arg-type]
+    for _ in range(2):
+        config = LabelConfig(run=str(trained), data=f"{root}/unlabeled", out=f"{root}/labels", threads=1)
+        assert label(config) == 0
+    assert "is complete" in capsys.readouterr().out
+    (round_,) = list_rounds(f"{root}/labels")
+    assert round_.complete
+    assert (
+        cli.run(["sql", "select count(*) n from labels where latest", "--root", root, "--format", "csv"]) == 0
+    )
+    assert capsys.readouterr().out.split() == ['"n"', "380"]
+
+
+def test_a_read_that_breaks_in_the_middle_is_read_again(line: Line, drawn: Path) -> None:
+    source = Dataset.open(f"{drawn}/labeled")
+    for name in files.walk_files(source.root):
+        files.write_atomic(f"s3://labels/copy/{name}", files.read_bytes(f"{source.root}/{name}"))
+    copy = Dataset.open("s3://labels/copy")
+    query = "select sum(x1) from ground_truth"
+    with SampleReader(source) as here, SampleReader(copy) as there, connect(source.root) as con:
+        line.broken_answers, line.num_cut = 2, 0
+        assert [bytes(one) for one in there.read([0, 1])] == [bytes(one) for one in here.read([0, 1])]  # type: ignore[arg-type]
+        assert line.num_cut == 2
+        with connect(copy.root) as far:
+            line.broken_answers = 2
+            assert far.sql(query).fetchall() == con.sql(query).fetchall()
+        assert line.num_cut == 4
+
+
+def test_a_write_that_is_cut_off_shows_no_file_and_the_next_one_is_whole(line: Line) -> None:
+    store = LabelStore("s3://labels/cut")
+    table = label_table(["a"], [1], [(10, 10)], Labels.of_image([(0, 0, 1, 1)], [0], [0.5]))
+    line.refused_writes = 1000
+    with pytest.raises(OSError, match=r"expected pipe_file to work.*labels/cut/shard-000000\.parquet"):
+        store.write("shard-000000", table, {})
+    line.refused_writes = 0
+    assert store.stems() == []
+    assert not store.has("shard-000000")
+    line.refused_writes = 1
+    store.write("shard-000000", table, {})
+    assert store.read("shard-000000").num_rows == 1
+
+
+def test_files_of_other_writers_are_seen_by_a_process_that_has_looked_before(line: Line) -> None:
+    store = LabelStore("s3://labels/shared")
+    files.write_atomic(store.path("shard-000000"), b"")
+    assert store.stems() == ["shard-000000"]
+    filesystem, _ = open_filesystem("s3://labels")
+    other = type(filesystem)(skip_instance_cache=True)
+    other.pipe_file("labels/shared/shard-000001.parquet", b"")
+    assert store.stems() == ["shard-000000", "shard-000001"]
+    assert store.has("shard-000001")

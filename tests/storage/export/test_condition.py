@@ -1,0 +1,152 @@
+"""`--where` chooses boxes as the view `boxes` would, and can do nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from storage.database import connect
+from storage.export.condition import LOCKED, Condition, box_table
+from storage.export.labeled_images import LabelSource, labeled_images
+from storage.label_store import table_labels
+from storage.workspace import Workspace
+
+
+def box_rows(source: LabelSource) -> pa.Table:
+    store = source.round.labels()
+    tables = [store.read(stem) for stem in store.stems()]
+    thresholds = source.thresholds()
+    return pa.concat_tables(
+        [box_table(table, table_labels(table), source.info, thresholds) for table in tables]
+    )
+
+
+def test_a_condition_sees_the_columns_and_values_of_the_view_boxes(source: LabelSource) -> None:
+    ours = box_rows(source)
+    names = ", ".join(f'"{name}"' for name in ours.column_names)
+    with connect(Workspace(datasets=(source.dataset,), rounds=(source.round,))) as connection:
+        query = f"SELECT {names} FROM boxes WHERE origin = 'round' ORDER BY key, score, x1"
+        theirs = connection.sql(query).to_arrow_table()
+    order = [("key", "ascending"), ("score", "ascending"), ("x1", "ascending")]
+    assert ours.sort_by(order).to_pylist() == theirs.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "score > 0.7 and class = 'ring & <b>'",
+        "tiny or size_bin <> 'small'",
+        "x2 - x1 > 2 * height",
+        "score > score_threshold and round = 1",
+        "key like '%1' -- a comment",
+        "nullif(class, 'star: é') is not null",
+    ],
+)
+def test_the_boxes_that_leave_are_those_of_the_same_query(where: str, source: LabelSource) -> None:
+    found = [
+        (image_id, score)
+        for batch in labeled_images(source, Condition(where))
+        for index, image_id in enumerate(batch.image_ids.tolist())
+        for score in batch.labels.image(index).scores_N.tolist()
+    ]
+    with connect(Workspace(datasets=(source.dataset,), rounds=(source.round,))) as connection:
+        query = f"SELECT image_id, score FROM boxes WHERE origin = 'round' AND ({where}\n)"
+        assert sorted(found) == sorted(connection.sql(query).fetchall())
+    assert 0 < len(found) < source.info.num_boxes
+
+
+def test_null_is_no(source: LabelSource) -> None:
+    rows = box_rows(source)
+    assert not Condition("null").holds(rows).any()
+    assert Condition("true").holds(rows).all()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "(SELECT count(*) FROM read_text('{secret}')) > 0",
+        "(SELECT count(*) FROM '{secret}') > 0",
+        "EXISTS (FROM read_csv('{secret}'))",
+        "EXISTS (FROM glob('{folder}/*'))",
+        "score IN (SELECT 1 FROM read_blob('{secret}'))",
+        "EXISTS (FROM duckdb_settings())",
+        "EXISTS (FROM secret_variable)",
+        "true; COPY (SELECT 1) TO '{folder}/new.csv'",
+        "true) TO '{folder}/new.csv' --",
+        "true; ATTACH '{folder}/new.duckdb'",
+        "true; SET enable_external_access = true",
+        "true; INSTALL httpfs; LOAD httpfs",
+        "true; DELETE FROM boxes",
+        "true UNION ALL SELECT true",
+        "true) UNION ALL (SELECT true",
+        "true ORDER BY 1 LIMIT 1",
+        "score > 0.5, true",
+        "sum(score) > 1",
+        "row_number() OVER () = 1",
+        "unnest([true, false])",
+        "score > $limit",
+        "scor > 0.5",
+        "class = ring",
+        "score >",
+        "",
+        "   ",
+    ],
+)
+def test_what_is_no_condition_on_one_box_is_refused_in_one_line(where: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    secret_variable = pa.table({"x": [1]})  # must not be found by its name
+    with pytest.raises(ValueError, match="columns dataset, key, image_id, class") as caught:
+        Condition(where.format(secret=secret, folder=tmp_path))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
+    assert secret.read_text() == "secret"
+    assert secret_variable.num_rows == 1
+
+
+def test_a_query_inside_is_refused_even_where_it_could_be_answered() -> None:
+    with pytest.raises(ValueError, match="expected a condition on a single box, got a query inside it"):
+        Condition("score > (SELECT 0.5)")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "FROM read_text('{secret}')",
+        "FROM '{secret}'",
+        "FROM glob('{folder}/*')",
+        "FROM secret_variable",
+        "COPY (SELECT 1) TO '{folder}/new.csv'",
+        "EXPORT DATABASE '{folder}/new'",
+        "ATTACH '{folder}/new.duckdb'",
+        "SET enable_external_access = true",
+        "LOAD httpfs",
+        "INSTALL httpfs",
+    ],
+)
+def test_its_database_would_refuse_files_and_settings_even_without_the_check(
+    statement: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    secret_variable = pa.table({"x": [1]})
+    with duckdb.connect(config=dict(LOCKED)) as connection, pytest.raises(duckdb.Error):
+        connection.execute(statement.format(secret=secret, folder=tmp_path)).fetchall()
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
+    assert secret_variable.num_rows == 1
+
+
+def test_a_condition_that_fails_on_a_row_says_so(source: LabelSource) -> None:
+    condition = Condition("class::INTEGER > 3")
+    with pytest.raises(ValueError, match=r"Could not convert string .*--where 'class::INTEGER > 3'"):
+        condition.holds(box_rows(source))
+
+
+def test_boxes_keep_their_order(source: LabelSource) -> None:
+    rows = box_rows(source)
+    scores_N = rows["score"].to_numpy()
+    np.testing.assert_array_equal(Condition("score > 0.5").holds(rows), scores_N > 0.5)
