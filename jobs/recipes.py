@@ -60,6 +60,7 @@ def _drawn(*, size: int, steps: int, burn_in: int) -> TrainConfig:
     return TrainConfig(
         steps=steps,
         burn_in=burn_in,
+        threads=1,  # the network is too small for more, and DALI works beside it
         data=DataConfig(batch_labeled=4, batch_unlabeled=4),
         view=ViewSettings(
             short_range=(round(0.75 * size), round(1.25 * size)),

@@ -221,3 +221,12 @@ def test_missing_labels_and_other_classes_are_refused(run_config: Make, drawn: P
         train(run_config(data=replace(data, labeled=str(drawn / "unlabeled"))))
     with pytest.raises(ValueError, match="expected a data set folder"):
         train(run_config(data=replace(data, unlabeled=str(drawn / "images"))))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_cuda_in_bfloat16_ends_with_finite_weights(run_config: Make) -> None:
+    config = run_config(device="cuda")
+    assert train(config) == 0
+    weights = final_state(config)["teacher"]
+    assert all(value.isfinite().all() for value in weights.values())  # type: ignore[attr-defined]
