@@ -22,7 +22,7 @@ State = dict[str, Any]
 
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     """Write the state after `step` steps and remove all but the newest `keep` checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
     with files.local_atomic(str(path)) as beside:
         torch.save(state, beside)

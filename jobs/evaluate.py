@@ -106,11 +106,16 @@ def keep(result: Evaluation, run: RunDirectory, *, dataset: Dataset, weights: We
     for name, value in (("dataset", dataset.name), ("weights", weights), ("step", step), ("run", run.name)):
         kind = pa.int64() if isinstance(value, int) else pa.string()
         table = table.add_column(0, pa.field(name, kind), pa.array([value] * len(table), kind))
-    path = str(run.evaluations / f"{dataset.name}-{weights}-step-{step:09d}.parquet")
+    path = kept_path(run, dataset=dataset, weights=weights, step=step)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     files.write_atomic(path, sink.getvalue().to_pybytes())
     return path
+
+
+def kept_path(run: RunDirectory, *, dataset: Dataset, weights: Weights, step: int) -> str:
+    """Return where the table of a scoring lies once it is done."""
+    return str(run.evaluations / f"{dataset.name}-{weights}-step-{step:09d}.parquet")
 
 
 def show(result: Evaluation, *, title: str) -> None:

@@ -72,8 +72,7 @@ class RunDirectory:
 
     def describe(self, config: Any, data: Mapping[str, Any]) -> None:
         """Write config.json and origin.json, before the first step."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(str(self.config), config_file.to_json(config).encode())
+        self.write_config(config)
         origin = {
             "arguments": sys.argv,
             "python": platform.python_version(),
@@ -82,6 +81,11 @@ class RunDirectory:
             "data": dict(data),
         }
         files.write_atomic(str(self.root / "origin.json"), (json.dumps(origin, indent=2) + "\n").encode())
+
+    def write_config(self, config: Any) -> None:
+        """Write config.json."""
+        files.make_folder(str(self.root))
+        files.write_atomic(str(self.config), config_file.to_json(config).encode())
 
 
 def versions() -> dict[str, str]:

@@ -27,10 +27,13 @@ from rich.table import Table
 from rich.text import Text
 
 from storage import files
-from storage.database import VIEWS, connect, describe_views
+from storage.database import VIEWS, connect, describe_views, one_line
 from storage.workspace import Workspace, discover
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
+
+FORMATS: dict[str, Format] = {"csv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+"""What the end of an output file's name says."""
 
 MAX_ROWS_SHOWN = 200
 """Rows of a table on the screen; the other formats give all."""
@@ -52,10 +55,16 @@ class SqlConfig:
     """The query, in DuckDB's SQL. Left out: the views, their columns and what they mean."""
     root: str = "."
     """Folder below which data sets, label rounds and runs are looked for."""
-    format: Format = "table"
-    """How the answer is written."""
+    format: Format | None = None
+    """How the answer is written; left out: as the name of the output file says, else a table."""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
     """File for the answer; else standard output."""
+
+    @property
+    def form(self) -> Format:
+        """How the answer is written."""
+        suffix = self.output.rsplit(".", 1)[-1].lower() if self.output else ""
+        return self.format or FORMATS.get(suffix, "table")
 
 
 def sql(config: SqlConfig) -> pa.Table | None:
@@ -63,19 +72,24 @@ def sql(config: SqlConfig) -> pa.Table | None:
 
     Raises ValueError with DuckDB's message and the names of the views when the query cannot be answered.
     """
-    if config.format == "parquet" and config.output is None and sys.stdout.isatty():
+    if config.form == "parquet" and config.output is None and sys.stdout.isatty():
         raise ValueError(
             "expected --output FILE for Parquet, got a terminal; name a file, or choose another format"
         )
     workspace = discover(config.root)
-    for problem in workspace.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    report_left_out(workspace)
     if not config.query.strip():
         _print_views(workspace)
         return None
     answer = ask(config.query, workspace)
     _write(answer, config)
     return answer
+
+
+def report_left_out(workspace: Workspace) -> None:
+    """Name on standard error the folders that cannot be asked."""
+    for problem in workspace.problems:
+        print(f"left out: {problem}", file=sys.stderr)
 
 
 def ask(query: str, workspace: Workspace) -> pa.Table:
@@ -91,20 +105,14 @@ def ask(query: str, workspace: Workspace) -> pa.Table:
                 )
             return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
-            raise ValueError(f"{_one_line(error)}; the views are {', '.join(VIEWS)}") from None
-
-
-def _one_line(error: duckdb.Error) -> str:
-    """Return DuckDB's message without its drawing of the query."""
-    lines = str(error).splitlines()
-    return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
+            raise ValueError(f"{one_line(error)}; the views are {', '.join(VIEWS)}") from None
 
 
 def _write(answer: pa.Table, config: SqlConfig) -> None:
-    if config.format == "table" and config.output is None:
+    if config.form == "table" and config.output is None:
         _print_table(answer)
         return
-    data = _encode(answer, config.format)
+    data = _encode(answer, config.form)
     if config.output is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

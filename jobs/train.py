@@ -31,10 +31,12 @@ from model.teacher import Teacher
 from pipeline.batch import LabelCache, TrainBatch
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
+from storage import files
 from storage.dataset import Dataset
 
 MAY_CHANGE = ("out", "steps", "resume", "threads", "log.", "data.test", "data.threads", "data.prefetch")
-"""What a resumed run may be asked anew: it changes no weight of the steps that are left."""
+"""What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
+number of `threads` adds in another order."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
@@ -53,6 +55,8 @@ def train(config: TrainConfig) -> int:
     state = _previous_state(config, run)
     if state is None:
         run.describe(dataclasses.replace(config, resume=False), _data_provenance(data))
+    else:  # what was asked anew, so that `mixpl train RUN/config.json --resume` goes on with it
+        run.write_config(dataclasses.replace(config, resume=False))
     trainer = build_trainer(config, data["labeled"], device)
     if state is not None:
         trainer.load_state_dict(state)
@@ -168,6 +172,8 @@ def _run(
     ):
         if said := describe_repeats(factors):
             log.say(said)
+        if state is not None and _is_unscored(config, run, data, start):
+            _score(config, run, data["test"], trainer, start, log)
         for batch in loader:
             report = _learn(trainer, batch, run)
             done = batch.step + 1
@@ -175,7 +181,7 @@ def _run(
             if due(done, config.log.checkpoint) or done == config.steps or interrupt.requested:
                 _save(config, run, data["labeled"], trainer, batch)
                 saved = done
-            if "test" in data and (due(done, config.log.evaluate) or done == config.steps):
+            if _scored_after(config, data, done):
                 _score(config, run, data["test"], trainer, done, log)
             if interrupt.requested and done < config.steps:
                 log.say(f"stopped after step {saved}; continue with `mixpl train {run.config} --resume`")
@@ -186,6 +192,17 @@ def _run(
 def due(step: int, every: int) -> bool:
     """Return whether something that happens every n-th step happens after this one; 0 is never."""
     return every > 0 and step % every == 0
+
+
+def _scored_after(config: TrainConfig, data: Mapping[str, Dataset], step: int) -> bool:
+    return "test" in data and (due(step, config.log.evaluate) or step == config.steps)
+
+
+def _is_unscored(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], step: int) -> bool:
+    """Return whether the run was killed between the checkpoint of a step and the end of its scoring."""
+    if not _scored_after(config, data, step):
+        return False
+    return not files.exists(evaluate.kept_path(run, dataset=data["test"], weights="teacher", step=step))
 
 
 def _loader(

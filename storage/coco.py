@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,9 @@ from storage.problems import Problems
 
 IMAGE_FIELDS = (("id", int), ("file_name", str), ("width", int), ("height", int))
 """What every image record must have; the rest is optional."""
+
+BOUNDS = {"id": (-(2**63), 2**63 - 1), "width": (1, 2**31 - 1), "height": (1, 2**31 - 1)}
+"""The least and the largest number in a field: what the image table holds."""
 
 CUT_OFF_TOLERANCE = 1.0
 """Pixels: annotation tools round, so less than this over the edge is clipped without a word."""
@@ -70,6 +74,11 @@ def read_coco(path: str) -> ImageSet:
     usable = annotations is None or isinstance(annotations, list)
     if not usable:
         raise ValueError(f"expected a list 'annotations', got {_shape(annotations)}: {path}")
+    if annotations and not classes:
+        raise ValueError(
+            f"expected the categories of {len(annotations):,} annotations, got none: {path}; "
+            "add the list 'categories'"
+        )
     image_ids = tuple(int(image["id"]) for image in images)
     truth = None
     if annotations is not None:
@@ -93,7 +102,7 @@ def unique_images(document: Mapping[str, Any], path: str, problems: Problems) ->
     seen: dict[int, dict[str, Any]] = {}
     for index, image in enumerate(document["images"]):
         fields: dict[str, Any] = image if isinstance(image, dict) else {}
-        wrong = [name for name, kind in IMAGE_FIELDS if not isinstance(fields.get(name), kind)]
+        wrong = [name for name, kind in IMAGE_FIELDS if not _is_field(name, kind, fields.get(name))]
         if wrong:
             raise ValueError(
                 f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
@@ -108,6 +117,14 @@ def unique_images(document: Mapping[str, Any], path: str, problems: Problems) ->
         else:
             seen[image["id"]] = image
     return list(seen.values())
+
+
+def _is_field(name: str, kind: type, value: object) -> bool:
+    """Return whether an image record's value is of its kind, and a number within its bounds."""
+    if not isinstance(value, int):
+        return isinstance(value, kind)
+    least, most = BOUNDS.get(name, (1, 0))
+    return not isinstance(value, bool) and least <= value <= most
 
 
 def split_note(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -137,7 +154,7 @@ def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...]
         raise ValueError(f"expected categories with 'id' and 'name', got {error!r}: {path}") from None
     ids, names = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
     for kind, values in (("id", ids), ("name", names)):
-        twice = sorted({value for value in values if values.count(value) > 1})
+        twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise ValueError(
                 f"expected each category {kind} once, got {twice[0]!r} twice: {path}; rename or merge them"

@@ -46,7 +46,7 @@ def connect(
     """Return a connection with all views over what lies below `root`.
 
     `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core. Cursors of the connection see
-    the same views. Raises ValueError when `root` is no folder.
+    the same views. Raises ValueError when `root` is no folder, or a file that a view begins with is damaged.
     """
     workspace = discover(root) if isinstance(root, str) else root
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
@@ -56,11 +56,23 @@ def connect(
         connection.execute("SET threads = $threads", {"threads": threads})
     connection.execute("CREATE SCHEMA workspace")
     connection.execute("USE workspace")
-    _register(connection, catalog_of(workspace))
+    try:
+        _register(connection, catalog_of(workspace))
+    except duckdb.Error as error:
+        raise ValueError(
+            f"expected the files of every data set, round and run, got {one_line(error)}; write that file "
+            "again or remove its folder"
+        ) from None
     connection.execute("USE main")
     for view in ("label_rows", *VIEWS):
         connection.execute((SQL_FOLDER / f"{view}.sql").read_text(encoding="utf-8"))
     return connection
+
+
+def one_line(error: duckdb.Error) -> str:
+    """Return DuckDB's message without its drawing of the query."""
+    lines = str(error).splitlines()
+    return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
 
 
 def describe_views() -> list[ViewDescription]:

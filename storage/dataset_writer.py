@@ -72,6 +72,8 @@ def write_dataset(
         raise ValueError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
     if strict and source.problems:
         raise ValueError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
+    if not len(source):
+        raise ValueError(f"expected at least one image, got none: {source.path}; give a file that names some")
     arguments = _arguments(source, images_root, name, per_shard, hidden)
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
@@ -181,8 +183,7 @@ def _lock(root: str) -> Iterator[None]:
     if not files.is_local(root):
         yield
         return
-    path = files.local_path(files.join(root, PARTS_FOLDER, "lock"))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = files.make_folder(files.join(root, PARTS_FOLDER)) / "lock"
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -200,6 +201,11 @@ def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
     location = files.join(root, PARTS_FOLDER, PLAN_FILE)
     if files.exists(location):
         _compare(json.loads(files.read_bytes(location)), plan, root)
+    elif foreign := files.list_files(root, ".tar"):
+        raise ValueError(
+            f"expected a folder without tar files of another origin, got {foreign[0]}; "
+            "name another folder to write to"
+        )
     else:
         files.write_atomic(location, json.dumps(plan, indent=2).encode())
 

@@ -46,6 +46,13 @@ def exists(location: str) -> bool:
     return bool(filesystem.exists(path))
 
 
+def same(one: str, other: str) -> bool:
+    """Return whether two locations, of which the first is there, are one file."""
+    if not (is_local(one) and is_local(other)):
+        return one == other
+    return local_path(other).exists() and local_path(one).samefile(local_path(other))
+
+
 def size(location: str) -> int:
     """Return the size of a file in bytes. Raises FileNotFoundError."""
     if is_local(location):
@@ -97,12 +104,54 @@ def write_atomic(location: str, data: bytes) -> None:
         filesystem.pipe_file(path, data)
 
 
+def create(location: str, data: bytes) -> bool:
+    """Write a whole file only where there is none; return whether it was written.
+
+    Of several processes that try, one succeeds; where the file system has no hard links, and on object
+    stores, that is only a look before the write.
+    """
+    if exists(location):
+        return False
+    if not is_local(location):
+        write_atomic(location, data)
+        return True
+    final = local_path(location)
+    make_folder(str(final.parent))
+    temporary = _beside(final)
+    try:
+        temporary.write_bytes(data)
+        _sync(temporary)
+        final.hardlink_to(temporary)
+        _sync(final.parent)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here
+        write_atomic(location, data)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def make_folder(location: str) -> Path:
+    """Return a local folder, made as needed. Raises ValueError when a file stands in its place."""
+    folder = local_path(location)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(
+            f"expected a folder to write to, got a file in its place: {location}; name another folder"
+        ) from None
+    return folder
+
+
 @contextlib.contextmanager
 def local_atomic(location: str) -> Iterator[Path]:
     """Give a hidden path beside a local file; when the block ends well it takes the file's name."""
     final = local_path(location)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    make_folder(str(final.parent))
+    if final.is_dir():
+        raise ValueError(f"expected the name of a file to write, got a folder: {location}; name another file")
+    temporary = _beside(final)
     try:
         yield temporary
         _sync(temporary)
@@ -174,6 +223,10 @@ def remove_folder(location: str) -> None:
         filesystem, path = _remote(location)
         if filesystem.exists(path):
             filesystem.rm(path, recursive=True)
+
+
+def _beside(final: Path) -> Path:
+    return final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
 
 
 def _walk(folder: Path) -> list[str]:

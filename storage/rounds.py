@@ -113,10 +113,16 @@ def _info(path: str) -> RoundInfo | None:
         return None
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
-    version, complete = head.pop("schema_version", None), head.pop("complete", False)
+    known = isinstance(head, dict)
+    version, complete = (head.pop(name, None) if known else None for name in ("schema_version", "complete"))
     if version != SCHEMA_VERSION or not complete:
         raise ValueError(
             f"expected a complete round of schema version {SCHEMA_VERSION}, got version {version}: "
             f"{location}; label the round again with this version"
         )
-    return RoundInfo(**head | {"classes": tuple(head["classes"])})
+    try:
+        return RoundInfo(**head | {"classes": tuple(head["classes"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected the fields of a round, got {error!r}: {location}; label the round again"
+        ) from None

@@ -37,6 +37,10 @@ def test_an_unknown_key_is_named_with_its_nearest_valid_one() -> None:
         ),
         ({"data": {"unlabeled": 3}}, "'data.unlabeled' must be str or NoneType, got 3"),
         ({"steps": 0}, "--steps must be at least 1, got 0"),
+        ({"seed": -1}, "--seed must not be negative, got -1"),
+        ({"log": {"keep": 0}}, "--log.keep must be at least 1, got 0"),
+        ({"log": {"online_labels": -1}}, "--log.online-labels must be at least 0, got -1"),
+        ({"optim": {"clip": -20.0}}, "--optim.clip must be above 0, got -20.0"),
         ([], r"the file must be an object, got \[\]"),
     ],
 )

@@ -180,6 +180,44 @@ def test_a_resume_that_would_lie_is_refused_by_the_name_of_the_key(run_config: M
     assert train(replace(config, resume=True, steps=3, log=replace(config.log, metrics=1))) == 0
 
 
+def test_a_resumed_run_keeps_what_it_was_asked_anew(run_config: Make) -> None:
+    config = run_config(steps=2, burn_in=2)
+    train(config)
+    train(replace(config, resume=True, steps=4))
+    stored = (Path(config.out) / "config.json").read_text()
+    assert config_file.from_json(TrainConfig, stored, where="") == replace(config, steps=4)
+
+
+def test_a_run_killed_while_it_was_scored_is_scored_when_resumed(run_config: Make, drawn: Path) -> None:
+    config = run_config(steps=2, burn_in=2, data=replace(run_config().data, test=str(drawn / "test")))
+    train(config)
+    (scoring,) = (Path(config.out) / "evaluations").iterdir()
+    first = scoring.read_bytes()
+    scoring.unlink()
+    train(replace(config, resume=True))
+    assert scoring.read_bytes() == first
+
+
+def test_labels_of_steps_that_are_taken_anew_are_removed(run_config: Make) -> None:
+    config = run_config(steps=4)
+    labels = Path(config.out) / "online_labels"
+    labels.mkdir(parents=True)
+    (labels / "step-000000100.parquet").write_bytes(b"of a run that was killed before its first checkpoint")
+    train(config)
+    assert LabelStore(str(labels)).stems() == ["step-000000004"]
+    train(replace(config, resume=True))
+    assert LabelStore(str(labels)).stems() == ["step-000000004"]
+
+
+def test_burn_in_is_given_as_the_reason_for_no_unsupervised_loss(
+    run_config: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_config(steps=4, burn_in=3)
+    train(config)
+    assert "burn-in: no unsupervised loss before step 4" in capsys.readouterr().err
+    assert [row["skipped_burn_in_steps"] for row in metrics(config)] == [2, 1]
+
+
 def test_a_non_finite_loss_names_step_part_and_images_and_keeps_the_checkpoint(run_config: Make) -> None:
     base = run_config()
     config = run_config(
