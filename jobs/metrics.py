@@ -41,7 +41,11 @@ def _drop_steps_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     before = path.read_text(encoding="utf-8", errors="replace")
-    kept = [line for line in before.splitlines() if (row := _parsed(line)) is not None and row.get("step", 0) <= step]
+    kept = [
+        line
+        for line in before.splitlines()
+        if (row := _parsed(line)) is not None and row.get("step", 0) <= step
+    ]
     text = "".join(f"{line}\n" for line in kept)
     if text != before:  # a line without its end would be joined with the next
         files.write_atomic(str(path), text.encode())

@@ -111,7 +111,9 @@ def recipe_config(name: str) -> TrainConfig:
             raise ValueError(f"{path}: no such file; a run keeps its configuration in RUN/config.json")
         return config_file.from_json(TrainConfig, path.read_text(encoding="utf-8"), where=str(path))
     if (Path(name) / "config.json").exists():
-        raise ValueError(f"expected a recipe or a file, got a run's folder: {name}; name {name.rstrip('/')}/config.json")
+        raise ValueError(
+            f"expected a recipe or a file, got a run's folder: {name}; name {name.rstrip('/')}/config.json"
+        )
     close = difflib.get_close_matches(name, RECIPES, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"the recipes are {', '.join(RECIPES)}"
     raise ValueError(f"unknown recipe '{name}'; {hint}")

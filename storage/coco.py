@@ -106,8 +106,8 @@ def unique_images(document: Mapping[str, Any], path: str, problems: Problems) ->
         if wrong:
             raise ValueError(
                 f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
-                f"in every image, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, images[{index}]; "
-                "correct the annotation file"
+                f"in every image, sizes from 1 on, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, "
+                f"images[{index}]; correct the annotation file"
             )
         if image["id"] in seen:
             first = seen[image["id"]]["file_name"]
@@ -154,7 +154,7 @@ def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...]
         raise ValueError(f"expected categories with 'id' and 'name', got {error!r}: {path}") from None
     ids, names = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
     for kind, values in (("id", ids), ("name", names)):
-        twice = sorted(value for value, count in Counter(values).items() if count > 1)
+        twice = [value for value, count in Counter[int | str](values).items() if count > 1]
         if twice:
             raise ValueError(
                 f"expected each category {kind} once, got {twice[0]!r} twice: {path}; rename or merge them"

@@ -1,8 +1,9 @@
 """Rounds of pseudo labels: ROOT/round=0003/ with one table a shard, and `round.json` written last.
 
 In: what a labeling job did. Out: `Round`: its number, its tables, and once it is complete its `RoundInfo`.
-A finished round is never changed, only superseded by the next; one without `round.json` is visible as
-incomplete and can be continued.
+`begun.json`, written first and by one process only, says whose round it is, so that the labels of two
+teachers never lie in one. A finished round is never changed, only superseded by the next; one without
+`round.json` is visible as incomplete and can be continued.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from storage import files
 from storage.label_store import LabelStore
 
+BEGUN_FILE = "begun.json"
 ROUND_FILE = "round.json"
 SCHEMA_VERSION = 1
 
@@ -63,13 +65,28 @@ class Round:
         """Return the label tables, of which an incomplete round has only some."""
         return LabelStore(self.path, num_classes=num_classes)
 
+    def begin(self, terms: Mapping[str, Any]) -> bool:
+        """Claim the round for labels made on these terms (JSON); return whether nobody had claimed it."""
+        return files.create(files.join(self.path, BEGUN_FILE), _text(terms))
+
+    def terms(self) -> dict[str, Any] | None:
+        """Return the terms on which the round was begun, or None."""
+        location = files.join(self.path, BEGUN_FILE)
+        try:
+            found = json.loads(files.read_bytes(location))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
+        return found if isinstance(found, dict) else {}
+
     def finish(self, info: RoundInfo) -> Round:
         """Declare the round complete. Raises ValueError when it already is."""
         if self.complete or files.exists(files.join(self.path, ROUND_FILE)):
             raise ValueError(f"expected an incomplete round, got a finished one: {self.path}; begin the next")
         assert info.number == self.number, "a round keeps its number"
-        text = json.dumps(asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}, indent=2)
-        files.write_atomic(files.join(self.path, ROUND_FILE), text.encode() + b"\n")
+        content = asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}
+        files.write_atomic(files.join(self.path, ROUND_FILE), _text(content))
         return Round(path=self.path, number=self.number, info=info)
 
 
@@ -96,13 +113,8 @@ def list_rounds(root: str) -> list[Round]:
     return sorted((open_round(files.join(root, name)) for name in found), key=lambda round_: round_.number)
 
 
-def next_round_number(root: str) -> int:
-    """Return the number of the round to write: of an incomplete last one, to continue it, or a new one."""
-    existing = list_rounds(root)
-    if not existing:
-        return 1
-    last = existing[-1]
-    return last.number + 1 if last.complete else last.number
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 def _info(path: str) -> RoundInfo | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_a_run_can_be_repeated_from_its_config_file(tmp_path) -> None:  # type: 
     recipe, rest = choose_recipe([str(tmp_path / "config.json"), "--steps", "3"])
     assert recipe.config == config
     assert rest == ["--steps", "3"]
+
+
+def test_the_folder_of_a_run_is_answered_with_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"got a run's folder: .*; name .*/config\.json"):
+        choose_recipe([str(tmp_path)])
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest_one() -> None:
