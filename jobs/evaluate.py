@@ -124,7 +124,7 @@ def keep(result: Evaluation, run: RunDirectory, *, dataset: Dataset, weights: We
 
 def kept_path(run: RunDirectory, *, dataset: Dataset, weights: Weights, step: int) -> str:
     """Return where the table of a scoring lies once it is done."""
-    return str(run.evaluations / f"{dataset.name}-{weights}-step-{step:09d}.parquet")
+    return str(run.evaluations / f"{dataset.name}-{dataset.hash[:8]}-{weights}-step-{step:09d}.parquet")
 
 
 def show(result: Evaluation, *, title: str) -> None:

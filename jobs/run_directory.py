@@ -68,7 +68,17 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """The run's name: the last part of its path."""
-        return self.root.name
+        return self.root.resolve().name
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains."""
+        return self.root / ".lock"
+
+    def clear(self) -> None:
+        """Remove what a run that never came to a checkpoint left behind."""
+        for leftover in (*self.online_labels.glob("*.parquet"), *self.evaluations.glob("*.parquet")):
+            leftover.unlink()
 
     def describe(self, config: Any, data: Mapping[str, Any]) -> None:
         """Write config.json and origin.json, before the first step."""

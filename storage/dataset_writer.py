@@ -8,14 +8,12 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -78,7 +76,7 @@ def write_dataset(
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
     tasks = _tasks(root, source, images_root, per_shard, strict, _hidden_truth(source, hidden))
-    with _lock(root):
+    with files.held(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
         _check_plan(root, arguments, images_root)
         resumed = {task.stem for task in tasks if read_part(task) is not None}
         parts = _run(tasks, workers, on_shard or (lambda _: None))
@@ -175,24 +173,6 @@ def _tasks(
         )
         for start in range(0, len(source), per_shard)
     ]
-
-
-@contextlib.contextmanager
-def _lock(root: str) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go when the process dies. Local folders only."""
-    if not files.is_local(root):
-        yield
-        return
-    path = files.make_folder(files.join(root, PARTS_FOLDER)) / "lock"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"expected to be the only writer, got a folder that another `mixpl shard` is writing: "
-                f"{root}; wait for it, or stop it"
-            ) from None
-        yield
 
 
 def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:

@@ -10,6 +10,7 @@ stores one put does the same.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import uuid
@@ -159,6 +160,28 @@ def local_atomic(location: str) -> Iterator[Path]:
         _sync(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(location: str, *, command: str) -> Iterator[None]:
+    """Hold a local lock file for this process; the system lets go when the process dies. Remote: does nothing.
+
+    Raises ValueError naming the `command` that holds it already.
+    """
+    if not is_local(location):
+        yield
+        return
+    path = local_path(location)
+    make_folder(str(path.parent))
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"expected to be the only writer, got a folder that another `{command}` is writing: "
+                f"{path.parent}; wait for it, or stop it"
+            ) from None
+        yield
 
 
 def list_files(root: str, suffix: str) -> list[str]:
