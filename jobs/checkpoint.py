@@ -21,8 +21,9 @@ State = dict[str, Any]
 
 
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
-    """Write the state after `step` steps and remove all but the newest `keep` checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the state after `step` steps; remove all but the newest `keep` checkpoints and what kills left."""
+    files.make_folder(str(folder))
+    files.remove_temporaries(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
     with files.local_atomic(str(path)) as beside:
         torch.save(state, beside)
@@ -33,7 +34,8 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of the complete checkpoints in the folder, ascending."""
-    return sorted(int(path.name[len(PREFIX) : -len(SUFFIX)]) for path in folder.glob(f"{PREFIX}*{SUFFIX}"))
+    numbers = (path.name[len(PREFIX) : -len(SUFFIX)] for path in folder.glob(f"{PREFIX}*{SUFFIX}"))
+    return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def latest(folder: Path) -> Path | None:
@@ -50,8 +52,9 @@ def load(path: Path) -> State:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path}: not a readable checkpoint ({error}); remove it to use an older one"
+            f"{path}: not a readable checkpoint ({reason}); remove it to use an older one"
         ) from error
     if not isinstance(state, dict) or "student" not in state or "teacher" not in state:
         raise ValueError(

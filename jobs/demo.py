@@ -181,7 +181,6 @@ def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
         burn_in=recipe.burn_in if config.burn_in is None else config.burn_in,
         seed=config.seed,
         data=data,
-        threads=1,
         resume=True,
     )
 

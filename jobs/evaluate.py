@@ -18,7 +18,7 @@ from rich.table import Table
 
 from analysis.coco_eval import Evaluation, evaluate_tables
 from jobs.metrics import Progress
-from jobs.predictions import PredictSettings, predict
+from jobs.predictions import PredictSettings, name_skipped, predict
 from jobs.run_directory import RunDirectory
 from jobs.trained import Weights, choose_device, open_trained
 from model.detector import Detector
@@ -78,23 +78,32 @@ def require_same_classes(classes: tuple[str, ...], dataset: Dataset) -> None:
 def score(
     detector: Detector, dataset: Dataset, *, settings: PredictSettings, progress: Progress | None = None
 ) -> Evaluation:
-    """Return the figures of a detector on a labeled data set."""
+    """Return the figures of a detector on a labeled data set.
+
+    Raises ValueError when the set has no labels, before the first image, and when no image can be read.
+    """
+    truth = dataset.ground_truth().read_all()
     tables: list[pa.Table] = []
     skipped: list[SkippedImage] = []
     for _, table in predict(detector, dataset, dataset.shards, settings=settings, skipped=skipped):
         tables.append(table)
         if progress:
             progress.advance(len(table))
-    for image in skipped:
-        print(f"counted without detections, as it cannot be read: {image.shard} {image.key}: {image.reason}")
+    if skipped and not tables:
+        raise ValueError(
+            f"expected images to score on, got {len(skipped):,} of which none can be read, the first is "
+            f"{skipped[0].key} in {dataset.shard_path(skipped[0].shard)}: {skipped[0].reason}; write the set again"
+        )
+    if skipped:
+        print(f"{len(skipped):,} images cannot be read and count as images without detections:")
+        print(*name_skipped(skipped), sep="\n")
     tables.append(_without_detections(dataset, [image.key for image in skipped]))
-    return evaluate_tables(
-        pa.concat_tables(tables), dataset.ground_truth().read_all(), classes=dataset.classes
-    )
+    return evaluate_tables(pa.concat_tables(tables), truth, classes=dataset.classes)
 
 
 def _without_detections(dataset: Dataset, keys: list[str]) -> pa.Table:
-    images = {row["key"]: row for row in dataset.images().to_pylist() if row["key"] in set(keys)}
+    wanted = set(keys)
+    images = {row["key"]: row for row in dataset.images().to_pylist() if row["key"] in wanted}
     rows = [images[key] for key in keys]
     sizes_B2 = [(row["height"], row["width"]) for row in rows]
     return label_table(keys, [row["image_id"] for row in rows], sizes_B2, Labels.empty(len(keys)))
@@ -106,11 +115,16 @@ def keep(result: Evaluation, run: RunDirectory, *, dataset: Dataset, weights: We
     for name, value in (("dataset", dataset.name), ("weights", weights), ("step", step), ("run", run.name)):
         kind = pa.int64() if isinstance(value, int) else pa.string()
         table = table.add_column(0, pa.field(name, kind), pa.array([value] * len(table), kind))
-    path = str(run.evaluations / f"{dataset.name}-{weights}-step-{step:09d}.parquet")
+    path = kept_path(run, dataset=dataset, weights=weights, step=step)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     files.write_atomic(path, sink.getvalue().to_pybytes())
     return path
+
+
+def kept_path(run: RunDirectory, *, dataset: Dataset, weights: Weights, step: int) -> str:
+    """Return where the table of a scoring lies once it is done."""
+    return str(run.evaluations / f"{dataset.name}-{dataset.hash[:8]}-{weights}-step-{step:09d}.parquet")
 
 
 def show(result: Evaluation, *, title: str) -> None:

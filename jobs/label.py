@@ -21,7 +21,7 @@ from analysis.thresholds import ThresholdPolicy
 from jobs.evaluate import require_same_classes
 from jobs.interrupt import Interrupt
 from jobs.metrics import Progress
-from jobs.predictions import PredictSettings, predict
+from jobs.predictions import PredictSettings, name_skipped, predict
 from jobs.run_directory import versions
 from jobs.thresholds import require_same_thresholds, write_class_thresholds
 from jobs.trained import TrainedDetector, Weights, choose_device, open_trained
@@ -69,6 +69,8 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if self.score_threshold is not None and not 0 <= self.score_threshold < 1:
+            raise ValueError(f"--score-threshold must lie in 0 .. 1, got {self.score_threshold}")
         if not 0 <= self.worker < self.workers:
             raise ValueError(f"--worker must lie in 0 .. workers - 1, got {self.worker} of {self.workers}")
 
@@ -83,10 +85,10 @@ def label(config: LabelConfig) -> int:
     dataset = Dataset.open(config.data)
     require_same_classes(trained.classes, dataset)
     provenance = _provenance(trained, dataset)
-    round_ = choose_round(config.out, provenance)
     threshold = (
         trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
     )
+    round_ = choose_round(config.out, provenance, score_threshold=threshold)
     if round_.info is not None:
         require_same_thresholds(round_, policy=config.threshold_policy, score_threshold=threshold)
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
@@ -101,6 +103,7 @@ def label(config: LabelConfig) -> int:
     if not _label_shards(trained, dataset, mine, store, settings, {**provenance, "round": round_.number}):
         print(f"stopped; run the same command again to continue {round_.path}")
         return INTERRUPTED
+    _require_labels(round_, mine)
     if _all_labeled(round_, dataset):
         write_class_thresholds(
             round_,
@@ -113,14 +116,31 @@ def label(config: LabelConfig) -> int:
     return 0
 
 
-def choose_round(root: str, provenance: dict[str, Any]) -> Round:
-    """Return the round that has begun or finished with this provenance, or a new one."""
+def choose_round(root: str, provenance: dict[str, Any], *, score_threshold: float) -> Round:
+    """Return the round that was begun or finished with this provenance, or a new one, begun with it.
+
+    Raises ValueError when that round has another score threshold.
+    """
     rounds = list_rounds(root)
     for round_ in reversed(rounds):
-        stems = round_.labels().stems()
-        if stems and round_.labels().provenance(stems[0]) == {**provenance, "round": round_.number}:
-            return round_
-    return open_round(round_path(root, 1 + max((round_.number for round_ in rounds), default=0)))
+        terms = round_.terms()
+        if terms is not None and terms.get("provenance") == provenance:
+            return _require_threshold(round_, terms, score_threshold)
+    number = 1 + max((round_.number for round_ in rounds), default=0)
+    new = open_round(round_path(root, number))
+    if new.begin({"provenance": provenance, "score_threshold": score_threshold}):
+        return new
+    return choose_round(root, provenance, score_threshold=score_threshold)  # another process was faster
+
+
+def _require_threshold(round_: Round, terms: dict[str, Any], score_threshold: float) -> Round:
+    if terms.get("score_threshold") != score_threshold:
+        raise ValueError(
+            f"expected --score-threshold {terms.get('score_threshold')}, as the same weights began "
+            f"{round_.path}, got {score_threshold}; ask `labels` in SQL for boxes above another score, or name "
+            "another --out"
+        )
+    return round_
 
 
 def _labeled(config: LabelConfig, trained: TrainedDetector) -> Dataset:
@@ -192,8 +212,19 @@ def _tables(
 def _report(skipped: list[SkippedImage], progress: Progress) -> None:
     if skipped:
         progress.say(f"{len(skipped)} images could not be read and have no row:")
-        for image in skipped[:10]:
-            progress.say(f"  {image.shard} {image.key}: {image.reason}")
+        for line in name_skipped(skipped):
+            progress.say(line)
+
+
+def _require_labels(round_: Round, shards: Sequence[str]) -> None:
+    """Raise ValueError when one of this process's shards could not be read at all."""
+    store = round_.labels()
+    unread = [shard for shard in shards if not store.has(_stem(shard))]
+    if unread:
+        raise ValueError(
+            f"expected labels of {len(shards):,} shards, got none of {len(unread):,}, the first is {unread[0]}: "
+            f"no image in it can be read; restore it and run the same command again to complete {round_.path}"
+        )
 
 
 def _all_labeled(round_: Round, dataset: Dataset) -> bool:
@@ -202,7 +233,7 @@ def _all_labeled(round_: Round, dataset: Dataset) -> bool:
     if missing:
         print(
             f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
-            f"{missing[0]}; the round is complete when the other workers are done and every shard can be read"
+            f"{missing[0]}; the round is complete when the other workers are done"
         )
         return False
     return True
@@ -218,6 +249,9 @@ def _finish(
     seconds: float,
 ) -> None:
     store = round_.labels()
+    if open_round(round_.path).complete:
+        print(f"{round_.path}: another worker completed the round")
+        return
     tables = [store.read(stem, columns=["key", "scores"]) for stem in store.stems()]
     scores = [score for table in tables for scores in table["scores"].to_pylist() for score in scores]
     info = RoundInfo(

@@ -24,7 +24,7 @@ class MetricsFile:
     def __init__(self, path: Path, *, start_step: int) -> None:
         self.path = path
         _drop_steps_after(path, start_step)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(str(path.parent))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -40,10 +40,15 @@ class MetricsFile:
 def _drop_steps_after(path: Path, step: int) -> None:
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if (row := _parsed(line)) is not None and row.get("step", 0) <= step]
-    if len(kept) != len(lines):
-        files.write_atomic(str(path), "".join(f"{line}\n" for line in kept).encode())
+    before = path.read_text(encoding="utf-8", errors="replace")
+    kept = [
+        line
+        for line in before.splitlines()
+        if (row := _parsed(line)) is not None and row.get("step", 0) <= step
+    ]
+    text = "".join(f"{line}\n" for line in kept)
+    if text != before:  # a line without its end would be joined with the next
+        files.write_atomic(str(path), text.encode())
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -18,6 +18,9 @@ from pipeline.settings import ViewSettings
 from storage.dataset import Dataset
 from storage.label_store import label_table
 
+MAX_NAMED = 10
+"""Unreadable images that are named on the screen."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictSettings:
@@ -62,3 +65,9 @@ def predict(
                 label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),
             )
     skipped += loader.skipped
+
+
+def name_skipped(skipped: Sequence[SkippedImage]) -> list[str]:
+    """Return a line for each of the first images that could not be read, and one for the rest."""
+    lines = [f"  {image.shard} {image.key}: {image.reason}" for image in skipped[:MAX_NAMED]]
+    return [*lines, f"  and {len(skipped) - MAX_NAMED:,} more"] if len(skipped) > MAX_NAMED else lines

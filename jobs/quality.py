@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
 from analysis.quality import Quality, pseudo_label_quality
+from jobs.sql import report_left_out
 from storage import files
-from storage.database import connect
+from storage.database import connect, one_line
+from storage.workspace import discover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +35,15 @@ class QualityConfig:
 
 def quality(config: QualityConfig) -> Quality:
     """Judge the latest round, print the figures and return them."""
-    with connect(config.root) as con:
-        found = pseudo_label_quality(con, dataset=config.dataset)
+    workspace = discover(config.root)
+    report_left_out(workspace)
+    with connect(workspace) as con:
+        try:
+            found = pseudo_label_quality(con, dataset=config.dataset)
+        except duckdb.Error as error:
+            raise ValueError(
+                f"expected readable label tables, got {one_line(error)}; write that file again"
+            ) from None
     Console().print(found.to_rich())
     if config.out is not None:
         sink = pa.BufferOutputStream()

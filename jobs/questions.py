@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from tqdm import tqdm
 
-from storage.database import VIEWS
+from storage.database import VIEWS, one_line
 from storage.workspace import Workspace
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -83,12 +83,6 @@ def empty_views(query: str, workspace: Workspace) -> list[str]:
         for view, (there, what, remedy) in filled.items()
         if view in words and not there
     ]
-
-
-def one_line(error: duckdb.Error) -> str:
-    """Return DuckDB's message without its drawing of the query."""
-    lines = str(error).splitlines()
-    return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
 
 
 def _remedy(error: duckdb.Error) -> str:

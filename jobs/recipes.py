@@ -60,6 +60,7 @@ def _drawn(*, size: int, steps: int, burn_in: int) -> TrainConfig:
     return TrainConfig(
         steps=steps,
         burn_in=burn_in,
+        threads=1,  # the network is too small for more, and DALI works beside it
         data=DataConfig(batch_labeled=4, batch_unlabeled=4),
         view=ViewSettings(
             short_range=(round(0.75 * size), round(1.25 * size)),
@@ -109,6 +110,10 @@ def recipe_config(name: str) -> TrainConfig:
         if not path.exists():
             raise ValueError(f"{path}: no such file; a run keeps its configuration in RUN/config.json")
         return config_file.from_json(TrainConfig, path.read_text(encoding="utf-8"), where=str(path))
+    if (Path(name) / "config.json").exists():
+        raise ValueError(
+            f"expected a recipe or a file, got a run's folder: {name}; name {name.rstrip('/')}/config.json"
+        )
     close = difflib.get_close_matches(name, RECIPES, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"the recipes are {', '.join(RECIPES)}"
     raise ValueError(f"unknown recipe '{name}'; {hint}")

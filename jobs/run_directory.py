@@ -68,12 +68,21 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """The run's name: the last part of its path."""
-        return self.root.name
+        return self.root.resolve().name
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains."""
+        return self.root / ".lock"
+
+    def clear(self) -> None:
+        """Remove what a run that never came to a checkpoint left behind."""
+        for leftover in (*self.online_labels.glob("*.parquet"), *self.evaluations.glob("*.parquet")):
+            leftover.unlink()
 
     def describe(self, config: Any, data: Mapping[str, Any]) -> None:
         """Write config.json and origin.json, before the first step."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(str(self.config), config_file.to_json(config).encode())
+        self.write_config(config)
         origin = {
             "arguments": sys.argv,
             "python": platform.python_version(),
@@ -82,6 +91,11 @@ class RunDirectory:
             "data": dict(data),
         }
         files.write_atomic(str(self.root / "origin.json"), (json.dumps(origin, indent=2) + "\n").encode())
+
+    def write_config(self, config: Any) -> None:
+        """Write config.json."""
+        files.make_folder(str(self.root))
+        files.write_atomic(str(self.config), config_file.to_json(config).encode())
 
 
 def versions() -> dict[str, str]:

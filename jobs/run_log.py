@@ -2,7 +2,7 @@
 
 In: each step's batch and report. Out: `metrics.jsonl` (means over the steps since the last line), a progress bar
 with the same figures, the teacher's pseudo labels every n-th step, and, when an unsupervised loss is skipped, a
-sentence that says why.
+sentence that says why. A resumed run's metrics and labels are cut back to the step that it goes on from.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 from analysis.coco_eval import Evaluation
@@ -33,6 +34,10 @@ class RunLog:
         self._file = MetricsFile(run.metrics, start_step=start_step)
         self._progress = Progress(config.arm, total=config.steps, start=start_step)
         self._labels = LabelStore(str(run.online_labels))
+        _drop_labels_after(run.online_labels, start_step)
+        self._burn_in = 0 if config.arm == "supervised" else config.burn_in
+        if start_step < self._burn_in:
+            self.say(f"burn-in: no unsupervised loss before step {self._burn_in + 1}")
         self._losses: dict[str, list[float]] = defaultdict(list)
         self._figures: dict[str, list[float]] = defaultdict(list)
         self._skipped: Counter[str] = Counter()
@@ -72,6 +77,7 @@ class RunLog:
         for name, seconds in batch.timings.items():
             self._figures[f"seconds_{name}"].append(seconds)
         self._skipped.update(report.skipped.keys())
+        self._skipped["burn_in"] += batch.step < self._burn_in
         self._reasons |= report.skipped
 
     def _write_line(self, step: int, batch: TrainBatch, report: StepReport) -> None:
@@ -85,7 +91,7 @@ class RunLog:
             **means,
             "learning_rate": report.learning_rate,
             "steps_per_second": num_steps / seconds,
-            **{f"skipped_{name}_steps": count for name, count in self._skipped.items()},
+            **{f"skipped_{name}_steps": count for name, count in self._skipped.items() if count},
             **{f"unreadable_{part}": count for part, count in batch.skipped.items()},
         }
         self._file.write({name: round(value, 6) for name, value in row.items()})
@@ -127,6 +133,13 @@ class RunLog:
     ) -> None:
         self._progress.__exit__(kind, error, trace)
         self._file.close()
+
+
+def _drop_labels_after(folder: Path, step: int) -> None:
+    """Remove the label files of steps that a killed run took and that are taken anew from `step` on."""
+    for path in folder.glob("step-*.parquet"):
+        if int(path.stem.removeprefix("step-")) > step:
+            path.unlink()
 
 
 def unique_rows(keys: tuple[str, ...]) -> list[int]:

@@ -9,6 +9,7 @@ overwritten unasked.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,7 +54,7 @@ def split(config: SplitConfig) -> Split:
     """Write the parts of a split and return it.
 
     Raises ValueError when the file is no COCO file with annotations, a part would be empty, or the folder
-    holds a different split.
+    holds a different split or other files of the same names.
     """
     document, sha256 = read_document(config.annotations)
     annotated = isinstance(document.get("annotations"), list)
@@ -67,12 +68,17 @@ def split(config: SplitConfig) -> Split:
     drawn = _drawn(config, images)
     description = _description(config, drawn, sha256)
     _refuse_another(config, description)
+    contents = {
+        files.join(config.out, f"{part}.json"): _json(content)
+        for part, content in split_documents(document, images, drawn).items()
+    }
+    _refuse_foreign(config, contents)
     known = {image["id"] for image in images}
     for index, entry in enumerate(document["annotations"]):
         if annotated_image(entry) not in known:
             problems.add("annotation of no image (dropped)", f"annotations[{index}]")
-    for part, content in split_documents(document, images, drawn).items():
-        files.write_atomic(files.join(config.out, f"{part}.json"), _json(content))
+    for location, content in contents.items():
+        files.write_atomic(location, content)
     files.write_atomic(files.join(config.out, SPLIT_FILE), _json(description))
     _report(config, drawn, problems)
     return drawn
@@ -119,11 +125,29 @@ def _refuse_another(config: SplitConfig, description: dict[str, Any]) -> None:
         before = json.loads(files.read_bytes(location))
     except json.JSONDecodeError:
         before = {}
+    before = before if isinstance(before, dict) else {}
     for field in ("source_sha256", "family", "percent", "fold", "seed", "hash"):
         if before.get(field) != description[field]:
             raise ValueError(
                 f"expected no other split in {config.out}, got one whose {field} is {before.get(field)!r} "
                 f"instead of {description[field]!r}; write to another folder, or replace it with --overwrite"
+            )
+
+
+def _refuse_foreign(config: SplitConfig, contents: Mapping[str, bytes]) -> None:
+    """Refuse to write over a file that is no part of this split, and over the source in any case."""
+    for location, content in contents.items():
+        if not files.exists(location):
+            continue
+        if files.same(location, config.annotations):
+            raise ValueError(
+                f"expected a folder without the file that is split, got {location}; name another --out"
+            )
+        began_here = config.overwrite or files.exists(files.join(config.out, SPLIT_FILE))
+        if not began_here and files.read_bytes(location) != content:
+            raise ValueError(
+                f"expected no file of another origin, got {location}; write to another folder, or replace it "
+                "with --overwrite"
             )
 
 

@@ -25,6 +25,9 @@ from storage import files
 from storage.database import connect, describe_views
 from storage.workspace import Workspace, discover
 
+FORMATS: dict[str, Format] = {"csv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+"""What the end of an output file's name says."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqlConfig:
@@ -40,8 +43,8 @@ class SqlConfig:
     """File with the query."""
     param: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """name=value for $name in the query; may be given again. Numbers, lists, true and null as JSON."""
-    format: Format = "table"
-    """How the answer is written."""
+    format: Format | None = None
+    """How the answer is written; left out: as the name of the output file says, else a table."""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
     """File for the answer; else standard output."""
     memory_limit: str | None = None
@@ -51,20 +54,25 @@ class SqlConfig:
     threads: int | None = None
     """Cores to use; else all."""
 
+    @property
+    def form(self) -> Format:
+        """How the answer is written."""
+        suffix = self.output.rsplit(".", 1)[-1].lower() if self.output else ""
+        return self.format or FORMATS.get(suffix, "table")
+
 
 def sql(config: SqlConfig) -> pa.Table | None:
     """Run the query, write the answer, and return it; None where there was no query.
 
     Raises ValueError with DuckDB's message and what to do when the query cannot be answered.
     """
-    if config.format == "parquet" and config.output is None and sys.stdout.isatty():
+    if config.form == "parquet" and config.output is None and sys.stdout.isatty():
         raise ValueError(
             "expected --output FILE for Parquet, got a terminal; name a file, or choose another format"
         )
     query, parameters = _query(config), parse_parameters(config.param)
     workspace = discover(config.root)
-    for problem in workspace.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    report_left_out(workspace)
     if config.schema or not (query.strip() or _at_terminal()):
         _print_views(workspace)
         return None
@@ -77,7 +85,7 @@ def sql(config: SqlConfig) -> pa.Table | None:
         found = answer(connection, query, parameters)
     for line in empty_views(query, workspace):
         print(line, file=sys.stderr)
-    write_answer(found, config.format, config.output)
+    write_answer(found, config.form, config.output)
     return found
 
 
@@ -94,6 +102,12 @@ def _query(config: SqlConfig) -> str:
 
 def _at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def report_left_out(workspace: Workspace) -> None:
+    """Name on standard error the folders that cannot be asked."""
+    for problem in workspace.problems:
+        print(f"left out: {problem}", file=sys.stderr)
 
 
 def _print_views(workspace: Workspace) -> None:

@@ -31,10 +31,15 @@ from model.teacher import Teacher
 from pipeline.batch import LabelCache, TrainBatch
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
+from storage import files
 from storage.dataset import Dataset
 
-MAY_CHANGE = ("out", "steps", "resume", "threads", "log.", "data.test", "data.threads", "data.prefetch")
-"""What a resumed run may be asked anew: it changes no weight of the steps that are left."""
+MAY_CHANGE = (
+    "out", "steps", "resume", "threads", "log.",
+    "data.labeled", "data.unlabeled", "data.test", "data.threads", "data.prefetch",
+)  # fmt: skip
+"""What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
+number of `threads` adds in another order. Data may lie elsewhere; other data is refused by the loader."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
@@ -43,15 +48,21 @@ INTERRUPTED = 130
 def train(config: TrainConfig) -> int:
     """Run or resume one training; return 0, or 130 when it was interrupted and can be resumed.
 
-    Raises ValueError for data that does not fit, an existing run without `--resume`, and a non-finite loss.
+    Raises ValueError for data that does not fit, an existing run without `--resume`, a run that another process
+    trains, and a non-finite loss.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
     run = RunDirectory(config.out)
     data = _open_data(config)
+    with files.held(str(run.lock), command="mixpl train"):
+        return _train(config, run, data, choose_device(config.device))
+
+
+def _train(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device) -> int:
     state = _previous_state(config, run)
     if state is None:
+        run.clear()
         run.describe(dataclasses.replace(config, resume=False), _data_provenance(data))
     trainer = build_trainer(config, data["labeled"], device)
     if state is not None:
@@ -107,6 +118,8 @@ def _open_data(config: TrainConfig) -> dict[str, Dataset]:
     data = {part: Dataset.open(location) for part, location in locations.items() if location is not None}
     if not data["labeled"].labeled:
         raise ValueError(f"--data.labeled {config.data.labeled}: that data set has no labels")
+    if "test" in data and not data["test"].labeled:
+        raise ValueError(f"--data.test {config.data.test}: that data set has no labels to score against")
     for dataset in data.values():
         evaluate.require_same_classes(data["labeled"].classes, dataset)
     return data
@@ -130,7 +143,13 @@ def _previous_state(config: TrainConfig, run: RunDirectory) -> dict[str, Any] | 
     if newest is None:
         return None
     _refuse_other_run(config, run)
-    return checkpoint.load(newest)
+    state = checkpoint.load(newest)
+    if state["step"] > config.steps:
+        raise ValueError(
+            f"{run.root} has {state['step']} steps already, asked for --steps {config.steps}; "
+            "name another --out to train for fewer"
+        )
+    return state
 
 
 def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
@@ -166,8 +185,14 @@ def _run(
         RunLog(run, config, start_step=start, provenance=_label_provenance(data)) as log,
         Interrupt() as interrupt,
     ):
+        if state is not None:  # what was asked anew, so that a resume from RUN/config.json goes on with it
+            run.write_config(dataclasses.replace(config, resume=False))
         if said := describe_repeats(factors):
             log.say(said)
+        if start == config.steps:
+            log.say(f"{run.root} is complete at step {start}; a higher --steps goes on from there")
+        if state is not None and _is_unscored(config, run, data, start):
+            _score(config, run, data["test"], trainer, start, log)
         for batch in loader:
             report = _learn(trainer, batch, run)
             done = batch.step + 1
@@ -175,7 +200,7 @@ def _run(
             if due(done, config.log.checkpoint) or done == config.steps or interrupt.requested:
                 _save(config, run, data["labeled"], trainer, batch)
                 saved = done
-            if "test" in data and (due(done, config.log.evaluate) or done == config.steps):
+            if _scored_after(config, data, done):
                 _score(config, run, data["test"], trainer, done, log)
             if interrupt.requested and done < config.steps:
                 log.say(f"stopped after step {saved}; continue with `mixpl train {run.config} --resume`")
@@ -186,6 +211,17 @@ def _run(
 def due(step: int, every: int) -> bool:
     """Return whether something that happens every n-th step happens after this one; 0 is never."""
     return every > 0 and step % every == 0
+
+
+def _scored_after(config: TrainConfig, data: Mapping[str, Dataset], step: int) -> bool:
+    return "test" in data and (due(step, config.log.evaluate) or step == config.steps)
+
+
+def _is_unscored(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], step: int) -> bool:
+    """Return whether the run was killed between the checkpoint of a step and the end of its scoring."""
+    if not _scored_after(config, data, step):
+        return False
+    return not files.exists(evaluate.kept_path(run, dataset=data["test"], weights="teacher", step=step))
 
 
 def _loader(

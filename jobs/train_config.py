@@ -90,6 +90,11 @@ class OptimConfig:
     clip: float = 20.0
     """Largest L2 norm of the gradient."""
 
+    def __post_init__(self) -> None:
+        """Check what the optimiser itself would take in silence."""
+        if not self.clip > 0:
+            raise ValueError(f"--optim.clip must be above 0, got {self.clip}; a very large one never clips")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResamplingConfig:
@@ -115,6 +120,20 @@ class LogConfig:
     """A scoring of the teacher on data.test, besides the last one."""
     online_labels: int = 100
     """A file of the teacher's pseudo labels."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, least in (
+            ("metrics", 0),
+            ("checkpoint", 0),
+            ("keep", 1),
+            ("evaluate", 0),
+            ("online_labels", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--log.{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +174,10 @@ class TrainConfig:
         """Check what no single part can see."""
         if self.steps < 1:
             raise ValueError(f"--steps must be at least 1, got {self.steps}")
-        if self.burn_in < 0:
-            raise ValueError(f"--burn-in must not be negative, got {self.burn_in}")
+        for name in ("burn_in", "seed", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
+                )
         if self.arm != "supervised" and self.data.unlabeled is None:
             raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")

@@ -12,7 +12,7 @@ time. A non-finite loss raises before any weight changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,9 @@ class Trainer:
             losses |= {f"{name}_{part}": value.item() for part, value in outcome.losses.items()}
         norm = clip_gradient(self.student.parameters(), self._clip_norm)
         if not math.isfinite(norm):
-            raise NonFiniteLossError(f"the gradient is {norm} on images {', '.join(batch.labeled.keys)}")
+            raise NonFiniteLossError(
+                f"the gradient is {norm} on images {', '.join(_learned(batch, outcomes))}"
+            )
         self.optimizer.step()
         self.teacher.update(self.student, batch.step)
         return StepReport(
@@ -202,6 +204,13 @@ def _backward(name: str, parts: dict[str, Tensor], keys: Sequence[str]) -> None:
         if not math.isfinite(value.item()):
             raise NonFiniteLossError(f"loss {name}_{part} is {value.item()} on images {', '.join(keys)}")
     torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _learned(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
+    """Return the images that had a loss in this step; mixed ones are joined by "+"."""
+    views = {"mixup": batch.student, "mosaic": batch.mosaic}
+    learned = [batch.labeled, *(views[name] for name, outcome in outcomes.items() if outcome.losses)]
+    return [key for view in learned if view is not None for key in view.keys]
 
 
 def _mean_kept(outcome: UnsupervisedOutcome | None) -> float:

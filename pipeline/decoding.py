@@ -73,7 +73,10 @@ def read_samples(reader: SampleReader, rows: npt.NDArray[np.int64]) -> Samples:
 
 
 class SafeGraph(Generic[G]):
-    """A DALI graph that survives bad images: they are named, and the graph is made anew (about 2 ms)."""
+    """A DALI graph that survives bad images: they are named, and the graph is made anew.
+
+    Making it anew takes about 50 ms for views with colour operations, 10 ms for those without.
+    """
 
     def __init__(self, make: Callable[[], G], reader: SampleReader, engine: Engine) -> None:
         self._make = make

@@ -154,9 +154,20 @@ def normalise(
 
 
 def batch_tensor(output: Any) -> torch.Tensor:
-    """Return an output of equal HWC images as one NCHW tensor, channels last, without a copy."""
+    """Return an output of equal HWC images as one NCHW tensor, channels last, without a copy.
+
+    On CUDA the memory goes back to DALI the moment the tensor is dropped, whatever torch has queued on it: be
+    `finished` with it before.
+    """
     images_BHWC: torch.Tensor = from_dlpack(output.as_tensor())
     return images_BHWC.permute(0, 3, 1, 2)
+
+
+def finished(images_BCHW: torch.Tensor) -> torch.Tensor:
+    """Return the tensor once torch has done its work on it and on what it was made of."""
+    if images_BCHW.is_cuda:
+        torch.cuda.current_stream(images_BCHW.device).synchronize()
+    return images_BCHW
 
 
 def image_list(output: Any) -> list[Image]:

@@ -7,6 +7,7 @@ counted.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any
 
@@ -46,6 +47,8 @@ class LabeledTruth:
         short_R = np.minimum(images["width"].to_numpy(), images["height"].to_numpy()) < smallest
         counts_R = np.append(self._labels.counts(), 0)[self._places_R]  # place -1: no row, so no boxes
         self.rows = np.flatnonzero((counts_R > 0) & ~short_R)
+        self.hash = _hash(self._labels, self._places_R, self.rows)
+        """Of every label and of the rows that are trained on."""
         self.left_out = {
             "without boxes": int((counts_R == 0).sum()),
             f"smaller than {smallest} px": int((short_R & (counts_R > 0)).sum()),
@@ -62,6 +65,13 @@ class LabeledTruth:
     def of(self, rows: npt.NDArray[np.int64]) -> Labels:
         """Return the labels of rows of the image table, in pixels of the original images."""
         return Labels.concatenate([self._labels.image(self._places_R[row]) for row in rows])
+
+
+def _hash(labels: Labels, places_R: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> bytes:
+    digest = hashlib.sha256()
+    for values in (labels.boxes_N4, labels.categories_N, labels.offsets_B1, places_R, rows):
+        digest.update(values.tobytes())
+    return digest.digest()
 
 
 class LabeledSide:

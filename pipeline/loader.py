@@ -110,6 +110,7 @@ class TrainLoader(Iterator[TrainBatch]):
                 purpose=Purpose.LABELED_ORDER,
                 batch_size=batch_labeled,
                 rows=truth.rows,
+                truth=truth.hash,
                 repeat_factors=repeat_factors,
                 resume=None if resume is None else resume["labeled"],
             )
@@ -210,13 +211,13 @@ class _Work:
 def _batches(work: _Work) -> Generator[TrainBatch]:
     """Make the sides, fill the ring of a resumed run, and yield one batch a step."""
     watch = Stopwatch("read", "views", "mix", "blocked")
-    labeled, unlabeled = _sides(work)
     step = 0
-    if work.resume is not None:
-        step = work.resume["step"]
-        if unlabeled is not None:
-            unlabeled.refill(work.resume["unlabeled"])
     try:
+        labeled, unlabeled = _sides(work)
+        if work.resume is not None:
+            step = work.resume["step"]
+            if unlabeled is not None:
+                unlabeled.refill(work.resume["unlabeled"])
         while work.num_steps is None or step < work.num_steps:
             batch = _batch(work, labeled, unlabeled, step, watch)
             with watch.measure("blocked"):

@@ -23,6 +23,7 @@ from pipeline.graph import (
     Graph,
     Image,
     batch_tensor,
+    finished,
     floats_input,
     integers_input,
     inverse_maps,
@@ -66,7 +67,7 @@ class Mixer:
         images_NCHW = self._run([*current, *partner], _joined(plan.layers), plan.padded_size, weights_N)
         if plan.partner is None:
             return images_NCHW
-        return images_NCHW[:num_images].add_(images_NCHW[num_images:])
+        return finished(images_NCHW[:num_images].add_(images_NCHW[num_images:]))
 
     def mosaic(self, plan: MosaicPlan, tiles: Sequence[Image]) -> torch.Tensor:
         """Return the mosaic (1, 3, H, W) of the four cached views of the plan, in its order."""
@@ -77,7 +78,7 @@ class Mixer:
         mosaic_HWC = tiles_4CHW.new_zeros((*plan.padded_size, 3))
         for tile_CHW, (top, left) in zip(tiles_4CHW, starts_42.tolist(), strict=True):
             mosaic_HWC[top : top + height, left : left + width] = tile_CHW.permute(1, 2, 0)
-        return mosaic_HWC.permute(2, 0, 1)[None]
+        return finished(mosaic_HWC.permute(2, 0, 1)[None])
 
     def _run(
         self,

@@ -82,7 +82,8 @@ class PredictLoader(Iterator[PredictBatch]):
         if batch_size < 1:
             raise ValueError(f"the batch size must be at least 1; got {batch_size}")
         chosen = dataset.shards if shards is None else tuple(shards)
-        unknown = [shard for shard in chosen if shard not in dataset.shards]
+        known = frozenset(dataset.shards)
+        unknown = [shard for shard in chosen if shard not in known]
         if unknown:
             raise ValueError(
                 f"expected shards of {dataset.root} ({len(dataset.shards)} from {dataset.shards[0]} on), got "

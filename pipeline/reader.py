@@ -10,10 +10,12 @@ the network fails. Nothing is decoded here.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from types import TracebackType
 
 import numpy as np
@@ -27,6 +29,8 @@ Encoded = npt.NDArray[np.uint8]
 MAX_OPEN_SHARDS = 64
 REMOTE_READS = 8
 """Byte ranges of remote shards that are asked for at once."""
+_NOT_THE_SHARD = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""The process or the machine has run out of something; no shard must be blamed."""
 
 
 class SampleUnreadableError(ValueError):
@@ -71,7 +75,7 @@ class SampleReader:
 
     def rows_of(self, shard: str) -> npt.NDArray[np.int64]:
         """Return the rows of a shard, given its file name, in order."""
-        return np.flatnonzero(self.shard_names[self.shards_R] == shard)
+        return self._rows_by_shard.get(shard, np.zeros(0, np.int64))
 
     def unreadable(self, row: int, reason: str, rows: Sequence[int] | None = None) -> SampleUnreadableError:
         """Return the error that names a row, its shard and what is wrong with it."""
@@ -98,11 +102,20 @@ class SampleReader:
     ) -> None:
         self.close()
 
+    @cached_property
+    def _rows_by_shard(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The rows of every shard, sorted out at once: whoever asks for one shard asks for all of them."""
+        ends = np.cumsum(np.bincount(self.shards_R, minlength=len(self.shard_names)))
+        rows = np.split(np.argsort(self.shards_R, kind="stable"), ends[:-1])
+        return dict(zip(self.shard_names.tolist(), rows, strict=True))
+
     def _read_local(self, row: int) -> Encoded | SampleUnreadableError:
         shard = int(self.shards_R[row])
         try:
             handle = self._handle(shard)
         except OSError as error:
+            if error.errno in _NOT_THE_SHARD:
+                raise
             reason = f"the shard cannot be opened ({error.strerror})"
             return self.unreadable(row, reason, np.flatnonzero(self.shards_R == shard).tolist())
         size = int(self._sizes_R[row])

@@ -7,6 +7,7 @@ the result is the same as if it had been known to be bad before, so a resumed ru
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,10 +55,14 @@ class SampleSource:
         purpose: Purpose,
         batch_size: int,
         rows: npt.NDArray[np.int64] | None = None,
+        truth: bytes = b"",
         repeat_factors: Mapping[str, float] | None = None,
         resume: Mapping[str, Any] | None = None,
     ) -> None:
-        """`rows` are the rows of the image table to draw from; `resume` is what `position` gave before."""
+        """`rows` are the rows of the image table to draw from; `resume` is what `position` gave before.
+
+        `truth` is a hash of the labels that go with the images: a position is one in a set with these labels.
+        """
         self.dataset = dataset
         self.batch_size = batch_size
         self.reader = SampleReader(dataset)
@@ -77,6 +82,7 @@ class SampleSource:
         )
         self.state = StreamState()
         self.quarantine = Quarantine(self.reader)
+        self._fingerprint = _fingerprint(dataset, self.reader, truth)
         self._lock = threading.Lock()  # the order changes only between two draws
         self._reached = 0
         if repeat_factors is not None:
@@ -110,7 +116,7 @@ class SampleSource:
     def position(self) -> dict[str, Any]:
         """Return where this source stands, as integers; `repeat_factors` completes it."""
         return {
-            "dataset": _fingerprint(self.dataset),
+            "dataset": self._fingerprint,
             "batch_size": self.batch_size,
             "epoch": self.state.epoch,
             "offset": self.state.offset,
@@ -121,10 +127,10 @@ class SampleSource:
         """Return the repeat factors that matter from `epoch` on, as (first epoch, tensor) pairs.
 
         Factors that are all the same are one number, so that a large set without repeats costs a checkpoint
-        nothing.
+        nothing. Asked for each batch, so nothing here looks at every image.
         """
         return [
-            [start, torch.from_numpy(factors_R[:1] if (factors_R == factors_R[0]).all() else factors_R)]
+            [start, torch.tensor(factors_R[:1]) if factors_R.strides == (0,) else torch.from_numpy(factors_R)]
             for start, factors_R in self.stream.schedule(epoch)
         ]
 
@@ -160,7 +166,7 @@ class SampleSource:
         return np.array([factors.get(key, 1.0) for key in self.reader.keys], np.float64)
 
     def _restore(self, resume: Mapping[str, Any]) -> None:
-        for field, ours in (("dataset", _fingerprint(self.dataset)), ("batch_size", self.batch_size)):
+        for field, ours in (("dataset", self._fingerprint), ("batch_size", self.batch_size)):
             if resume[field] != ours:
                 raise ValueError(
                     f"cannot resume: the checkpoint was written with another {field} ({resume[field]}, now "
@@ -173,6 +179,13 @@ class SampleSource:
         self.stream.restore([(start, np.broadcast_to(factors.numpy(), shape)) for start, factors in schedule])
 
 
-def _fingerprint(dataset: Dataset) -> int:
-    """Return the identity of the images as an integer."""
-    return int(dataset.hash[:15], 16)
+def _fingerprint(dataset: Dataset, reader: SampleReader, truth: bytes) -> int:
+    """Return the identity of the images, their order, their shards and their labels as an integer.
+
+    `dataset.hash` is that of the images alone, whatever their sharding; a position counts rows and shards.
+    """
+    digest = hashlib.sha256(f"{dataset.hash}\n".encode())
+    digest.update("\n".join(reader.keys).encode())
+    digest.update(reader.shards_R.astype(np.int64).tobytes())
+    digest.update(truth)
+    return int(digest.hexdigest()[:15], 16)

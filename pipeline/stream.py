@@ -77,7 +77,7 @@ class SampleStream:
             raise ValueError(f"the shuffle window must be at least 1 sample; got {window}")
         self._entropy = (seed, purpose)
         self._rank, self._world, self._window, self._rounding = rank, world, window, rounding
-        self._schedule: list[tuple[int, Factors]] = [(0, np.ones(num_rows))]
+        self._schedule: list[tuple[int, Factors]] = [(0, np.broadcast_to(1.0, num_rows))]
         self._cached_order = lru_cache(maxsize=3)(self._order)
 
     def epoch(self, epoch: int) -> Rows:
@@ -101,24 +101,25 @@ class SampleStream:
         epoch, offset, last_fruitful = state.epoch, state.offset, state.epoch
         while len(taken) < num:
             order = self.epoch(epoch)
-            for row in order[offset:].tolist():
-                offset += 1
-                if row not in skip:
-                    taken.append(row)
-                    last_fruitful = epoch
-                    if len(taken) == num:
-                        break
-            else:
+            if offset >= len(order):
                 if epoch - last_fruitful > MAX_FRUITLESS_EPOCHS:
                     raise self._exhausted()
                 epoch, offset = epoch + 1, 0
+                continue
+            rows = order[offset : offset + num - len(taken)]  # never the whole rest: epochs are long
+            offset += len(rows)
+            good = [row for row in rows.tolist() if row not in skip]
+            if good:
+                taken += good
+                last_fruitful = epoch
         return np.array(taken, np.int64), StreamState(epoch=epoch, offset=offset)
 
     def set_repeat_factors(self, factors_R: npt.ArrayLike, *, from_epoch: int = 0) -> None:
         """Let image r be repeated `factors_R[r]` times an epoch, from `from_epoch` on.
 
         Factors are at least 1 and finite. An epoch that has begun must not be changed: the caller names a
-        later one. Factors that were given before for epochs at or after `from_epoch` are replaced.
+        later one. Factors that were given before for epochs at or after `from_epoch` are replaced. Factors
+        that are all the same are kept as one number, broadcast: a large set without repeats costs nothing.
         """
         factors = np.array(factors_R, np.float64)
         if factors.shape != self._shards_R.shape:
@@ -129,6 +130,8 @@ class SampleStream:
                 f"repeat factors are finite and at least 1; row {wrong[0]} has {factors[wrong[0]]} "
                 f"({len(wrong)} such rows)"
             )
+        if (factors == factors[0]).all():
+            factors = np.broadcast_to(factors[0], factors.shape)
         kept = [entry for entry in self._schedule if entry[0] < from_epoch]
         self._schedule = [*kept, (from_epoch, factors)]
         self._cached_order.cache_clear()

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ from storage.problems import Problems
 IMAGE_FIELDS = (("id", int), ("file_name", str), ("width", int), ("height", int))
 """What every image record must have; the rest is optional."""
 ABSENT_FIELD, NOT_EXHAUSTIVE_FIELD = "neg_category_ids", "not_exhaustive_category_ids"
+
+BOUNDS = {"id": (-(2**63), 2**63 - 1), "width": (1, 2**31 - 1), "height": (1, 2**31 - 1)}
+"""The least and the largest number in a field: what the image table holds."""
 
 
 def read_document(path: str) -> tuple[dict[str, Any], str]:
@@ -75,6 +79,11 @@ def read_coco(path: str) -> ImageSet:
     sizes_B2 = np.array(images.sizes, np.int32).reshape(-1, 2)
     truth = None
     if "annotations" in stream.names:
+        if parts.num_annotations and not classes:
+            raise ValueError(
+                f"expected the categories of {parts.num_annotations:,} annotations, got none: {path}; "
+                "add the list 'categories'"
+            )
         rows = parts.resolve(np.array(images.ids, np.int64), np.array(category_ids, np.int64))
         truth = truth_of(rows, sizes_B2, problems, federated=images.federated(category_ids))
     return ImageSet(
@@ -96,6 +105,14 @@ def unique_images(document: Mapping[str, Any], path: str, problems: Problems) ->
     """Return the image records in file order, the first of each id. Raises ValueError on a malformed one."""
     seen: dict[int, str] = {}
     return list(_unique(document["images"], 0, path, problems, seen))
+
+
+def _is_field(name: str, kind: type, value: object) -> bool:
+    """Return whether an image record's value is of its kind, and a number within its bounds."""
+    if not isinstance(value, int):
+        return isinstance(value, kind)
+    least, most = BOUNDS.get(name, (1, 0))
+    return not isinstance(value, bool) and least <= value <= most
 
 
 def split_note(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -123,12 +140,12 @@ def _unique(
         fields: dict[str, Any] = image if isinstance(image, dict) else {}
         if "file_name" not in fields and isinstance(fields.get("coco_url"), str):
             fields["file_name"] = "/".join(fields["coco_url"].split("/")[-2:])
-        wrong = [name for name, kind in IMAGE_FIELDS if not isinstance(fields.get(name), kind)]
+        wrong = [name for name, kind in IMAGE_FIELDS if not _is_field(name, kind, fields.get(name))]
         if wrong:
             raise ValueError(
                 f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
-                f"in every image, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, images[{index}]; "
-                "correct the annotation file"
+                f"in every image, sizes from 1 on, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, "
+                f"images[{index}]; correct the annotation file"
             )
         if fields["id"] in seen:
             twice = f"{fields['id']} is {seen[fields['id']]} and {fields['file_name']}"
@@ -190,7 +207,7 @@ def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...]
         raise ValueError(f"expected categories with 'id' and 'name', got {error!r}: {path}") from None
     ids, names = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
     for kind, values in (("id", ids), ("name", names)):
-        twice = sorted({value for value in values if values.count(value) > 1})
+        twice = [value for value, count in Counter[int | str](values).items() if count > 1]
         if twice:
             raise ValueError(
                 f"expected each category {kind} once, got {twice[0]!r} twice: {path}; rename or merge them"

@@ -34,10 +34,13 @@ class CocoAnnotations:
             [np.zeros(0, bool)],
         )  # fmt: skip
         self._names: dict[int, str] = {}
+        self.num_annotations = 0
+        """Annotations in the file, the malformed ones too."""
 
     def add(self, piece: Piece) -> None:
         """Take the annotations of a piece: the usual ones as scanned, the others as Python reads them."""
         scanned = scan_annotations(piece)
+        self.num_annotations += len(scanned.usual_E)
         for index in np.flatnonzero(~scanned.usual_E):
             self._read(piece, int(index), scanned)
         kept = scanned.usual_E

@@ -149,16 +149,16 @@ def images_hash(images: pa.Table) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _from_head(root: str, head: dict[str, Any]) -> Dataset:
-    version = head.pop("schema_version", None)
+def _from_head(root: str, head: Any) -> Dataset:
+    version = head.pop("schema_version", None) if isinstance(head, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"expected schema version {SCHEMA_VERSION}, got {version}: {files.join(root, DATASET_FILE)}; "
             "write the set again with this version"
         )
-    for field in ("classes", "category_ids", "shards"):
-        head[field] = tuple(head.get(field, ()))
     try:
+        for field in ("classes", "category_ids", "shards"):
+            head[field] = tuple(head.get(field, ()))
         return Dataset(root=root, **head)
     except TypeError as error:
         raise ValueError(

@@ -8,14 +8,12 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -72,11 +70,13 @@ def write_dataset(
         raise ValueError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
     if strict and source.problems:
         raise ValueError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
+    if not len(source):
+        raise ValueError(f"expected at least one image, got none: {source.path}; give a file that names some")
     arguments = _arguments(source, images_root, name, per_shard, hidden)
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
     tasks = _tasks(root, source, images_root, per_shard, strict, _hidden_truth(source, hidden))
-    with _lock(root):
+    with files.held(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
         _check_plan(root, arguments, images_root)
         resumed = {task.stem for task in tasks if read_part(task) is not None}
         parts = _run(tasks, workers, on_shard or (lambda _: None))
@@ -176,31 +176,17 @@ def _tasks(
     ]
 
 
-@contextlib.contextmanager
-def _lock(root: str) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go when the process dies. Local folders only."""
-    if not files.is_local(root):
-        yield
-        return
-    path = files.local_path(files.join(root, PARTS_FOLDER, "lock"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"expected to be the only writer, got a folder that another `mixpl shard` is writing: "
-                f"{root}; wait for it, or stop it"
-            ) from None
-        yield
-
-
 def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
     where = os.path.realpath(images_root) if files.is_local(images_root) else images_root
     plan = {**arguments, "images_folder": where}
     location = files.join(root, PARTS_FOLDER, PLAN_FILE)
     if files.exists(location):
         _compare(json.loads(files.read_bytes(location)), plan, root)
+    elif foreign := files.list_files(root, ".tar"):
+        raise ValueError(
+            f"expected a folder without tar files of another origin, got {foreign[0]}; "
+            "name another folder to write to"
+        )
     else:
         files.write_atomic(location, json.dumps(plan, indent=2).encode())
 

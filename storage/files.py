@@ -10,6 +10,7 @@ stores one put does the same.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import uuid
@@ -44,6 +45,13 @@ def exists(location: str) -> bool:
         return local_path(location).exists()
     filesystem, path = _remote(location)
     return bool(filesystem.exists(path))
+
+
+def same(one: str, other: str) -> bool:
+    """Return whether two locations, of which the first is there, are one file."""
+    if not (is_local(one) and is_local(other)):
+        return one == other
+    return local_path(other).exists() and local_path(one).samefile(local_path(other))
 
 
 def size(location: str) -> int:
@@ -97,12 +105,54 @@ def write_atomic(location: str, data: bytes) -> None:
         filesystem.pipe_file(path, data)
 
 
+def create(location: str, data: bytes) -> bool:
+    """Write a whole file only where there is none; return whether it was written.
+
+    Of several processes that try, one succeeds; where the file system has no hard links, and on object
+    stores, that is only a look before the write.
+    """
+    if exists(location):
+        return False
+    if not is_local(location):
+        write_atomic(location, data)
+        return True
+    final = local_path(location)
+    make_folder(str(final.parent))
+    temporary = _beside(final)
+    try:
+        temporary.write_bytes(data)
+        _sync(temporary)
+        final.hardlink_to(temporary)
+        _sync(final.parent)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here
+        write_atomic(location, data)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def make_folder(location: str) -> Path:
+    """Return a local folder, made as needed. Raises ValueError when a file stands in its place."""
+    folder = local_path(location)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(
+            f"expected a folder to write to, got a file in its place: {location}; name another folder"
+        ) from None
+    return folder
+
+
 @contextlib.contextmanager
 def local_atomic(location: str) -> Iterator[Path]:
     """Give a hidden path beside a local file; when the block ends well it takes the file's name."""
     final = local_path(location)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    make_folder(str(final.parent))
+    if final.is_dir():
+        raise ValueError(f"expected the name of a file to write, got a folder: {location}; name another file")
+    temporary = _beside(final)
     try:
         yield temporary
         _sync(temporary)
@@ -110,6 +160,28 @@ def local_atomic(location: str) -> Iterator[Path]:
         _sync(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(location: str, *, command: str) -> Iterator[None]:
+    """Hold a local lock file for this process; the system lets go when the process dies. Remote: does nothing.
+
+    Raises ValueError naming the `command` that holds it already.
+    """
+    if not is_local(location):
+        yield
+        return
+    path = local_path(location)
+    make_folder(str(path.parent))
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"expected to be the only writer, got a folder that another `{command}` is writing: "
+                f"{path.parent}; wait for it, or stop it"
+            ) from None
+        yield
 
 
 def list_files(root: str, suffix: str) -> list[str]:
@@ -184,6 +256,10 @@ def remove_folder(location: str) -> None:
         filesystem, path = _remote(location)
         if filesystem.exists(path):
             filesystem.rm(path, recursive=True)
+
+
+def _beside(final: Path) -> Path:
+    return final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
 
 
 def _walk(folder: Path) -> list[str]:

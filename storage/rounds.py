@@ -1,9 +1,10 @@
 """Rounds of pseudo labels: ROOT/round=0003/ with one table a shard, and `round.json` written last.
 
 In: what a labeling job did. Out: `Round`: its number, its tables, its thresholds by class where it has some
-(`thresholds.parquet`), and once it is complete its `RoundInfo`. What a finished round says is never changed,
-only superseded by the next; one without `round.json` is visible as incomplete and can be continued. The
-tables of a compacted round are those that `tables.json` names (see `storage.compaction`).
+(`thresholds.parquet`), and once it is complete its `RoundInfo`. `begun.json`, written first and by one process
+only, says whose round it is, so that the labels of two teachers never lie in one. What a finished round says is
+never changed, only superseded by the next; one without `round.json` is visible as incomplete and can be
+continued. The tables of a compacted round are those that `tables.json` names (see `storage.compaction`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from storage.label_store import LabelStore
 from storage.problems import version_remedy
 from storage.thresholds import THRESHOLDS, read_thresholds, remove_thresholds, write_thresholds
 
+BEGUN_FILE = "begun.json"
 ROUND_FILE = "round.json"
 COMPACTED_FILE = "tables.json"
 SCHEMA_VERSION = 1
@@ -86,12 +88,27 @@ class Round:
         else:
             write_thresholds(self.path, table)
 
+    def begin(self, terms: Mapping[str, Any]) -> bool:
+        """Claim the round for labels made on these terms (JSON); return whether nobody had claimed it."""
+        return files.create(files.join(self.path, BEGUN_FILE), _text(terms))
+
+    def terms(self) -> dict[str, Any] | None:
+        """Return the terms on which the round was begun, or None."""
+        location = files.join(self.path, BEGUN_FILE)
+        try:
+            found = json.loads(files.read_bytes(location))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
+        return found if isinstance(found, dict) else {}
+
     def finish(self, info: RoundInfo) -> Round:
         """Declare the round complete. Raises ValueError when it already is."""
         self._require_incomplete()
         assert info.number == self.number, "a round keeps its number"
-        text = json.dumps(asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}, indent=2)
-        files.write_atomic(files.join(self.path, ROUND_FILE), text.encode() + b"\n")
+        content = asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}
+        files.write_atomic(files.join(self.path, ROUND_FILE), _text(content))
         return Round(path=self.path, number=self.number, info=info)
 
     def _require_incomplete(self) -> None:
@@ -122,13 +139,8 @@ def list_rounds(root: str) -> list[Round]:
     return sorted((open_round(files.join(root, name)) for name in found), key=lambda round_: round_.number)
 
 
-def next_round_number(root: str) -> int:
-    """Return the number of the round to write: of an incomplete last one, to continue it, or a new one."""
-    existing = list_rounds(root)
-    if not existing:
-        return 1
-    last = existing[-1]
-    return last.number + 1 if last.complete else last.number
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 def _info(path: str) -> RoundInfo | None:
@@ -160,7 +172,7 @@ def _read_head(location: str) -> dict[str, Any] | None:
         return None
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
-    version = head.pop("schema_version", None)
+    version = head.pop("schema_version", None) if isinstance(head, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"expected a round of schema version {SCHEMA_VERSION}, got version {version}: {location}; "

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage import files
-from storage.dataset import DATASET_FILE, PARTS_FOLDER, Dataset
+from storage.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset
 from storage.rounds import Round, open_round
 
 MAX_DEPTH = 5
@@ -94,7 +94,7 @@ class _Found:
         self._seen.add(real)
         try:
             if any(files.exists(files.join(path, name)) for name in (DATASET_FILE, PARTS_FOLDER)):
-                self.datasets.append(Dataset.open(path))
+                self.datasets.append(_whole(Dataset.open(path)))
                 return
             if path.rsplit("/", 1)[-1].startswith("round="):
                 round_ = open_round(path)
@@ -114,6 +114,14 @@ class _Found:
         """Look at several folders."""
         for path in paths:
             self.enter(path, depth)
+
+
+def _whole(dataset: Dataset) -> Dataset:
+    """Return the data set, or raise ValueError when its image table is gone: no view could be made."""
+    location = files.join(dataset.root, IMAGES_FILE)
+    if not files.exists(location):
+        raise ValueError(f"expected the image table, got no file: {location}; write the set again")
+    return dataset
 
 
 def _age(round_: Round) -> tuple[str, int, str]:

@@ -22,10 +22,7 @@
 --   step             training step of the teacher; null for truth
 CREATE VIEW boxes AS
 WITH flat AS (
-    -- Thresholds are computed anew here, not carried as a join's dictionary: on such columns behind a filter
-    -- DuckDB 2.0.0 fails with "global dictionary column changed identity" where files have few rows.
-    SELECT dataset, folder, key, image_id, origin, round, latest, score_threshold + 0 AS score_threshold,
-           coalesce(class_thresholds, []) AS class_thresholds, run, step,
+    SELECT dataset, folder, key, image_id, origin, round, latest, score_threshold, class_thresholds, run, step,
            unnest(categories) AS category, unnest(scores) AS score, unnest(boxes) AS box
     FROM workspace.label_rows
 ),

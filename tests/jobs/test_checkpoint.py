@@ -51,3 +51,19 @@ def test_the_hash_of_weights_follows_every_value_and_not_the_order() -> None:
     weights = {"a": torch.zeros(2), "b": torch.ones(2)}
     assert checkpoint.weights_hash(weights) == checkpoint.weights_hash(dict(reversed(weights.items())))
     assert checkpoint.weights_hash(weights) != checkpoint.weights_hash({**weights, "b": torch.zeros(2)})
+
+
+def test_what_killed_writers_left_goes_and_other_names_are_no_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / ".step-000000005.pt.1-ab.tmp").write_bytes(b"half")
+    (tmp_path / "step-best.pt").write_bytes(b"mine")
+    checkpoint.save(tmp_path, 10, state(10), keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000010.pt", "step-best.pt"]
+    assert checkpoint.steps(tmp_path) == [10]
+
+
+def test_why_a_checkpoint_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "step-000000005.pt"
+    torch.save({"student": {}, "teacher": {}, "path": tmp_path}, path)  # a path is no plain value
+    with pytest.raises(ValueError, match="not a readable checkpoint") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,10 @@ def test_an_unknown_key_is_named_with_its_nearest_valid_one() -> None:
         ),
         ({"data": {"unlabeled": 3}}, "'data.unlabeled' must be str or NoneType, got 3"),
         ({"steps": 0}, "--steps must be at least 1, got 0"),
+        ({"seed": -1}, "--seed must not be negative, got -1"),
+        ({"log": {"keep": 0}}, "--log.keep must be at least 1, got 0"),
+        ({"log": {"online_labels": -1}}, "--log.online-labels must be at least 0, got -1"),
+        ({"optim": {"clip": -20.0}}, "--optim.clip must be above 0, got -20.0"),
         ([], r"the file must be an object, got \[\]"),
     ],
 )
@@ -60,6 +65,12 @@ def test_a_run_can_be_repeated_from_its_config_file(tmp_path) -> None:  # type: 
     recipe, rest = choose_recipe([str(tmp_path / "config.json"), "--steps", "3"])
     assert recipe.config == config
     assert rest == ["--steps", "3"]
+
+
+def test_the_folder_of_a_run_is_answered_with_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"got a run's folder: .*; name .*/config\.json"):
+        choose_recipe([str(tmp_path)])
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest_one() -> None:

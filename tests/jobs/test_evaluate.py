@@ -41,3 +41,25 @@ def test_an_unreadable_image_counts_as_one_without_detections(
 def test_an_unlabeled_set_cannot_be_scored(drawn: Path, trained: Path) -> None:
     with pytest.raises(ValueError, match="expected a labeled data set"):
         evaluate(EvalConfig(run=str(trained), data=str(drawn / "unlabeled")))
+
+
+def test_a_set_of_which_no_image_can_be_read_has_no_score(drawn: Path, trained: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    shutil.copytree(drawn / "test", gone)
+    for shard in gone.glob("*.tar"):
+        shard.unlink()
+    with pytest.raises(ValueError, match="got 150 of which none can be read, the first is 0000"):
+        evaluate(EvalConfig(run=str(trained), data=str(gone)))
+    assert not list(trained.glob("evaluations/gone-*"))
+
+
+def test_of_many_unreadable_images_the_first_are_named(
+    drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(drawn / "test", part)
+    (part / "shard-000001.tar").unlink()
+    evaluate(EvalConfig(run=str(trained), data=str(part)))
+    said = capsys.readouterr().out
+    assert "50 images cannot be read and count as images without detections" in said
+    assert "and 40 more" in said

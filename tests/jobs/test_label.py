@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.label import LabelConfig, label
+from jobs.label import LabelConfig, choose_round, label
 from storage.database import connect
 from storage.dataset import Dataset
 from storage.rounds import list_rounds
@@ -103,13 +103,13 @@ def test_unreadable_images_have_no_row_and_a_vanished_shard_keeps_the_round_open
         tar.seek(first["offset"])
         tar.write(b"\0" * first["size"])
     (damaged / "shard-000003.tar").unlink()
-    assert label(config(trained, damaged, tmp_path / "labels")) == 0
-    said = capsys.readouterr()
-    assert first["key"] in said.err
-    assert "1 of 8 shards have no labels yet, the first is shard-000003.tar" in said.out
+    with pytest.raises(ValueError, match=r"got none of 1, the first is shard-000003\.tar"):
+        label(config(trained, damaged, tmp_path / "labels"))
+    assert first["key"] in capsys.readouterr().err
     (round_,) = list_rounds(str(tmp_path / "labels"))
     assert not round_.complete
     assert first["key"] not in round_.labels().read("shard-000000")["key"].to_pylist()
+    assert len(round_.labels().stems()) == 7
 
 
 def test_a_folder_that_is_no_run_is_named(drawn: Path, tmp_path: Path) -> None:
@@ -117,3 +117,21 @@ def test_a_folder_that_is_no_run_is_named(drawn: Path, tmp_path: Path) -> None:
         label(config(tmp_path / "nothing", drawn / "unlabeled", tmp_path / "labels"))
     with pytest.raises(ValueError, match="no complete checkpoint"):
         label(config(tmp_path, drawn / "unlabeled", tmp_path / "labels"))
+
+
+def test_two_teachers_that_begin_at_once_have_a_round_each(tmp_path: Path) -> None:
+    ours, theirs = {"weights_hash": "a"}, {"weights_hash": "b"}
+    first = choose_round(str(tmp_path), ours, score_threshold=0.5)
+    second = choose_round(str(tmp_path), theirs, score_threshold=0.5)  # no table is written yet
+    assert (first.number, second.number) == (1, 2)
+    assert choose_round(str(tmp_path), ours, score_threshold=0.5) == first
+
+
+def test_another_threshold_is_refused_for_a_round_that_stands(
+    drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    assert label(config(trained, drawn / "unlabeled", tmp_path, score_threshold=0.06)) == 0
+    with pytest.raises(ValueError, match=r"expected --score-threshold 0\.06, .*got 0\.9"):
+        label(config(trained, drawn / "unlabeled", tmp_path, score_threshold=0.9))
+    with pytest.raises(ValueError, match=r"must lie in 0 \.\. 1"):
+        config(trained, drawn / "unlabeled", tmp_path, score_threshold=5.0)

@@ -157,3 +157,29 @@ def test_a_list_whose_hash_is_another_writes_nothing(
     assert not (tmp_path / "out").exists()
     assert cli.run([*arguments[:4], "--hash", "0" * 64]) == 2
     assert "--hash with --ids only" in capsys.readouterr().err
+
+
+def test_the_source_and_files_of_another_origin_are_not_written_over(
+    annotations: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "own" / "labeled.json"
+    source.parent.mkdir()
+    source.write_bytes(annotations.read_bytes())
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="without the file that is split"):
+            split(
+                SplitConfig(annotations=str(source), out=str(source.parent), percent=5, overwrite=overwrite)
+            )
+    with pytest.raises(ValueError, match=r"got .*own/labeled\.json; .*--overwrite"):
+        split(SplitConfig(annotations=str(annotations), out=str(source.parent), percent=5))
+    assert source.read_bytes() == annotations.read_bytes()
+    assert [path.name for path in source.parent.iterdir()] == ["labeled.json"]
+
+
+def test_a_split_that_was_killed_before_its_end_is_finished(annotations: Path, tmp_path: Path) -> None:
+    config = SplitConfig(annotations=str(annotations), out=str(tmp_path / "out"), percent=5)
+    drawn = split(config)
+    (tmp_path / "out" / "split.json").unlink()
+    (tmp_path / "out" / "unlabeled.json").unlink()
+    assert split(config) == drawn
+    assert (tmp_path / "out" / "split.json").exists()

@@ -14,6 +14,7 @@ from jobs.answers import MAX_ROWS_SHOWN
 from jobs.sql import SqlConfig, sql
 from jobs.sql_shell import shell
 from storage.database import VIEWS, connect
+from storage.dataset import Dataset
 from storage.label_store import LabelStore, label_table
 from storage.labels import Labels
 from storage.rounds import RoundInfo, open_round, round_path
@@ -188,6 +189,40 @@ def test_a_wrong_option_is_one_line(
     assert words in said
 
 
+def test_the_name_of_the_output_says_the_format_unless_another_is_asked(root: Path) -> None:
+    for name, form, begin in (
+        ("a.csv", None, b'"class","n"'),
+        ("a.jsonl", None, b'{"class"'),
+        ("a.parquet", None, b"PAR1"),
+        ("a.txt", None, "┏".encode()),
+        ("b.csv", "jsonl", b'{"class"'),
+    ):
+        sql(SqlConfig(query=COUNTS, output=name, format=form))  # type: ignore[arg-type]
+        assert (root / name).read_bytes().startswith(begin), name
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            ("demo/labels/round=0001/round.json", '{"schema_version": 1, "complete": true}'),
+            "fields of a round",
+        ),
+        (("bad/dataset.json", "[]"), "schema version"),
+        (("bad/dataset.json", '{"schema_version": 1, "shards": null}'), "fields of a data set"),
+    ],
+)
+def test_json_of_another_shape_is_left_out_in_one_line(
+    root: Path, damage: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "bad").mkdir()
+    (root / damage[0]).write_text(damage[1])
+    assert cli.run(["sql", COUNTS]) == 0
+    said = capsys.readouterr().err.splitlines()[0]
+    assert said.startswith("left out: ")
+    assert words in said
+
+
 def test_a_table_cut_short_is_named_with_its_remedy(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = root / "demo" / "labels" / "round=0001" / "shard-000000.parquet"
     path.write_bytes(path.read_bytes()[:-30])
@@ -217,3 +252,35 @@ def test_the_shell_answers_until_it_is_left(root: Path, capsys: pytest.CaptureFi
     assert captured.err.count("\n") == 1
     assert "syntax error" in captured.err
     assert next(lines) == "x;"
+
+
+def test_a_data_set_whose_image_table_is_gone_is_left_out(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Dataset(
+        root=str(root / "set"),
+        name="set",
+        classes=(),
+        category_ids=(),
+        num_images=1,
+        num_boxes=None,
+        labeled=False,
+        has_hidden_truth=False,
+        source={},
+        split=None,
+        shards=(),
+        hash="h",
+    ).write()
+    assert cli.run(["sql", COUNTS]) == 0
+    captured = capsys.readouterr()
+    assert "left out: expected the image table, got no file" in captured.err
+    assert "ring[s]" in captured.out
+
+
+def test_a_damaged_table_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "demo" / "labels" / "round=0001" / "shard-000000.parquet").write_bytes(b"")
+    for verb in (["sql", COUNTS], ["quality"]):
+        assert cli.run(verb) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "shard-000000.parquet" in said

@@ -180,6 +180,44 @@ def test_a_resume_that_would_lie_is_refused_by_the_name_of_the_key(run_config: M
     assert train(replace(config, resume=True, steps=3, log=replace(config.log, metrics=1))) == 0
 
 
+def test_a_resumed_run_keeps_what_it_was_asked_anew(run_config: Make) -> None:
+    config = run_config(steps=2, burn_in=2)
+    train(config)
+    train(replace(config, resume=True, steps=4))
+    stored = (Path(config.out) / "config.json").read_text()
+    assert config_file.from_json(TrainConfig, stored, where="") == replace(config, steps=4)
+
+
+def test_a_run_killed_while_it_was_scored_is_scored_when_resumed(run_config: Make, drawn: Path) -> None:
+    config = run_config(steps=2, burn_in=2, data=replace(run_config().data, test=str(drawn / "test")))
+    train(config)
+    (scoring,) = (Path(config.out) / "evaluations").iterdir()
+    first = scoring.read_bytes()
+    scoring.unlink()
+    train(replace(config, resume=True))
+    assert scoring.read_bytes() == first
+
+
+def test_labels_of_steps_that_are_taken_anew_are_removed(run_config: Make) -> None:
+    config = run_config(steps=4)
+    labels = Path(config.out) / "online_labels"
+    labels.mkdir(parents=True)
+    (labels / "step-000000100.parquet").write_bytes(b"of a run that was killed before its first checkpoint")
+    train(config)
+    assert LabelStore(str(labels)).stems() == ["step-000000004"]
+    train(replace(config, resume=True))
+    assert LabelStore(str(labels)).stems() == ["step-000000004"]
+
+
+def test_burn_in_is_given_as_the_reason_for_no_unsupervised_loss(
+    run_config: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_config(steps=4, burn_in=3)
+    train(config)
+    assert "burn-in: no unsupervised loss before step 4" in capsys.readouterr().err
+    assert [row["skipped_burn_in_steps"] for row in metrics(config)] == [2, 1]
+
+
 def test_a_non_finite_loss_names_step_part_and_images_and_keeps_the_checkpoint(run_config: Make) -> None:
     base = run_config()
     config = run_config(
@@ -221,3 +259,63 @@ def test_missing_labels_and_other_classes_are_refused(run_config: Make, drawn: P
         train(run_config(data=replace(data, labeled=str(drawn / "unlabeled"))))
     with pytest.raises(ValueError, match="expected a data set folder"):
         train(run_config(data=replace(data, unlabeled=str(drawn / "images"))))
+
+
+def test_a_finished_run_says_so_and_fewer_steps_are_refused(
+    run_config: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_config(steps=4, burn_in=4)
+    train(config)
+    assert train(replace(config, resume=True)) == 0
+    assert "is complete at step 4" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="has 4 steps already, asked for --steps 3"):
+        train(replace(config, resume=True, steps=3))
+
+
+def test_a_run_goes_on_where_its_data_moved_to(run_config: Make, drawn: Path, tmp_path: Path) -> None:
+    config = run_config(steps=4)
+    train(config)
+    moved = tmp_path / "moved"
+    shutil.copytree(drawn / "labeled", moved)
+    assert train(replace(config, resume=True, steps=6, data=replace(config.data, labeled=str(moved)))) == 0
+    with pytest.raises(ValueError, match="written with another dataset"):
+        train(replace(config, resume=True, steps=8, data=replace(config.data, labeled=str(drawn / "test"))))
+    assert final_state(replace(config, steps=6))["step"] == 6
+    kept = config_file.from_json(TrainConfig, (Path(config.out) / "config.json").read_text(), where="")
+    assert kept.data.labeled == str(moved)
+
+
+def test_two_processes_do_not_train_one_run(run_config: Make, tmp_path: Path) -> None:
+    config = run_config(steps=2000)
+    process = start(config, tmp_path)
+    try:
+        wait_for_checkpoint(config, process, 4)
+        with pytest.raises(ValueError, match="another `mixpl train` is writing"):
+            train(replace(config, resume=True))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_fresh_start_clears_what_a_run_without_checkpoint_left(run_config: Make) -> None:
+    config = run_config(steps=2, burn_in=2, log=replace(run_config().log, online_labels=0))
+    stale = Path(config.out) / "online_labels" / "step-000000900.parquet"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"stale")
+    train(config)
+    assert not stale.exists()
+
+
+def test_a_test_set_without_labels_is_refused_before_the_first_step(run_config: Make, drawn: Path) -> None:
+    data = replace(run_config().data, test=str(drawn / "unlabeled"))
+    with pytest.raises(ValueError, match=r"--data\.test .*no labels to score against"):
+        train(run_config(data=data))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_cuda_in_bfloat16_ends_with_finite_weights(run_config: Make) -> None:
+    config = run_config(device="cuda")
+    assert train(config) == 0
+    weights = final_state(config)["teacher"]
+    assert all(value.isfinite().all() for value in weights.values())  # type: ignore[attr-defined]

@@ -390,6 +390,18 @@ def test_a_position_of_another_run_is_refused(
         take(**(sets | {"num": 1, "resume": resume} | change))
 
 
+def test_a_position_in_other_shards_or_other_labels_of_the_same_images_is_refused(draw_set: DrawSet) -> None:
+    labeled = draw_set("labeled", 6, labeled=True)
+    resume = take(labeled, None, 1)[0].resume
+    for other in (
+        draw_set("resharded", 6, labeled=True, per_shard=3),
+        draw_set("relabeled", 6, labeled=True, classes=2),
+    ):
+        assert other.hash == labeled.hash
+        with pytest.raises(ValueError, match="another dataset"):
+            take(other, None, 1, resume=resume)
+
+
 def test_impossible_loaders_are_refused(draw_set: DrawSet) -> None:
     labeled = draw_set("labeled", 2, labeled=True)
     with pytest.raises(ValueError, match="got neither"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +40,15 @@ def test_the_bytes_are_those_of_the_original_files_in_the_order_asked_for(
         assert read_all(reader) == wanted
         assert [bytes(one) for one in reader.read([7, 2, 7])] == [wanted[7], wanted[2], wanted[7]]  # type: ignore[arg-type]
         assert reader.rows_of("shard-000001.tar").tolist() == [4, 5, 6, 7]
+        assert reader.rows_of("shard-000009.tar").tolist() == []
+
+
+def test_the_rows_of_all_shards_are_found_in_one_pass(draw_set: DrawSet) -> None:
+    with SampleReader(draw_set("set", 10)) as reader:
+        parts = [reader.rows_of(f"shard-00000{number}.tar") for number in range(3)]
+    assert [part.tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert parts[0].base is not None
+    assert all(part.base is parts[0].base for part in parts)
 
 
 def test_a_missing_shard_names_every_image_lost_with_it(draw_set: DrawSet) -> None:
@@ -73,6 +84,18 @@ def test_a_shard_deleted_while_open_stays_readable(draw_set: DrawSet) -> None:
         assert read_all(reader) == before
         reader.close()
         assert len(errors(reader.read([0]))) == 1
+
+
+def test_a_process_out_of_file_handles_blames_no_shard(
+    draw_set: DrawSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_handle_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with SampleReader(draw_set("set", 4)) as reader:
+        monkeypatch.setattr("pipeline.reader.os.open", no_handle_left)
+        with pytest.raises(OSError, match="Too many open files"):
+            reader.read([0])
 
 
 def test_a_remote_set_gives_the_same_bytes_and_the_same_errors(draw_set: DrawSet, tmp_path: Path) -> None:

@@ -79,6 +79,33 @@ def test_a_bad_row_is_replaced_by_the_next_sample_of_the_stream() -> None:
     assert state == StreamState(epoch=0, offset=11)
 
 
+def test_taking_a_few_samples_looks_at_no_more_of_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+
+    class Watched(np.ndarray[tuple[int], np.dtype[np.int64]]):
+        def tolist(self) -> list[int]:  # type: ignore[override]
+            looked_at.append(len(self))
+            return super().tolist()
+
+    ours = stream(num_rows=1000)
+    order = ours.epoch(0)
+    monkeypatch.setattr(ours, "epoch", lambda _: order.view(Watched))
+    rows, state = ours.take(START, 4, frozenset({int(order[1])}))
+    assert rows.tolist() == order[[0, 2, 3, 4]].tolist()
+    assert state == StreamState(epoch=0, offset=5)
+    assert looked_at == [4, 1]
+
+
+def test_equal_repeat_factors_are_kept_as_one_number() -> None:
+    ours = stream(num_rows=1000)
+    for factor in (1.0, 2.0):
+        ours.set_repeat_factors(np.full(1000, factor))
+        ((_, factors),) = ours.schedule(0)
+        assert factors.shape == (1000,)
+        assert factors.strides == (0,)
+    assert Counter(Counter(ours.epoch(0).tolist()).values()) == {2: 1000}
+
+
 def test_fewer_images_than_asked_for_wrap_into_the_next_epochs() -> None:
     rows, state = stream(num_rows=3).take(START, 8)
     assert Counter(rows[:6].tolist()) == {0: 2, 1: 2, 2: 2}

@@ -246,3 +246,34 @@ def test_a_data_set_on_an_object_store_answers_the_same(tiny_coco: Any, tmp_path
     answers = [rows(connect(Workspace(datasets=(dataset,))), query) for dataset in (remote, local)]
     assert answers[0] == answers[1]
     assert len(answers[0]) == 3
+
+
+def test_filters_over_files_of_a_few_rows_answer(tmp_path: Path) -> None:
+    """Without the workaround in `connect`, DuckDB 2.0.0 ends nearly every one of these with an internal error."""
+    round_ = open_round(round_path(str(tmp_path), 1))
+    for stem, count in enumerate((3, 3, 1)):
+        labels = Labels.concatenate(
+            [Labels.of_image([[0, 0, 5, 5], [1, 1, 4, 4]], [0, 1], [0.9, 0.3]) for _ in range(count)]
+        )
+        keys = [f"{stem}-{image}" for image in range(count)]
+        round_.labels().write(
+            f"shard-{stem:06d}", label_table(keys, range(count), [(10, 10)] * count, labels), {}
+        )
+    round_.finish(
+        RoundInfo(
+            number=1,
+            dataset_name="few",
+            dataset_root="few",
+            dataset_hash="hash",
+            classes=("a", "b"),
+            score_threshold=0.5,
+            num_images=7,
+            num_boxes=14,
+            seconds=1.0,
+            provenance={},
+        )
+    )
+    for _ in range(3):
+        con = connect(str(tmp_path))
+        assert len(rows(con, "FROM pseudo_labels")) == 7
+        assert len(rows(con, "SELECT dataset || key, round + 1 FROM boxes WHERE class = 'b'")) == 7

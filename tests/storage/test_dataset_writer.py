@@ -324,3 +324,21 @@ def test_a_data_set_may_lie_on_an_object_store(written: Dataset, source: ImageSe
     row = dataset.images().to_pylist()[-1]
     data = files.read_range(dataset.shard_path(row["shard"]), row["offset"], row["size"])
     assert hashlib.sha256(data).hexdigest() == row["sha256"]
+
+
+def test_a_source_without_images_is_an_error_that_names_it(tiny_coco: Any, tmp_path: Path) -> None:
+    document = json.loads(tiny_coco.annotations.read_text()) | {"images": [], "annotations": []}
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"at least one image, got none: .*empty\.json"):
+        write(tmp_path / "set", read_coco(str(empty)), tiny_coco.images)
+
+
+def test_tar_files_of_another_origin_are_not_written_over(
+    source: ImageSet, tiny_coco: Any, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "shard-000000.tar"
+    foreign.write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match=r"got .*shard-000000\.tar; name another folder"):
+        write(tmp_path, source, tiny_coco.images)
+    assert foreign.read_bytes() == b"somebody's"

@@ -90,3 +90,23 @@ def test_names_are_joined_below_the_root() -> None:
     assert files.join("/", "b") == "/b"
     assert files.is_local("file:///a")
     assert not files.is_local("s3://bucket/a")
+
+
+def test_a_file_is_created_once_and_never_replaced(root: str) -> None:
+    location = files.join(root, "folder", "claim")
+    assert files.create(location, b"first")
+    assert not files.create(location, b"second")
+    assert files.read_bytes(location) == b"first"
+    assert len(files.walk_files(root)) == 1
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for location in (tmp_path / "file" / "new", tmp_path / "file" / "folder" / "new"):
+        with pytest.raises(ValueError, match=r"got a file in its place: .*name another folder"):
+            files.write_atomic(str(location), b"new")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match=r"got a folder: .*folder; name another file"):
+        files.write_atomic(str(tmp_path / "folder"), b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert (tmp_path / "file").read_bytes() == b"mine"

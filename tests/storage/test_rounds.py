@@ -8,7 +8,7 @@ import pytest
 
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import RoundInfo, list_rounds, next_round_number, open_round, round_path
+from storage.rounds import RoundInfo, list_rounds, open_round, round_path
 
 
 def info(number: int) -> RoundInfo:
@@ -52,20 +52,25 @@ def test_a_finished_round_is_never_finished_again(tmp_path: Path) -> None:
     assert (tmp_path / "round=0001" / "round.json").read_bytes() == before
 
 
-def test_the_next_round_continues_an_incomplete_one_and_follows_a_complete_one(tmp_path: Path) -> None:
-    root = str(tmp_path)
-    assert next_round_number(root) == 1
-    write_labels(tmp_path, 1)
-    assert next_round_number(root) == 1
-    open_round(round_path(root, 1)).finish(info(1))
-    assert next_round_number(root) == 2
+def test_of_several_that_would_begin_a_round_one_does(tmp_path: Path) -> None:
+    round_ = open_round(round_path(str(tmp_path), 1))
+    assert round_.terms() is None
+    assert round_.begin({"weights_hash": "w"})
+    assert not round_.begin({"weights_hash": "other"})
+    assert round_.terms() == {"weights_hash": "w"}
+    assert [path.name for path in Path(round_.path).iterdir()] == ["begun.json"]
 
 
 def test_other_names_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="named round=NUMBER, got 'labels'"):
         open_round(str(tmp_path / "labels"))
     write_labels(tmp_path, 1)
-    for text, words in (("{", "expected JSON"), ('{"schema_version": 9}', "got version 9")):
+    for text, words in (
+        ("{", "expected JSON"),
+        ("[]", "got version None"),
+        ('{"schema_version": 9}', "got version 9"),
+        ('{"schema_version": 1, "complete": true}', "expected the fields of a round"),
+    ):
         (tmp_path / "round=0001" / "round.json").write_text(text)
         with pytest.raises(ValueError, match=words):
             list_rounds(str(tmp_path))

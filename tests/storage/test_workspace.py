@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.dataset import Dataset
+from storage.dataset import IMAGES_FILE, Dataset
 from storage.rounds import Round, RoundInfo
 from storage.workspace import Workspace, discover
 
@@ -26,6 +26,7 @@ def make_dataset(path: Path, name: str) -> None:
         shards=(),
         hash=str(path),
     ).write()
+    (path / IMAGES_FILE).touch()
 
 
 def test_what_lies_below_is_found_at_any_depth_but_not_in_hidden_folders(tmp_path: Path) -> None:
