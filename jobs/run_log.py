@@ -90,6 +90,7 @@ class RunLog:
             "step": step,
             **means,
             "learning_rate": report.learning_rate,
+            **{f"threshold_{category}": value for category, value in enumerate(report.thresholds)},
             "steps_per_second": num_steps / seconds,
             **{f"skipped_{name}_steps": count for name, count in self._skipped.items() if count},
             **{f"unreadable_{part}": count for part, count in batch.skipped.items()},

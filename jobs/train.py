@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from jobs import checkpoint, config_file, evaluate
+from jobs.class_thresholds import ClassThresholds, labeled_rates
 from jobs.interrupt import Interrupt
 from jobs.predictions import PredictSettings
 from jobs.resampling import describe_repeats, labeled_repeat_factors
@@ -98,9 +99,22 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device) -
         schedule=Schedule(warmup_steps=config.optim.warmup_steps, warmup_start=config.optim.warmup_start),
         clip_norm=config.optim.clip,
         pseudo=config.pseudo,
+        thresholds=_thresholds(config, labeled),
         cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
         device=device,
         bf16=config.bf16,
+    )
+
+
+def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None:
+    if config.thresholds.policy == "fixed":
+        return None
+    return ClassThresholds(
+        config.thresholds.policy,
+        score_threshold=config.pseudo.score_threshold,
+        rates_C=labeled_rates(labeled),
+        every=config.thresholds.every,
+        images_a_step=config.data.batch_unlabeled,
     )
 
 
@@ -179,7 +193,7 @@ def _run(
 ) -> int:
     start = 0 if state is None else int(state["step"])
     saved = start
-    factors = labeled_repeat_factors(data["labeled"], threshold=config.resampling.threshold)
+    factors = _repeat_factors(config, data)
     with (
         _loader(config, data, device, factors, state) as loader,
         RunLog(run, config, start_step=start, provenance=_label_provenance(data)) as log,
@@ -187,16 +201,19 @@ def _run(
     ):
         if state is not None:  # what was asked anew, so that a resume from RUN/config.json goes on with it
             run.write_config(dataclasses.replace(config, resume=False))
-        if said := describe_repeats(factors):
+        if said := describe_repeats(data["labeled"], factors):
             log.say(said)
         if start == config.steps:
             log.say(f"{run.root} is complete at step {start}; a higher --steps goes on from there")
         if state is not None and _is_unscored(config, run, data, start):
             _score(config, run, data["test"], trainer, start, log)
+        asked = factors if state is None else None  # a resumed loader has those of its checkpoint
         for batch in loader:
             report = _learn(trainer, batch, run)
             done = batch.step + 1
             log.step(batch, report)
+            if due(done, config.resampling.every):
+                asked = _ask_again(config, data, loader, log, asked)
             if due(done, config.log.checkpoint) or done == config.steps or interrupt.requested:
                 _save(config, run, data["labeled"], trainer, batch)
                 saved = done
@@ -206,6 +223,30 @@ def _run(
                 log.say(f"stopped after step {saved}; continue with `mixpl train {run.config} --resume`")
                 return INTERRUPTED
     return 0
+
+
+def _repeat_factors(config: TrainConfig, data: Mapping[str, Dataset]) -> dict[str, float] | None:
+    return labeled_repeat_factors(
+        data["labeled"],
+        threshold=config.resampling.threshold,
+        unlabeled=data.get("unlabeled"),
+        rounds=config.resampling.rounds,
+    )
+
+
+def _ask_again(
+    config: TrainConfig,
+    data: Mapping[str, Dataset],
+    loader: TrainLoader,
+    log: RunLog,
+    before: dict[str, float] | None,
+) -> dict[str, float] | None:
+    """Take up the repeat factors that the tables give now; a checkpoint written after this carries them."""
+    factors = _repeat_factors(config, data)
+    if factors is not None and factors != before:
+        epoch = loader.set_repeat_factors(factors)
+        log.say(f"from epoch {epoch} of the labeled images, {describe_repeats(data['labeled'], factors)}")
+    return factors
 
 
 def due(step: int, every: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from analysis.thresholds import ThresholdPolicy
 from model.semi_supervised import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 
@@ -97,6 +98,22 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ThresholdConfig:
+    """Which threshold each class has; `pseudo.score_threshold` is the fixed one."""
+
+    policy: ThresholdPolicy = "fixed"
+    """fixed: one for all; prior: as many boxes of a class an image as in the labeled data; mixture: where the upper
+    of two Gaussians over the class's scores becomes the likelier one."""
+    every: int = 200
+    """Steps between two computations, each from the teacher's labels since the last one."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.every < 1:
+            raise ValueError(f"--thresholds.every must be at least 1, got {self.every}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResamplingConfig:
     """Labeled images of rare classes are repeated (LVIS, arXiv 1908.03195, section 4.3)."""
 
@@ -104,6 +121,17 @@ class ResamplingConfig:
     """The share of images t below which a class is repeated; 0 turns resampling off."""
     rounding: Literal["bernoulli", "ceil"] = "bernoulli"
     """floor plus a Bernoulli of the fraction, redrawn each epoch; or the next integer."""
+    every: int = 0
+    """Steps after which the tables are asked again; 0 asks once."""
+    rounds: str | None = None
+    """Folder of label rounds: pseudo labels of the latest one on data.unlabeled count like true labels."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"--resampling.threshold must lie in 0 .. 1, got {self.threshold}")
+        if self.every < 0:
+            raise ValueError(f"--resampling.every must not be negative, got {self.every}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +193,7 @@ class TrainConfig:
     pseudo: SemiSupervisedSettings = field(
         default_factory=lambda: SemiSupervisedSettings(score_threshold=0.7)
     )
+    thresholds: ThresholdConfig = field(default_factory=ThresholdConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     resampling: ResamplingConfig = field(default_factory=ResamplingConfig)

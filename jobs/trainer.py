@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobs.class_thresholds import ClassThresholds
 from model.detector import Detections, Detector, Target
 from model.optim import Schedule, clip_gradient
 from model.semi_supervised import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
@@ -41,6 +42,8 @@ class StepReport:
     """Reason by part ("mixup", "mosaic") whose loss was skipped."""
     boxes_per_image: float
     """Pseudo labels above the threshold, a mixed image."""
+    thresholds: tuple[float, ...]
+    """Score threshold of each class, where they follow the teacher; else empty."""
     gradient_norm: float
     """Before clipping."""
     learning_rate: float
@@ -61,6 +64,7 @@ class Trainer:
         clip_norm: float,
         pseudo: SemiSupervisedSettings,
         cache: LabelCache | None,
+        thresholds: ClassThresholds | None = None,
         device: torch.device,
         bf16: bool,
     ) -> None:
@@ -68,6 +72,7 @@ class Trainer:
         self.teacher = teacher
         self.optimizer = optimizer
         self.cache = cache
+        self.thresholds = thresholds
         self.device = device
         self._schedule = schedule
         self._clip_norm = clip_norm
@@ -100,6 +105,7 @@ class Trainer:
             losses=losses,
             skipped={name: outcome.reason for name, outcome in outcomes.items() if outcome.reason},
             boxes_per_image=_mean_kept(outcomes.get("mixup")),
+            thresholds=() if self.thresholds is None else tuple(self.thresholds.values_C.tolist()),
             gradient_norm=norm,
             learning_rate=learning_rate,
             weak_labels=weak_labels,
@@ -120,6 +126,8 @@ class Trainer:
     def _unsupervised(
         self, batch: TrainBatch, plan: UnlabeledPlan, weak: Labels, cache: LabelCache
     ) -> dict[str, UnsupervisedOutcome]:
+        if self.thresholds is not None:
+            self.thresholds.observe(weak)
         strong = plan.strong_labels(weak)
         outcomes = {}
         if batch.student is not None:
@@ -140,6 +148,7 @@ class Trainer:
                 to_detections(labels),
                 settings=self._pseudo,
                 weight=weight,
+                thresholds_C=None if self.thresholds is None else torch.from_numpy(self.thresholds.values_C),
             )
         if outcome.losses:
             _backward(name, outcome.losses, view.keys)
@@ -152,6 +161,7 @@ class Trainer:
             "teacher": self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "cache": None if self.cache is None else self.cache.state_dict(),
+            "thresholds": None if self.thresholds is None else self.thresholds.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -163,6 +173,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.cache is not None and state["cache"] is not None:
             self.cache.load_state_dict(state["cache"])
+        if self.thresholds is not None and state.get("thresholds") is not None:
+            self.thresholds.load_state_dict(state["thresholds"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])

@@ -77,14 +77,18 @@ def unsupervised_loss(
     *,
     settings: SemiSupervisedSettings,
     weight: float,
+    thresholds_C: Tensor | None = None,
 ) -> UnsupervisedOutcome:
     """Return the student's loss on confident pseudo labels times `weight`, or the reason for skipping it.
+
+    `thresholds_C`: a threshold for each class, in place of the one of the settings, where the labels lie.
 
     `weight`: `settings.unsup_weight` for a mixup batch, that times `settings.mosaic_weight` for a mosaic
     image. `pseudo_labels` may lie on another device than the images: on the CPU filtering costs no
     synchronisation.
     """
-    targets = [confident(labels, settings.score_threshold) for labels in pseudo_labels]
+    threshold = settings.score_threshold if thresholds_C is None else thresholds_C
+    targets = [confident(labels, threshold) for labels in pseudo_labels]
     num_boxes = tuple(len(labels) for labels in pseudo_labels)
     num_kept = tuple(len(target.boxes_N4) for target in targets)
     quantiles = score_quantiles(pseudo_labels)
@@ -97,15 +101,20 @@ def unsupervised_loss(
         parts = student(images_BCHW, sizes_B2, placed)
         losses = {name: part * weight for name, part in parts.items()}
     else:
-        reason = f"{reason}; {describe_scores(num_boxes, quantiles, settings.score_threshold)}"
+        lowest = settings.score_threshold if thresholds_C is None else float(thresholds_C.min())
+        reason = f"{reason}; {describe_scores(num_boxes, quantiles, lowest)}"
     return UnsupervisedOutcome(
         losses=losses, reason=reason, num_boxes=num_boxes, num_kept=num_kept, score_quantiles=quantiles
     )
 
 
-def confident(labels: Detections, score_threshold: float) -> Target:
-    """Return the boxes whose score is strictly above the threshold, as a target of full weight."""
-    keep_N = labels.scores_N > score_threshold
+def confident(labels: Detections, threshold: float | Tensor) -> Target:
+    """Return the boxes whose score is strictly above the threshold, as a target of full weight.
+
+    `threshold` is one number, or a tensor of one a class.
+    """
+    least = threshold[labels.categories_N] if isinstance(threshold, Tensor) else threshold
+    keep_N = labels.scores_N > least
     return Target(boxes_N4=labels.boxes_N4[keep_N], categories_N=labels.categories_N[keep_N])
 
 

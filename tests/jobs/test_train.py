@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from jobs import checkpoint, config_file
+from jobs.label import LabelConfig, label
 from jobs.train import INTERRUPTED, train
-from jobs.train_config import TrainConfig
+from jobs.train_config import ResamplingConfig, ThresholdConfig, TrainConfig
 from storage.label_store import LabelStore, table_labels
 
 Make = Callable[..., TrainConfig]
@@ -310,6 +311,40 @@ def test_a_test_set_without_labels_is_refused_before_the_first_step(run_config: 
     data = replace(run_config().data, test=str(drawn / "unlabeled"))
     with pytest.raises(ValueError, match=r"--data\.test .*no labels to score against"):
         train(run_config(data=data))
+
+
+def test_thresholds_by_class_follow_the_teacher_and_survive_a_resume(
+    run_config: Make, tmp_path: Path
+) -> None:
+    policy = ThresholdConfig(policy="prior", every=3)
+    states = []
+    for name in ("whole", "stopped"):
+        config = run_config(out=str(tmp_path / name), steps=12, thresholds=policy)
+        if name == "stopped":
+            train(replace(config, steps=7))  # burn-in 2, then in the middle of the second window
+            train(replace(config, resume=True))
+        else:
+            train(config)
+        states.append(final_state(config))
+    assert_same(states[0], states[1])
+    last = metrics(config)[-1]
+    assert {last[f"threshold_{category}"] for category in range(6)} != {0.051}
+    assert metrics(config)[0]["threshold_0"] == 0.051
+
+
+def test_repeat_factors_are_asked_again_while_training(
+    run_config: Make, drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels"
+    resampling = ResamplingConfig(threshold=0.5, every=4, rounds=str(labels))
+    first = run_config(steps=4, resampling=resampling)
+    train(first)
+    assert "from epoch" not in capsys.readouterr().err  # no round yet: the same factors again
+    label(LabelConfig(run=str(trained), data=str(drawn / "unlabeled"), out=str(labels), score_threshold=0.06))
+    longer = replace(first, steps=12, resume=True)
+    train(longer)
+    assert "of the labeled images, resampling:" in capsys.readouterr().err
+    assert final_state(longer)["step"] == 12
 
 
 @pytest.mark.gpu

@@ -154,3 +154,13 @@ def test_the_defaults_are_the_published_weights() -> None:
     published = SemiSupervisedSettings(score_threshold=0.7)
     assert (published.unsup_weight, published.mosaic_weight, published.least_num) == (2.0, 0.5, 1)
     assert published.gate == "every_image"
+
+
+def test_a_threshold_for_each_class_keeps_only_what_is_strictly_above_its_own() -> None:
+    labels = Detections(
+        boxes_N4=torch.tensor([[0.0, 0.0, 4.0, 4.0]]).repeat(4, 1),
+        categories_N=torch.tensor([0, 0, 1, 1]),
+        scores_N=torch.tensor([0.5, 0.6, 0.3, 0.2]),
+    )
+    kept = confident(labels, torch.tensor([0.5, 0.25], dtype=torch.float64))
+    assert kept.categories_N.tolist() == [0, 1]
