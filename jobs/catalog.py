@@ -22,7 +22,7 @@ class CatalogConfig:
     """Where the views go."""
 
     out: tyro.conf.Positional[str]
-    """The database file to write; one that is there is replaced."""
+    """The database file to write; an older catalog is replaced, another file is not."""
     root: str = "."
     """Folder below which data sets, label rounds and runs are looked for."""
 

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import duckdb
 import pyarrow as pa
 import tyro
 
@@ -18,7 +19,7 @@ from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
 from jobs.answers import print_table, write_answer
 from storage import files
 from storage.compaction import TABLE_BYTES, Compaction, compact
-from storage.database import connect
+from storage.database import connect, one_line
 from storage.rounds import Round, open_round
 from storage.workspace import discover
 
@@ -112,7 +113,13 @@ def compare(config: CompareConfig) -> RoundChanges:
         older, newer = (_find(given, config.root, config.dataset) for given in (config.older, config.newer))
     else:
         older, newer = _last_two(config.root, config.dataset)
-    changes = compare_rounds(older, newer, iou_threshold=config.iou, stayed_iou=config.stayed)
+    try:
+        changes = compare_rounds(older, newer, iou_threshold=config.iou, stayed_iou=config.stayed)
+    except duckdb.Error as error:
+        raise ValueError(
+            f"expected readable label tables, got {one_line(error)}; delete that file and the round.json beside "
+            "it, and run the same `mixpl label` again"
+        ) from None
     print(f"{older.path} -> {newer.path}: {changes.num_images:,} images that both labeled")
     for path, count in ((older.path, changes.only_older), (newer.path, changes.only_newer)):
         if count:

@@ -23,7 +23,8 @@ _TAKEN = ("main", "system", "temp", "workspace")
 def write_catalog(root: str | Workspace, location: str) -> None:
     """Write the database file; one that is there is replaced.
 
-    Raises ValueError when the location is remote, or its name is that of a schema.
+    A catalog that is there is replaced. Raises ValueError when the location is remote, its name that of a schema,
+    or another kind of file is there.
     """
     if not files.is_local(location):
         raise ValueError(f"expected a local file for the catalog, got {location}; copy it there afterwards")
@@ -32,6 +33,10 @@ def write_catalog(root: str | Workspace, location: str) -> None:
         raise ValueError(
             f"expected a file name that is no schema of the catalog ({', '.join(_TAKEN)}), got {location}; "
             "choose another, such as labels.duckdb"
+        )
+    if files.exists(location) and not _is_catalog(location):
+        raise ValueError(
+            f"expected a new file or an older catalog, got another file there: {location}; name another one"
         )
     workspace = discover(root) if isinstance(root, str) else root
     settings: dict[str, str | bool | int | float | list[str]] = {
@@ -44,3 +49,15 @@ def write_catalog(root: str | Workspace, location: str) -> None:
             create_views(connection, workspace)
             connection.execute("CHECKPOINT")
         temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+
+
+def _is_catalog(location: str) -> bool:
+    """Return whether a file is a database with the schema that only a catalog has."""
+    try:
+        with duckdb.connect(str(files.local_path(location)), read_only=True) as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'workspace'"
+            ).fetchall()
+    except duckdb.Error:
+        return False
+    return bool(found[0][0])

@@ -59,8 +59,11 @@ def connect(
 
     `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core in the folder `spill`, without
     one in the machine's folder for temporary files. Cursors of the connection see the same views. Raises
-    ValueError when `root` is no folder, the limit no size, or a file that a view begins with is damaged.
+    ValueError when `root` is no folder, the limit no size, `threads` below 1, or a file that a view begins with
+    is damaged.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected 1 thread or more, got {threads}; leave it out for all cores")
     workspace = discover(root) if isinstance(root, str) else root
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", **WORKAROUNDS})
     connection.execute("SET enable_progress_bar = false")  # on by default, and drawn into any standard output

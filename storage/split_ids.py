@@ -79,7 +79,7 @@ def _named(document: Any, path: str) -> list[Any]:
     if wrong or not document:
         raise ValueError(
             f"expected image ids or file names, one a line, as a JSON list or as a COCO file with 'images', got "
-            f"{wrong[0] if wrong else 'none'!r}: {path}"
+            f"{repr(wrong[0]) if wrong else 'none'}: {path}; give a list of the labeled images"
         )
     return list(document)
 

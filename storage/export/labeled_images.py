@@ -65,11 +65,13 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
 
     Without a condition these are the round's pseudo labels: boxes that score above the threshold of their
     class. Raises ValueError naming the table when it is damaged, holds a box or class that cannot be, or labels
-    an image that the data set lacks.
+    an image that the data set lacks, and after the last table when one of the round is gone.
     """
     store, index, thresholds = source.round.labels(), _ImageIndex(source.dataset), source.thresholds()
+    num_images = 0
     for stem in store.stems():
         table = store.read(stem)
+        num_images += len(table)
         check_labels(table, num_classes=len(source.info.classes), where=store.path(stem))
         labels = table_labels(table)
         rows = index.find(table["image_id"].to_numpy(), where=store.path(stem))
@@ -81,6 +83,11 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
             else:
                 wanted_N = condition.holds(box_table(part, boxes, source.info, thresholds))
             yield _images(part, boxes.keep(wanted_N), rows[start : start + len(part)], index)
+    if num_images != source.info.num_images:
+        raise ValueError(
+            f"expected {source.info.num_images:,} images as round.json says, got {num_images:,} in the label "
+            f"tables: {source.round.path}; remove its round.json and run the same `mixpl label` again"
+        )
 
 
 def _images(

@@ -108,6 +108,18 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["labels"]
 
 
+def test_a_round_that_lost_a_table_is_not_exported(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sorted((labels / "round=0002").glob("shard-*.parquet"))[0].unlink()
+    assert cli.run(["export", str(labels), "--format", "coco", "--out", f"{tmp_path}/out"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "expected 380 images as round.json says, got " in error
+    assert f"{labels}/round=0002; remove its round.json" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+
+
 def test_two_data_sets_are_not_guessed_between(
     labels: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -59,6 +60,19 @@ def test_a_round_that_is_not_there_is_one_line(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert words in said
+
+
+def test_a_damaged_table_is_named_by_the_comparison(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(labels, tmp_path / "copy")
+    damaged = sorted((tmp_path / "copy").glob("labels/round=0002/shard-*.parquet"))[-1]
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    assert cli.run(["rounds", "compare", "1", "2", "--root", str(tmp_path / "copy")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("mixpl rounds: expected readable label tables")
+    assert str(damaged) in said
 
 
 def test_a_complete_round_keeps_its_thresholds(

@@ -177,6 +177,7 @@ def test_parameters_and_a_query_file_stand_in_for_text(root: Path) -> None:
         (["select 1", "--param", "a=1"], "leave out the --param"),
         (["select 1", "--param", "a"], "expected --param name=value, got 'a'"),
         (["select 1", "--memory-limit", "much"], "expected a memory limit such as 2GB"),
+        (["select 1", "--threads", "0"], "expected 1 thread or more, got 0"),
         (["--sql-file", "nothing.sql"], "got nothing there: nothing.sql"),
     ],
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from storage.catalog_file import write_catalog
@@ -50,12 +51,23 @@ def test_plain_duckdb_reads_every_view_from_anywhere(labels: Path, tmp_path: Pat
 
 def test_it_is_replaced_whole(labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "labels.duckdb"
-    out.write_bytes(b"something else")
     write_catalog(str(labels), str(out))
     write_catalog(str(labels), str(out))
     with connect(str(labels)) as con:
         con.execute(f"ATTACH '{out}' AS lab (READ_ONLY)")
         assert con.execute("SELECT count(*) FROM lab.boxes").fetchall() == [(3,)]
+
+
+def test_no_other_file_is_replaced(labels: Path, tmp_path: Path) -> None:
+    text, database = tmp_path / "notes.duckdb", tmp_path / "own.duckdb"
+    text.write_bytes(b"something else")
+    with duckdb.connect(str(database)) as con:
+        con.execute("CREATE TABLE precious AS SELECT 1 AS one")
+    before = {path: path.read_bytes() for path in (text, database)}
+    for path in before:
+        with pytest.raises(ValueError, match="got another file there"):
+            write_catalog(str(labels), str(path))
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("name", ["workspace.duckdb", "main.duckdb"])
