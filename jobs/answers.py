@@ -15,13 +15,13 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from storage import files
+from storage.parquet import encode_parquet
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
 
@@ -80,9 +80,7 @@ def encode(answer: pa.Table, form: Format) -> bytes:
             lines = (json.dumps(row, default=_json_value, ensure_ascii=False) for row in answer.to_pylist())
             return "".join(f"{line}\n" for line in lines).encode()
         case "parquet":
-            sink = pa.BufferOutputStream()
-            pq.write_table(answer, sink, compression="zstd")
-            return bytes(sink.getvalue().to_pybytes())
+            return encode_parquet(answer, compression="zstd")
 
 
 def _flat_text(answer: pa.Table) -> pa.Table:

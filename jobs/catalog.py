@@ -6,11 +6,11 @@ place. Open it with `duckdb out.duckdb`, DBeaver, or `duckdb.connect("out.duckdb
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import tyro
 
+from jobs.questions import report_left_out
 from storage import files
 from storage.catalog_file import write_catalog
 from storage.database import VIEWS
@@ -30,8 +30,7 @@ class CatalogConfig:
 def catalog(config: CatalogConfig) -> None:
     """Write the file and say how to open it."""
     workspace = discover(config.root)
-    for problem in workspace.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    report_left_out(workspace)
     write_catalog(workspace, config.out)
     print(
         f"{config.out}: {len(VIEWS)} views over {len(workspace.datasets)} data sets, "

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import tyro
 
+from jobs.interrupt import INTERRUPTED
+
 Config = TypeVar("Config")
 
 VERBS = {
@@ -50,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"mixpl {verb}: interrupted; run the same command again to continue", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _dispatch(verb: str, rest: Sequence[str]) -> int:

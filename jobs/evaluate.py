@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -23,10 +22,10 @@ from jobs.run_directory import RunDirectory
 from jobs.trained import Weights, choose_device, open_trained
 from model.detector import Detector
 from pipeline.predict import SkippedImage
-from storage import files
 from storage.dataset import Dataset
 from storage.label_store import label_table
 from storage.labels import Labels
+from storage.parquet import write_parquet
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 RECALLS = ("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")
@@ -116,9 +115,7 @@ def keep(result: Evaluation, run: RunDirectory, *, dataset: Dataset, weights: We
         kind = pa.int64() if isinstance(value, int) else pa.string()
         table = table.add_column(0, pa.field(name, kind), pa.array([value] * len(table), kind))
     path = kept_path(run, dataset=dataset, weights=weights, step=step)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    files.write_atomic(path, sink.getvalue().to_pybytes())
+    write_parquet(path, table)
     return path
 
 

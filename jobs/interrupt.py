@@ -11,6 +11,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+INTERRUPTED = 130
+"""Exit code of a verb that was stopped and can be continued, as shells expect it."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

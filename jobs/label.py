@@ -15,11 +15,12 @@ from itertools import groupby
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import tyro
 
 from analysis.thresholds import ThresholdPolicy
 from jobs.evaluate import require_same_classes
-from jobs.interrupt import Interrupt
+from jobs.interrupt import INTERRUPTED, Interrupt
 from jobs.metrics import Progress
 from jobs.predictions import PredictSettings, name_skipped, predict
 from jobs.run_directory import versions
@@ -32,9 +33,6 @@ from storage.dataset import Dataset
 from storage.label_store import LabelStore
 from storage.rounds import Round, RoundInfo, list_rounds, open_round, round_path
 from storage.workspace import Workspace
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells expect it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,8 +250,9 @@ def _finish(
     if open_round(round_.path).complete:
         print(f"{round_.path}: another worker completed the round")
         return
-    tables = [store.read(stem, columns=["key", "scores"]) for stem in store.stems()]
-    scores = [score for table in tables for scores in table["scores"].to_pylist() for score in scores]
+    boxes_per_image = [
+        pc.list_value_length(store.read(stem, columns=["scores"])["scores"]) for stem in store.stems()
+    ]
     info = RoundInfo(
         number=round_.number,
         dataset_name=dataset.name,
@@ -261,8 +260,8 @@ def _finish(
         dataset_hash=dataset.hash,
         classes=classes,
         score_threshold=threshold,
-        num_images=sum(len(table) for table in tables),
-        num_boxes=len(scores),
+        num_images=sum(map(len, boxes_per_image)),
+        num_boxes=sum(pc.sum(counts).as_py() or 0 for counts in boxes_per_image),
         seconds=seconds,
         provenance=provenance,
     )

@@ -10,14 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from analysis.quality import Quality, pseudo_label_quality
-from jobs.sql import report_left_out
-from storage import files
+from jobs.questions import report_left_out
 from storage.database import connect, one_line
+from storage.parquet import write_parquet
 from storage.workspace import discover
 
 
@@ -46,7 +44,5 @@ def quality(config: QualityConfig) -> Quality:
             ) from None
     Console().print(found.to_rich())
     if config.out is not None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(found.table, sink)
-        files.write_atomic(config.out, sink.getvalue().to_pybytes())
+        write_parquet(config.out, found.table)
     return found

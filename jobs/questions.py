@@ -61,6 +61,12 @@ def parse_parameters(given: Sequence[str]) -> dict[str, object]:
     return parameters
 
 
+def report_left_out(workspace: Workspace) -> None:
+    """Name on standard error the folders that cannot be asked."""
+    for problem in workspace.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+
+
 def empty_views(query: str, workspace: Workspace) -> list[str]:
     """Return a line for each view that the query names and that is empty for want of what fills it."""
     labeled = any(dataset.labeled or dataset.has_hidden_truth for dataset in workspace.datasets)

@@ -6,7 +6,6 @@ appeared, vanished, moved or stayed box as a Parquet table. `compact` alone chan
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -17,6 +16,7 @@ import tyro
 from analysis.queries import ask
 from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
 from jobs.answers import print_table, write_answer
+from jobs.questions import report_left_out
 from storage import files
 from storage.compaction import TABLE_BYTES, Compaction, compact
 from storage.database import connect, one_line
@@ -97,8 +97,7 @@ def rounds(config: RoundsConfig) -> None:
 def list_rounds_below(config: ListConfig) -> pa.Table:
     """Print and return the rounds below a folder."""
     workspace = discover(config.root)
-    for problem in workspace.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    report_left_out(workspace)
     with connect(workspace) as con:
         found = ask(con, "round_list")
     print_table(found)

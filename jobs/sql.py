@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.answers import Format, write_answer
-from jobs.questions import answer, empty_views, parse_parameters
+from jobs.questions import answer, empty_views, parse_parameters, report_left_out
 from jobs.sql_shell import shell
 from storage import files
 from storage.database import connect, describe_views
@@ -102,12 +102,6 @@ def _query(config: SqlConfig) -> str:
 
 def _at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def report_left_out(workspace: Workspace) -> None:
-    """Name on standard error the folders that cannot be asked."""
-    for problem in workspace.problems:
-        print(f"left out: {problem}", file=sys.stderr)
 
 
 def _print_views(workspace: Workspace) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from jobs import checkpoint, config_file, evaluate
 from jobs.class_thresholds import ClassThresholds, labeled_rates
-from jobs.interrupt import Interrupt
+from jobs.interrupt import INTERRUPTED, Interrupt
 from jobs.predictions import PredictSettings
 from jobs.resampling import describe_repeats, labeled_repeat_factors
 from jobs.run_directory import RunDirectory
@@ -41,9 +41,6 @@ MAY_CHANGE = (
 )  # fmt: skip
 """What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
 number of `threads` adds in another order. Data may lie elsewhere; other data is refused by the loader."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells expect it."""
 
 
 def train(config: TrainConfig) -> int:

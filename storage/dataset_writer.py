@@ -21,11 +21,11 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage import files
 from storage.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
 from storage.image_set import ImageSet, Truth
+from storage.parquet import write_parquet
 from storage.shards import ShardPart, ShardTask, read_part, write_shard
 
 SKIPPED_FILE = "skipped.json"
@@ -241,9 +241,7 @@ def _finish(
             f"expected at least one sound image, got none of {len(source):,}, the first because of "
             f"{skipped[0]['reason']}: {skipped[0]['file_name']} in {arguments['images']}; check --images"
         )
-    sink = pa.BufferOutputStream()
-    pq.write_table(images, sink, compression="zstd")
-    files.write_atomic(files.join(root, IMAGES_FILE), sink.getvalue().to_pybytes())
+    write_parquet(files.join(root, IMAGES_FILE), images, compression="zstd")
     report = {
         "num_skipped": len(skipped),
         "images": skipped,

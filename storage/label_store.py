@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from storage import files
 from storage.columns import box_lists, column_labels, flat, label_columns, lists, offsets_of
 from storage.labels import Labels
+from storage.parquet import write_parquet
 from storage.problems import version_remedy
 
 SCHEMA_VERSION = 1
@@ -179,10 +180,8 @@ class LabelStore:
         check_labels(table, num_classes=self.num_classes, where=location)
         head = {"schema_version": SCHEMA_VERSION, "provenance": dict(provenance)}
         metadata = {"mixpl": json.dumps(head, sort_keys=True, ensure_ascii=False)}
-        sink = pa.BufferOutputStream()
         checked = table.select(schema.names).cast(schema).replace_schema_metadata(metadata)
-        pq.write_table(checked, sink, compression="zstd")
-        files.write_atomic(location, sink.getvalue().to_pybytes())
+        write_parquet(location, checked, compression="zstd")
 
     def read(self, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the table of one stem. Raises ValueError naming the file when it is missing or damaged."""

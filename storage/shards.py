@@ -27,6 +27,7 @@ from storage.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.image_check import CheckedImage, check_image
 from storage.image_set import Truth
 from storage.label_store import LabelStore, label_table, truth_table
+from storage.parquet import write_parquet
 from storage.truth_columns import with_truth_columns
 
 
@@ -175,9 +176,7 @@ def _part_location(task: ShardTask) -> str:
 
 def _write_part(task: ShardTask, part: ShardPart) -> None:
     head = json.dumps({"skipped": part.skipped, "num_boxes": part.num_boxes})
-    sink = pa.BufferOutputStream()
-    pq.write_table(part.images.replace_schema_metadata({"mixpl": head}), sink)
-    files.write_atomic(_part_location(task), sink.getvalue().to_pybytes())
+    write_parquet(_part_location(task), part.images.replace_schema_metadata({"mixpl": head}))
 
 
 class _Tar:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import files
+from storage.parquet import write_parquet
 from storage.problems import version_remedy
 
 SCHEMA_VERSION = 1
@@ -41,10 +42,8 @@ def write_thresholds(folder: str, table: pa.Table) -> None:
     location = _location(folder)
     ordered = table.select(THRESHOLD_SCHEMA.names).cast(THRESHOLD_SCHEMA)
     _check(ordered, location)
-    sink = pa.BufferOutputStream()
     metadata = {"mixpl_thresholds": str(SCHEMA_VERSION)}
-    pq.write_table(ordered.replace_schema_metadata(metadata), sink, compression="zstd")
-    files.write_atomic(location, sink.getvalue().to_pybytes())
+    write_parquet(location, ordered.replace_schema_metadata(metadata), compression="zstd")
 
 
 def read_thresholds(folder: str) -> pa.Table | None:

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from jobs import checkpoint, config_file
+from jobs.interrupt import INTERRUPTED
 from jobs.label import LabelConfig, label
-from jobs.train import INTERRUPTED, train
+from jobs.train import train
 from jobs.train_config import ResamplingConfig, ThresholdConfig, TrainConfig
 from storage.label_store import LabelStore, table_labels
 

@@ -1,0 +1,23 @@
+"""The one way in which a table becomes a Parquet file: encoded in memory, then written atomically.
+
+In: an Arrow table and a location, a path or URL. Out: a file that exists completely or not at all.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage import files
+
+
+def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy") -> None:
+    """Write a table, with the metadata of its schema."""
+    files.write_atomic(location, encode_parquet(table, compression=compression))
+
+
+def encode_parquet(table: pa.Table, *, compression: str) -> bytes:
+    """Return the bytes of the Parquet file that holds a table."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression=compression)
+    return bytes(sink.getvalue().to_pybytes())
