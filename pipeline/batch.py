@@ -53,12 +53,12 @@ class UnlabeledPlan:
 
     def original_labels(self, weak: Labels) -> Labels:
         """Return labels of the weak views in the pixels of the original images, clipped; for label tables."""
-        inverse_B33 = np.linalg.inv(self.weak.matrices_B33).astype(np.float64)
+        inverse_B33 = np.linalg.inv(self.weak.box_matrices_B33).astype(np.float64)
         return boxes.project(weak, inverse_B33, self.weak.source_sizes_B2)
 
     def strong_labels(self, weak: Labels) -> Labels:
         """Return labels of the weak views in pixels of the strong views, clipped, degenerate ones dropped."""
-        weak_to_strong_B33 = self.strong.matrices_B33 @ np.linalg.inv(self.weak.matrices_B33)
+        weak_to_strong_B33 = self.strong.box_matrices_B33 @ np.linalg.inv(self.weak.box_matrices_B33)
         return boxes.project(weak, weak_to_strong_B33, self.strong.sizes_B2)
 
     def student_labels(self, strong: Labels, cache: LabelCache) -> Labels:

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.geometry import Matrices, Sizes
 from pipeline.mix_plans import Layer, MixupPlan, MosaicPlan
-from pipeline.view_plans import Matrices, Sizes
 from storage.labels import Labels
 
 MIN_SIDE = 0.01
@@ -25,7 +25,7 @@ MIN_SIDE = 0.01
 def project(labels: Labels, matrices_B33: Matrices, sizes_B2: Sizes) -> Labels:
     """Return the boxes mapped by each image's matrix and clipped to its (height, width).
 
-    Weak to strong view: `strong.matrices_B33 @ np.linalg.inv(weak.matrices_B33)`.
+    Weak to strong view: `strong.box_matrices_B33 @ np.linalg.inv(weak.box_matrices_B33)`.
     """
     _same_length(labels, len(matrices_B33))
     clips_B4 = np.zeros((len(sizes_B2), 4))

@@ -109,7 +109,7 @@ class LabeledSide:
             return plan, graph.run(samples.encoded, plan)
 
         samples, (plan, images_BCHW) = self._source.draw(self._graph, execute, watch)
-        targets = boxes.project(self._truth.of(samples.rows), plan.matrices_B33, plan.sizes_B2)
+        targets = boxes.project(self._truth.of(samples.rows), plan.box_matrices_B33, plan.sizes_B2)
         return View(
             images_BCHW=images_BCHW, sizes_B2=size_pairs(plan.sizes_B2), keys=samples.keys, targets=targets
         )

@@ -1,8 +1,9 @@
 """Plans of mixing: where each strong view goes in the student's images, and what is erased of it.
 
 In: a random generator, the settings, the sizes of the current and the cached strong views. Out: a `MixPlan`,
-which DALI executes on pixels (mixing.py) and one compiled kernel on boxes (boxes.py). Coordinates and sizes
-are those of view_plans.py; offsets are (y, x), patches and boxes xyxy. Numbers from the MixPL paper (arXiv
+which DALI executes on pixels (mixing.py) and one compiled kernel on boxes (boxes.py). It is made in two steps:
+chance gives draws (mix_draws.py), and `mixup_plan` and `mosaic_plan` make plans of them. Coordinates and sizes
+are those of geometry.py; offsets are (y, x), patches and boxes xyxy. Numbers from the MixPL paper (arXiv
 2312.07006).
 
 Shapes: B current images, K cached ones (oldest first), N images of a layer, P patches of a layer.
@@ -15,10 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.settings import MOSAIC_TILES, MixSettings
-from pipeline.view_plans import Matrices, Sizes, padded_size, resize_matrices, resize_sizes
-
-Positions = npt.NDArray[np.int64]
+from pipeline.geometry import Matrices, Sizes, fitted_sizes, padded_size, resize_matrices
+from pipeline.mix_draws import (
+    MixupDraw,
+    MosaicDraw,
+    Patches,
+    Positions,
+    draw_mixup,
+    draw_mosaic,
+    draw_unmixed,
+)
+from pipeline.settings import MOSAIC_TILES, Interpolation, MixSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -36,6 +44,9 @@ class Layer:
     """Erased rectangles, xyxy in canvas pixels, inside the placed image."""
     patch_offsets_N1: npt.NDArray[np.int64]
     """N + 1 ascending row numbers: image n owns patches from `[n]` to `[n + 1]`."""
+    scales_N: npt.NDArray[np.float64] | None = None
+    """Reference mode: the factor of each resize before its size was rounded. Boxes are scaled by it, and pixel i
+    is pixel floor(i / scale) of the source. None: bilinear, by the ratio of the sizes."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -43,8 +54,8 @@ class Layer:
 
     @property
     def matrices_N33(self) -> Matrices:  # noqa: N802  (shape suffix)
-        """Return the matrices from strong view pixels to canvas pixels."""
-        matrices = resize_matrices(self.source_sizes_N2, self.sizes_N2, self.flips_N)
+        """Return the matrices that take boxes from the strong view to the canvas."""
+        matrices = resize_matrices(self.source_sizes_N2, self.sizes_N2, self.flips_N, self.scales_N)
         matrices[:, 0, 2] += self.offsets_N2[:, 1]
         matrices[:, 1, 2] += self.offsets_N2[:, 0]
         return matrices
@@ -102,6 +113,7 @@ def plan_mix(
     cached_sizes_K2: npt.ArrayLike,
     *,
     pad_multiple: int = 32,
+    interpolation: Interpolation = "linear",
 ) -> MixPlan:
     """Draw one step's mixing from the sizes alone; `cached_sizes_K2` is the cache before this step.
 
@@ -111,96 +123,127 @@ def plan_mix(
     cached = np.asarray(cached_sizes_K2, np.int64).reshape(-1, 2)
     full = len(cached) >= settings.capacity(len(current))
     if full and settings.mixup:
-        mixup = _draw_mixup(rng, settings, current, cached, pad_multiple)
+        draw = draw_mixup(
+            rng, settings, current, cached, pad_multiple=pad_multiple, interpolation=interpolation
+        )
     else:
-        mixup = _draw_unmixed(rng, settings, current, pad_multiple)
-    mosaic = _draw_mosaic(rng, settings, cached, pad_multiple) if full and settings.mosaic else None
+        draw = draw_unmixed(rng, settings, current)
+    mixup = mixup_plan(
+        settings, draw, current, cached, pad_multiple=pad_multiple, interpolation=interpolation
+    )
+    mosaic = None
+    if full and settings.mosaic:
+        tiles = draw_mosaic(rng, settings, cached, interpolation=interpolation)
+        mosaic = mosaic_plan(settings, tiles, cached, pad_multiple=pad_multiple, interpolation=interpolation)
     return MixPlan(mixup=mixup, mosaic=mosaic)
 
 
-def _draw_unmixed(
-    rng: np.random.Generator, settings: MixSettings, sizes_B2: Sizes, pad_multiple: int
+def mixup_plan(
+    settings: MixSettings,
+    draw: MixupDraw,
+    current_sizes_B2: npt.ArrayLike,
+    cached_sizes_K2: npt.ArrayLike,
+    *,
+    pad_multiple: int = 32,
+    interpolation: Interpolation = "linear",
 ) -> MixupPlan:
-    flips_B = np.zeros(len(sizes_B2), bool)
-    offsets_B2 = np.zeros_like(sizes_B2)
-    return MixupPlan(
-        current=_draw_layer(rng, settings, sizes_B2, sizes_B2, flips_B, offsets_B2),
-        partner=None,
-        partner_positions_B=np.zeros(0, np.int64),
-        weights=(1.0,),
-        canvas_sizes_B2=sizes_B2,
-        padded_size=padded_size(sizes_B2, pad_multiple),
-    )
-
-
-def _draw_mixup(
-    rng: np.random.Generator, settings: MixSettings, sizes_B2: Sizes, cached_K2: Sizes, pad_multiple: int
-) -> MixupPlan:
-    """Partners: a permutation of the oldest B, fitted to the padded size of the batch, always flipped."""
-    num_images = len(sizes_B2)
-    positions_B = rng.permutation(num_images)
-    sources_B2 = cached_K2[positions_B]
-    partner_sizes_B2 = _fit(sources_B2, np.array(padded_size(sizes_B2, pad_multiple)))
+    """Return the plan of these draws; partners are fitted to the padded size of the batch, always flipped."""
+    sizes_B2 = np.asarray(current_sizes_B2, np.int64)
+    if not len(draw.positions_B):
+        return _unmixed(draw, sizes_B2, pad_multiple)
+    sources_B2 = _at(cached_sizes_K2, draw.positions_B)
+    bounds_2 = np.array(padded_size(sizes_B2, pad_multiple))
+    partner_sizes_B2, scales_B = fitted_sizes(sources_B2, bounds_2, interpolation)
     canvas_B2 = np.maximum(sizes_B2, partner_sizes_B2)
-    current_offsets_B2 = rng.integers(canvas_B2 - sizes_B2, endpoint=True)
-    partner_offsets_B2 = rng.integers(canvas_B2 - partner_sizes_B2, endpoint=True)
-    as_is, flipped = np.zeros(num_images, bool), np.ones(num_images, bool)
+    as_is, flipped = np.zeros(len(sizes_B2), bool), np.ones(len(sizes_B2), bool)
+    offsets_B2, patches = draw.partner_offsets_B2, draw.partner_patches
     return MixupPlan(
-        current=_draw_layer(rng, settings, sizes_B2, sizes_B2, as_is, current_offsets_B2),
-        partner=_draw_layer(rng, settings, sources_B2, partner_sizes_B2, flipped, partner_offsets_B2),
-        partner_positions_B=positions_B,
+        current=_layer(sizes_B2, sizes_B2, as_is, draw.current_offsets_B2, draw.current_patches),
+        partner=_layer(sources_B2, partner_sizes_B2, flipped, offsets_B2, patches, scales_B),
+        partner_positions_B=draw.positions_B,
         weights=settings.weights,
         canvas_sizes_B2=canvas_B2,
         padded_size=padded_size(canvas_B2, pad_multiple),
     )
 
 
-def _draw_mosaic(
-    rng: np.random.Generator, settings: MixSettings, cached_K2: Sizes, pad_multiple: int
+def mosaic_plan(
+    settings: MixSettings,
+    draw: MosaicDraw,
+    cached_sizes_K2: npt.ArrayLike,
+    *,
+    pad_multiple: int = 32,
+    interpolation: Interpolation = "linear",
 ) -> MosaicPlan:
-    """Tiles: a permutation of the newest four, always flipped, each touching the centre cross."""
-    positions_4 = len(cached_K2) - MOSAIC_TILES + rng.permutation(MOSAIC_TILES)
-    sources_42 = cached_K2[positions_4]
-    sizes_42 = _fit(sources_42, rng.integers(*settings.mosaic_range, size=2))
+    """Return the plan of these draws; tiles are always flipped, and each touches the centre cross."""
+    sources_42 = _at(cached_sizes_K2, draw.positions_4)
+    sizes_42, scales_4 = fitted_sizes(sources_42, np.array(draw.bounds), interpolation)
     quadrant = np.array(padded_size(sizes_42, settings.mosaic_multiple))
     touches_cross_42 = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])  # aligned to the quadrant's bottom, right
     starts_42 = (1 - touches_cross_42) * quadrant
     offsets_42 = starts_42 + touches_cross_42 * (quadrant - sizes_42)
     height, width = (2 * quadrant).tolist()
+    flipped = np.ones(MOSAIC_TILES, bool)
     return MosaicPlan(
-        tiles=_draw_layer(rng, settings, sources_42, sizes_42, np.ones(MOSAIC_TILES, bool), offsets_42),
-        positions_4=positions_4,
+        tiles=_layer(sources_42, sizes_42, flipped, offsets_42, draw.patches, scales_4),
+        positions_4=draw.positions_4,
         canvas_size=(height, width),
         padded_size=padded_size(2 * quadrant[None], pad_multiple),
     )
 
 
-def _fit(sizes_N2: Sizes, bounds_2: Sizes) -> Sizes:
-    """Return sizes scaled by the largest factor with which they fit, aspect kept to the rounding."""
-    return np.minimum(resize_sizes(sizes_N2, (bounds_2 / sizes_N2).min(axis=1)), bounds_2)
+def _unmixed(draw: MixupDraw, sizes_B2: Sizes, pad_multiple: int) -> MixupPlan:
+    as_is, in_the_corner = np.zeros(len(sizes_B2), bool), np.zeros_like(sizes_B2)
+    return MixupPlan(
+        current=_layer(sizes_B2, sizes_B2, as_is, in_the_corner, draw.current_patches),
+        partner=None,
+        partner_positions_B=draw.positions_B,
+        weights=(1.0,),
+        canvas_sizes_B2=sizes_B2,
+        padded_size=padded_size(sizes_B2, pad_multiple),
+    )
 
 
-def _draw_layer(
-    rng: np.random.Generator,
-    settings: MixSettings,
+def _at(cached_sizes_K2: npt.ArrayLike, positions_N: Positions) -> Sizes:
+    """Return the sizes of these cached images; positions may come from outside."""
+    cached = np.asarray(cached_sizes_K2, np.int64).reshape(-1, 2)
+    positions_N = np.asarray(positions_N, np.int64)
+    if positions_N.min() < 0 or positions_N.max() >= len(cached):
+        raise ValueError(f"positions: got {positions_N.tolist()}, expected 0 to {len(cached) - 1}")
+    return cached[positions_N]
+
+
+def _layer(
     source_sizes_N2: Sizes,
     sizes_N2: Sizes,
     flips_N: npt.NDArray[np.bool_],
     offsets_N2: Sizes,
+    patches: Patches,
+    scales_N: npt.NDArray[np.float64] | None = None,
 ) -> Layer:
-    """Draw the patches of each image and return its layer."""
-    counts_N = np.zeros(len(sizes_N2), np.int64)
-    if settings.erase:
-        counts_N = rng.integers(*settings.erase_patches, size=len(sizes_N2), endpoint=True)
-    images_P = np.repeat(np.arange(len(sizes_N2)), counts_N)
-    ratios_P = rng.uniform(*settings.erase_ratio, size=len(images_P))
-    sides_P2 = np.floor(ratios_P[:, None] * sizes_N2[images_P]).astype(np.int64)
-    starts_P2 = rng.integers(sizes_N2[images_P] - sides_P2, endpoint=True) + offsets_N2[images_P]
+    """Return the layer, its patches moved along with their images."""
+    if len(patches.offsets_N1) != len(sizes_N2) + 1 or len(offsets_N2) != len(sizes_N2):
+        raise ValueError(
+            f"draws of mixing: got offsets of {len(offsets_N2)} and patches of {len(patches.offsets_N1) - 1} "
+            f"images, expected {len(sizes_N2)} of each"
+        )
+    counts_N = np.diff(patches.offsets_N1)
+    ends_P2 = np.repeat(sizes_N2, counts_N, axis=0)[:, ::-1]
+    outside_P = (patches.patches_P4[:, :2] < 0).any(axis=1) | (patches.patches_P4[:, 2:] > ends_P2).any(
+        axis=1
+    )
+    if outside_P.any():
+        raise ValueError(
+            f"erased patches: got {patches.patches_P4[outside_P][0].tolist()}, expected xyxy inside an image of "
+            f"width and height {ends_P2[outside_P][0].tolist()}"
+        )
+    moves_P2 = np.repeat(offsets_N2, counts_N, axis=0)
     return Layer(
         source_sizes_N2=source_sizes_N2,
         sizes_N2=sizes_N2,
         flips_N=flips_N,
         offsets_N2=offsets_N2,
-        patches_P4=np.concatenate([starts_P2[:, ::-1], (starts_P2 + sides_P2)[:, ::-1]], axis=1),
-        patch_offsets_N1=np.concatenate([[0], np.cumsum(counts_N)]),
+        patches_P4=patches.patches_P4 + np.tile(moves_P2[:, ::-1], 2),
+        patch_offsets_N1=patches.offsets_N1,
+        scales_N=scales_N,
     )

@@ -5,6 +5,9 @@ NCHW, channels last, zeros beyond the images). One graph serves everything: it r
 planned size, flipped where planned, normalises it, places it on its canvas and erases its patches there. A
 mixup image is then the sum of two such canvases, weights included; a mosaic four of them side by side. A view
 that is used at its own size is not resampled.
+
+In reference mode partners and tiles are taken pixel by pixel before the graph, in numpy or torch, with the same
+float32 arithmetic as `torch.nn.functional.interpolate` on CUDA: the result is its result bit for bit.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy.typing as npt
 import torch
 from nvidia.dali import fn
 
+from pipeline.geometry import Sizes, resize_matrices
 from pipeline.graph import (
     DataNode,
     Device,
@@ -33,7 +37,6 @@ from pipeline.graph import (
 )
 from pipeline.mix_plans import Layer, MixupPlan, MosaicPlan
 from pipeline.settings import MOSAIC_TILES, ViewSettings
-from pipeline.view_plans import Sizes, resize_matrices
 
 
 class Mixer:
@@ -64,7 +67,11 @@ class Mixer:
         """Return the mixed batch (B, 3, H, W); `partner` holds the plan's cached views, none if unmixed."""
         num_images = len(plan.current)
         weights_N = np.repeat(plan.weights, num_images)
-        images_NCHW = self._run([*current, *partner], _joined(plan.layers), plan.padded_size, weights_N)
+        images, layer = [*current], plan.current
+        if plan.partner is not None:
+            images_of_partner, partner_layer = _picked(plan.partner, partner)
+            images, layer = [*images, *images_of_partner], _joined([layer, partner_layer])
+        images_NCHW = self._run(images, layer, plan.padded_size, weights_N)
         if plan.partner is None:
             return images_NCHW
         return finished(images_NCHW[:num_images].add_(images_NCHW[num_images:]))
@@ -73,8 +80,8 @@ class Mixer:
         """Return the mosaic (1, 3, H, W) of the four cached views of the plan, in its order."""
         height, width = plan.canvas_size[0] // 2, plan.canvas_size[1] // 2
         starts_42 = np.array([[0, 0], [0, width], [height, 0], [height, width]])
-        layer = _shifted(plan.tiles, -starts_42)
-        tiles_4CHW = self._run(tiles, layer, (height, width), np.ones(MOSAIC_TILES))
+        picked, layer = _picked(_shifted(plan.tiles, -starts_42), tiles)
+        tiles_4CHW = self._run(picked, layer, (height, width), np.ones(MOSAIC_TILES))
         mosaic_HWC = tiles_4CHW.new_zeros((*plan.padded_size, 3))
         for tile_CHW, (top, left) in zip(tiles_4CHW, starts_42.tolist(), strict=True):
             mosaic_HWC[top : top + height, left : left + width] = tile_CHW.permute(1, 2, 0)
@@ -88,9 +95,7 @@ class Mixer:
         weights_N: npt.NDArray[np.float64],
     ) -> torch.Tensor:
         """Return each image of the layer on a canvas of its own, times its weight."""
-        sizes = [list(image.shape[:2]) for image in images]
-        if sizes != layer.source_sizes_N2.tolist():
-            raise ValueError(f"strong views: got sizes {sizes}, planned {layer.source_sizes_N2.tolist()}")
+        _same_sizes(layer, images)
         free_N2 = np.array(canvas_size) - layer.sizes_N2
         fractions_N2 = (layer.offsets_N2 / np.maximum(free_N2, 1)).astype(np.float32)
         resamples_N = layer.flips_N | (layer.sizes_N2 != layer.source_sizes_N2).any(axis=1)
@@ -121,6 +126,46 @@ def _layer_graph(mean: list[float], device: Device) -> DataNode:
     placed = normalise(image, canvas, mean=mean, std=std, top=top, left=left)
     starts, sides = floats_input("patch_start", 1), floats_input("patch_sides", 1)
     return fn.erase(placed, anchor=starts, shape=sides, axis_names="HW", fill_value=0.0)
+
+
+def _same_sizes(layer: Layer, images: Sequence[Image]) -> None:
+    sizes = [list(image.shape[:2]) for image in images]
+    if sizes != layer.source_sizes_N2.tolist():
+        raise ValueError(f"strong views: got sizes {sizes}, planned {layer.source_sizes_N2.tolist()}")
+
+
+def _picked(layer: Layer, images: Sequence[Image]) -> tuple[list[Image], Layer]:
+    """Return a layer of the reference mode with its images resized and flipped; any other as it is."""
+    if layer.scales_N is None:
+        return list(images), layer
+    _same_sizes(layer, images)
+    picked = [
+        nearest(image, size, scale, flip)
+        for image, size, scale, flip in zip(
+            images, layer.sizes_N2.tolist(), layer.scales_N.tolist(), layer.flips_N.tolist(), strict=True
+        )
+    ]
+    plain = replace(layer, source_sizes_N2=layer.sizes_N2, flips_N=np.zeros(len(layer), bool), scales_N=None)
+    return picked, plain
+
+
+def nearest(image: Image, size: Sequence[int], scale: float, flip: bool) -> Image:
+    """Return the image of (height, width) `size` whose pixel i is pixel floor(i / scale), then mirrored."""
+    rows, columns = (_sources(*sides, scale) for sides in zip(size, image.shape, strict=False))
+    if flip:
+        columns = columns[::-1].copy()
+    if isinstance(image, torch.Tensor):
+        on_device = [torch.from_numpy(index).to(image.device) for index in (rows, columns)]
+        return finished(image.index_select(0, on_device[0]).index_select(1, on_device[1]))
+    return image.take(rows, axis=0).take(columns, axis=1)
+
+
+def _sources(side: int, source_side: int, scale: float) -> npt.NDArray[np.int64]:
+    if side == source_side:  # torch's CUDA kernel copies then, whatever the scale; its CPU kernels disagree
+        return np.arange(side)
+    places = np.arange(side, dtype=np.float32) * np.float32(1 / scale)
+    indices: npt.NDArray[np.int64] = np.floor(places).astype(np.int64).clip(max=source_side - 1)
+    return indices
 
 
 def _joined(layers: Sequence[Layer]) -> Layer:

@@ -27,6 +27,9 @@ GeometricOp = Literal["rotate", "shear_x", "shear_y", "translate_x", "translate_
 GEOMETRIC_OPS: tuple[GeometricOp, ...] = get_args(GeometricOp)
 """Every geometric operation of a strong view."""
 
+Interpolation = Literal["linear", "reference"]
+"""How pixels are resampled, and whether boxes follow them; see `ViewSettings.interpolation`."""
+
 MOSAIC_TILES = 4
 """A mosaic is two tiles wide and two high."""
 
@@ -69,6 +72,9 @@ class ViewSettings:
     """Standard deviation that normalisation divides by, 0-255 scale (ImageNet)."""
     pad_multiple: int = 32
     """Batches are padded at the bottom and right to a multiple of this many pixels."""
+    interpolation: Interpolation = "linear"
+    """linear: one bilinear sample a view, boxes move exactly as pixels do. reference: as the published code,
+    with its two resamplings, nearest partners and tiles, and boxes up to a pixel beside them; to compare with."""
 
     def __post_init__(self) -> None:
         """Refuse values that no view can be made with."""
@@ -89,6 +95,7 @@ class ViewSettings:
         if not all(value > 0 for value in self.std):
             raise ValueError(f"std: got {self.std}, expected three numbers above 0")
         _at_least("pad_multiple", self.pad_multiple, 1)
+        _known("interpolation", (self.interpolation,), get_args(Interpolation))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

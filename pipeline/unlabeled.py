@@ -100,6 +100,7 @@ class UnlabeledSide:
             views.strong_plan.sizes_B2,
             self._ring.sizes(),
             pad_multiple=self._view.pad_multiple,
+            interpolation=self._view.interpolation,
         )
         plan = UnlabeledPlan(
             keys=samples.keys,

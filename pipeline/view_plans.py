@@ -2,24 +2,59 @@
 
 In: a random generator, the settings, the source sizes. Out: a `ViewPlan`, which DALI executes on pixels
 (views.py) and one compiled kernel on boxes (boxes.py). A plan is a pure function of its arguments: no label,
-no pixel, no hidden state.
+no pixel, no hidden state. It is made in two steps: chance gives a `ViewDraw` an image, and `view_plan` makes
+the plan of the draws. Draws recorded elsewhere go the same way (replay.py).
 
-Coordinates are continuous and measured from edges: pixel column i covers x from i to i + 1, an image of width
-W covers 0 to W, a flip is x -> W - x. Sizes are (height, width); matrices act on columns (x, y, 1).
-Shapes: B images.
+Coordinates, sizes and matrices are those of geometry.py. Shapes: B images.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.settings import COLOUR_OPS, GeometricOp, ViewSettings
+from pipeline.geometry import (
+    Matrices,
+    Sizes,
+    geometric_matrix,
+    padded_size,
+    reference_matrices,
+    resize_matrices,
+    short_side_sizes,
+)
+from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, GeometricOp, ViewSettings
 
-Sizes = npt.NDArray[np.int64]
-Matrices = npt.NDArray[np.float64]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewDraw:
+    """What chance decides about the view of one image; the defaults are a plain resize."""
+
+    size: tuple[int, int]
+    """(height, width) of the view."""
+    flip: bool = False
+    """Whether it is mirrored left to right."""
+    colour: ColourOp = "identity"
+    colour_value: float = 1.0
+    """Factor (1 leaves the image as it is), bits that posterize removes, or level of solarize."""
+    geometry: GeometricOp | None = None
+    amount: float = 0.0
+    """Radians of a rotation (clockwise) or shear; fraction of the side of a translation."""
+    colour_first: bool = True
+    """Whether the colour operation comes before the geometric one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no view can be made with."""
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size of a view: got {self.size}, expected (height, width), each at least 1")
+        if self.colour not in COLOUR_OPS:
+            raise ValueError(f"colour: got {self.colour!r}, expected any of {', '.join(COLOUR_OPS)}")
+        if self.geometry is not None and self.geometry not in GEOMETRIC_OPS:
+            raise ValueError(
+                f"geometry: got {self.geometry!r}, expected None or any of {', '.join(GEOMETRIC_OPS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,6 +67,10 @@ class ViewPlan:
     """(height, width) of the views, before padding."""
     matrices_B33: Matrices
     """Source pixels to view pixels: resize, then flip, then the geometric operation."""
+    geometry_B33: Matrices
+    """The geometric operation alone, view pixels to view pixels; the identity where there is none."""
+    box_matrices_B33: Matrices
+    """As `matrices_B33`, for boxes. The same numbers, but for the geometric operations of the reference mode."""
     flips_B: npt.NDArray[np.bool_]
     """Whether the view is mirrored left to right."""
     colour_ops_B: npt.NDArray[np.int64]
@@ -54,75 +93,71 @@ class ViewPlan:
 
 def plan_weak(rng: np.random.Generator, settings: ViewSettings, source_sizes_B2: npt.ArrayLike) -> ViewPlan:
     """Return the teacher's views: random resize and flip."""
-    return _resized_and_flipped(rng, settings, _checked(source_sizes_B2))
+    sizes_B2 = _checked(source_sizes_B2)
+    return view_plan(settings, sizes_B2, _draw_resizes(rng, settings, sizes_B2))
 
 
 def plan_strong(rng: np.random.Generator, settings: ViewSettings, source_sizes_B2: npt.ArrayLike) -> ViewPlan:
     """Return the student's views: random resize and flip, one colour and one geometric operation."""
-    plan = _resized_and_flipped(rng, settings, _checked(source_sizes_B2))
-    ops_B, values_B = _draw_colours(rng, settings, len(plan))
-    geometry_B33 = np.stack([_draw_geometry(rng, settings, size) for size in plan.sizes_B2])
-    return ViewPlan(
-        source_sizes_B2=plan.source_sizes_B2,
-        sizes_B2=plan.sizes_B2,
-        matrices_B33=geometry_B33 @ plan.matrices_B33,
-        flips_B=plan.flips_B,
-        colour_ops_B=ops_B,
-        colour_values_B=values_B,
-        colour_first_B=rng.random(len(plan)) < 0.5,
-        pad_multiple=settings.pad_multiple,
-    )
+    sizes_B2 = _checked(source_sizes_B2)
+    draws = _draw_colours(rng, settings, _draw_resizes(rng, settings, sizes_B2))
+    return view_plan(settings, sizes_B2, _draw_geometry(rng, settings, draws))
 
 
 def plan_labeled(
     rng: np.random.Generator, settings: ViewSettings, source_sizes_B2: npt.ArrayLike
 ) -> ViewPlan:
     """Return the supervised views: random resize and flip, one colour operation."""
-    plan = _resized_and_flipped(rng, settings, _checked(source_sizes_B2))
-    ops_B, values_B = _draw_colours(rng, settings, len(plan))
-    return ViewPlan(
-        source_sizes_B2=plan.source_sizes_B2,
-        sizes_B2=plan.sizes_B2,
-        matrices_B33=plan.matrices_B33,
-        flips_B=plan.flips_B,
-        colour_ops_B=ops_B,
-        colour_values_B=values_B,
-        colour_first_B=plan.colour_first_B,
-        pad_multiple=settings.pad_multiple,
-    )
+    sizes_B2 = _checked(source_sizes_B2)
+    draws = _draw_colours(rng, settings, _draw_resizes(rng, settings, sizes_B2))
+    return view_plan(settings, sizes_B2, draws)
 
 
 def plan_test(settings: ViewSettings, source_sizes_B2: npt.ArrayLike) -> ViewPlan:
     """Return the views that predictions are made on: a resize, nothing drawn."""
+    sizes_B2 = _checked(source_sizes_B2)
+    shorts_B = np.full(len(sizes_B2), settings.test_short)
+    view_sizes_B2 = short_side_sizes(sizes_B2, shorts_B, settings.test_long_max)
+    return view_plan(
+        settings, sizes_B2, [ViewDraw(size=(size[0], size[1])) for size in view_sizes_B2.tolist()]
+    )
+
+
+def view_plan(settings: ViewSettings, source_sizes_B2: npt.ArrayLike, draws: Sequence[ViewDraw]) -> ViewPlan:
+    """Return the plan of these draws, one an image; nothing else decides about a view."""
     source_sizes = _checked(source_sizes_B2)
-    shorts_B = np.full(len(source_sizes), settings.test_short)
-    flips_B = np.zeros(len(source_sizes), bool)
-    return _resize_plan(source_sizes, shorts_B, settings.test_long_max, flips_B, settings.pad_multiple)
+    if len(draws) != len(source_sizes):
+        raise ValueError(
+            f"draws of views: got {len(draws)}, expected one for each of {len(source_sizes)} images"
+        )
+    sizes_B2 = np.array([draw.size for draw in draws], np.int64)
+    flips_B = np.array([draw.flip for draw in draws], bool)
+    resize_B33 = resize_matrices(source_sizes, sizes_B2, flips_B)
+    pixels, boxes = zip(*(_geometry(settings, draw) for draw in draws), strict=True)
+    geometry_B33, box_geometry_B33 = np.stack(pixels), np.stack(boxes)
+    return ViewPlan(
+        source_sizes_B2=source_sizes,
+        sizes_B2=sizes_B2,
+        matrices_B33=geometry_B33 @ resize_B33,
+        geometry_B33=geometry_B33,
+        box_matrices_B33=box_geometry_B33 @ resize_B33,
+        flips_B=flips_B,
+        colour_ops_B=np.array([COLOUR_OPS.index(draw.colour) for draw in draws]),
+        colour_values_B=np.array([draw.colour_value for draw in draws], np.float64),
+        colour_first_B=np.array([draw.colour_first for draw in draws], bool),
+        pad_multiple=settings.pad_multiple,
+    )
 
 
-def padded_size(sizes_B2: Sizes, multiple: int) -> tuple[int, int]:
-    """Return the smallest (height, width) that holds every size, rounded up to `multiple`."""
-    height, width = (-(-int(side) // multiple) * multiple for side in sizes_B2.max(axis=0))
-    return height, width
-
-
-def resize_sizes(sizes_B2: Sizes, scales_B: npt.NDArray[np.float64]) -> Sizes:
-    """Return sizes times scales, rounded half up to whole pixels, at least 1."""
-    return np.maximum(np.floor(sizes_B2 * scales_B[:, None] + 0.5), 1).astype(np.int64)
-
-
-def resize_matrices(source_sizes_B2: Sizes, sizes_B2: Sizes, flips_B: npt.NDArray[np.bool_]) -> Matrices:
-    """Return the (B, 3, 3) matrices of a resize to whole pixels and, where `flips_B`, a mirror after it.
-
-    Scales are the ratios of the whole sizes, so that pixels and boxes agree exactly.
-    """
-    scales_B2 = sizes_B2 / source_sizes_B2
-    matrices = np.zeros((len(sizes_B2), 3, 3))
-    matrices[:, 0, 0] = np.where(flips_B, -scales_B2[:, 1], scales_B2[:, 1])
-    matrices[:, 0, 2] = np.where(flips_B, sizes_B2[:, 1], 0)
-    matrices[:, 1, 1] = scales_B2[:, 0]
-    matrices[:, 2, 2] = 1
-    return matrices
+def _geometry(settings: ViewSettings, draw: ViewDraw) -> tuple[Matrices, Matrices]:
+    """Return the matrix of a draw's geometric operation for pixels and for boxes."""
+    height, width = draw.size
+    if draw.geometry is None:
+        return np.eye(3), np.eye(3)
+    if settings.interpolation == "reference":
+        return reference_matrices(draw.geometry, draw.amount, height=height, width=width)
+    matrix = geometric_matrix(draw.geometry, draw.amount, height=height, width=width)
+    return matrix, matrix
 
 
 def _checked(source_sizes_B2: npt.ArrayLike) -> Sizes:
@@ -134,92 +169,62 @@ def _checked(source_sizes_B2: npt.ArrayLike) -> Sizes:
     return sizes
 
 
-def _resized_and_flipped(
-    rng: np.random.Generator, settings: ViewSettings, source_sizes_B2: Sizes
-) -> ViewPlan:
+def _draw_resizes(rng: np.random.Generator, settings: ViewSettings, source_sizes_B2: Sizes) -> list[ViewDraw]:
     shorts_B = rng.integers(*settings.short_range, size=len(source_sizes_B2), endpoint=True)
     flips_B = rng.random(len(source_sizes_B2)) < settings.flip
-    return _resize_plan(source_sizes_B2, shorts_B, settings.long_max, flips_B, settings.pad_multiple)
-
-
-def _resize_plan(
-    source_sizes_B2: Sizes,
-    shorts_B: npt.NDArray[np.int64],
-    long_max: int,
-    flips_B: npt.NDArray[np.bool_],
-    pad_multiple: int,
-) -> ViewPlan:
-    scales_B = np.minimum(shorts_B / source_sizes_B2.min(axis=1), long_max / source_sizes_B2.max(axis=1))
-    sizes_B2 = resize_sizes(source_sizes_B2, scales_B)
-    num_images = len(sizes_B2)
-    return ViewPlan(
-        source_sizes_B2=source_sizes_B2,
-        sizes_B2=sizes_B2,
-        matrices_B33=resize_matrices(source_sizes_B2, sizes_B2, flips_B),
-        flips_B=flips_B,
-        colour_ops_B=np.full(num_images, COLOUR_OPS.index("identity")),
-        colour_values_B=np.ones(num_images),
-        colour_first_B=np.ones(num_images, bool),
-        pad_multiple=pad_multiple,
-    )
+    sizes_B2 = short_side_sizes(source_sizes_B2, shorts_B, settings.long_max)
+    return [
+        ViewDraw(size=(height, width), flip=flip)
+        for (height, width), flip in zip(sizes_B2.tolist(), flips_B.tolist(), strict=True)
+    ]
 
 
 def _draw_colours(
-    rng: np.random.Generator, settings: ViewSettings, num_images: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the operation's code and value of each image; no operations: the identity."""
+    rng: np.random.Generator, settings: ViewSettings, draws: Sequence[ViewDraw]
+) -> list[ViewDraw]:
+    """Return the draws with a colour operation each; no operations: as they are."""
     if not settings.colour_ops:
-        return np.full(num_images, COLOUR_OPS.index("identity")), np.ones(num_images)
-    names = [settings.colour_ops[i] for i in rng.integers(len(settings.colour_ops), size=num_images)]
-    values_B = np.ones(num_images)
-    for index, name in enumerate(names):
-        match name:
-            case "sharpness" | "saturation" | "contrast" | "brightness":
-                values_B[index] = rng.uniform(*settings.enhance_range)
-            case "posterize":
-                values_B[index] = rng.integers(settings.posterize_bits, endpoint=True)
-            case "solarize":
-                values_B[index] = rng.uniform(*settings.solarize_range)
-            case "identity" | "auto_contrast" | "equalize":
-                pass
-    return np.array([COLOUR_OPS.index(name) for name in names]), values_B
+        return list(draws)
+    names = [settings.colour_ops[index] for index in rng.integers(len(settings.colour_ops), size=len(draws))]
+    return [
+        replace(draw, colour=name, colour_value=_draw_colour_value(rng, settings, name))
+        for draw, name in zip(draws, names, strict=True)
+    ]
 
 
-def _draw_geometry(rng: np.random.Generator, settings: ViewSettings, size_2: Sizes) -> Matrices:
-    """Return the matrix of one geometric operation in the pixels of a view of `size_2`."""
-    if not settings.geometric_ops:
-        return np.eye(3)
-    name = settings.geometric_ops[rng.integers(len(settings.geometric_ops))]
-    amount = rng.uniform(-1, 1)
+def _draw_colour_value(rng: np.random.Generator, settings: ViewSettings, name: ColourOp) -> float:
+    match name:
+        case "sharpness" | "saturation" | "contrast" | "brightness":
+            return rng.uniform(*settings.enhance_range)
+        case "posterize":
+            return float(rng.integers(settings.posterize_bits, endpoint=True))
+        case "solarize":
+            return rng.uniform(*settings.solarize_range)
+        case "identity" | "auto_contrast" | "equalize":
+            return 1.0
+
+
+def _draw_geometry(
+    rng: np.random.Generator, settings: ViewSettings, draws: Sequence[ViewDraw]
+) -> list[ViewDraw]:
+    """Return the draws with a geometric operation each, before or after their colour operation."""
+    moved = []
+    for draw in draws:
+        if settings.geometric_ops:
+            name = settings.geometric_ops[rng.integers(len(settings.geometric_ops))]
+            amount = rng.uniform(-1, 1) * _largest_amount(settings, name)
+            moved.append(replace(draw, geometry=name, amount=amount))
+        else:
+            moved.append(draw)
+    firsts = (rng.random(len(moved)) < 0.5).tolist()
+    return [replace(draw, colour_first=first) for draw, first in zip(moved, firsts, strict=True)]
+
+
+def _largest_amount(settings: ViewSettings, name: GeometricOp) -> float:
     match name:
         case "rotate":
-            amount *= np.deg2rad(settings.rotate_degrees)
+            return float(np.deg2rad(settings.rotate_degrees))
         case "shear_x" | "shear_y":
-            amount *= np.deg2rad(settings.shear_degrees)
+            return float(np.deg2rad(settings.shear_degrees))
         case "translate_x" | "translate_y":
-            amount *= settings.translate_fraction
-    return geometric_matrix(name, amount, height=int(size_2[0]), width=int(size_2[1]))
-
-
-def geometric_matrix(name: GeometricOp, amount: float, *, height: int, width: int) -> Matrices:
-    """Return the 3x3 matrix of an operation about the centre of an image of the given size.
-
-    `amount` is in radians (rotate, clockwise as seen; shear) or a fraction of the size (translate).
-    """
-    matrix = np.eye(3)
-    match name:
-        case "rotate":
-            cosine, sine = np.cos(amount), np.sin(amount)
-            matrix[:2, :2] = [[cosine, -sine], [sine, cosine]]
-        case "shear_x":
-            matrix[0, 1] = np.tan(amount)
-        case "shear_y":
-            matrix[1, 0] = np.tan(amount)
-        case "translate_x":
-            matrix[0, 2] = amount * width
-        case "translate_y":
-            matrix[1, 2] = amount * height
-    to_centre = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
-    from_centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
-    about_centre: Matrices = to_centre @ matrix @ from_centre
-    return about_centre
+            return settings.translate_fraction

@@ -1,28 +1,30 @@
 """Views: what the teacher, the student and the supervised loss see of each image, made by DALI from a plan.
 
-In: encoded images and the `ViewPlan` of the step. Out: normalised batches (float32 NCHW, channels last,
-padded with zeros at the bottom and right) and, of unlabeled images, the strong views as they are mixed later
-(uint8 HWC, each of its own size). Every output pixel is one bilinear sample of the decoded image at the place
-that the plan's matrix names, so pixels and boxes follow the same numbers. No antialiasing, as in the
-published recipes.
+In: encoded images (or decoded ones, to replay a recorded plan) and the `ViewPlan` of the step. Out: normalised
+batches (float32 NCHW, channels last, padded with zeros at the bottom and right) and, of unlabeled images, the
+strong views as they are mixed later (uint8 HWC, each of its own size). Every output pixel is one bilinear
+sample of the decoded image at the place that the plan's matrix names, so pixels and boxes follow the same
+numbers. No antialiasing, as in the published recipes.
 
 A strong view's colour operation comes before or after its geometric one. Before: on the decoded image, which
 is then warped once (resize, flip and geometry fused); the published code resizes first. Operations of one
-pixel are the same up to interpolation; sharpness acts at the scale of the source.
+pixel are the same up to interpolation; sharpness acts at the scale of the source. In reference mode a strong
+view is resized first, rounded to whole grey levels, and warped a second time, as in the published code.
 
 An image that cannot be decoded raises RuntimeError and leaves the object dead: make another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pipeline.colour import apply_colour
+from pipeline.geometry import Matrices, Sizes, resize_matrices
 from pipeline.graph import (
     DataNode,
     Device,
@@ -36,6 +38,7 @@ from pipeline.graph import (
     integers_input,
     inverse_maps,
     normalise,
+    pixels_input,
     warp,
 )
 from pipeline.settings import ViewSettings
@@ -45,8 +48,10 @@ Encoded = bytes | npt.NDArray[np.uint8]
 """The bytes of one image file."""
 
 
-class UnlabeledViews:
-    """The weak and the strong view of each image, decoded once."""
+class _Views:
+    """A graph of views, made from the settings; `_define` describes it."""
+
+    _define: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -56,125 +61,116 @@ class UnlabeledViews:
         num_threads: int = 2,
         device: Device = "cpu",
         device_id: int = 0,
+        decoded: bool = False,
     ) -> None:
-        """`batch_size` is the most images a call may bring."""
+        """`batch_size` is the most images a call may bring.
+
+        `decoded`: they come as pixels (uint8 HWC, on the device) in place of encoded files.
+        """
         self._graph = Graph(
-            _unlabeled_graph,
+            type(self)._define,
             settings,
             device,
+            decoded,
             batch_size=batch_size,
             num_threads=num_threads,
             device=device,
             device_id=device_id,
         )
+        self._interpolation = settings.interpolation
+
+
+class UnlabeledViews(_Views):
+    """The weak and the strong view of each image, decoded once."""
 
     def run(
-        self, encoded: Sequence[Encoded], weak: ViewPlan, strong: ViewPlan
+        self, images: Sequence[Encoded | Image], weak: ViewPlan, strong: ViewPlan
     ) -> tuple[torch.Tensor, list[Image]]:
         """Return the weak batch (B, 3, H, W) and the B strong views, uint8 (h, w, 3) each."""
         inputs = {
-            "encoded": _as_arrays(encoded),
-            **_geometry(weak, "weak"),
+            "image": _as_arrays(images),
+            **_geometry("weak", weak.matrices_B33, weak.sizes_B2),
             "weak_canvas": _canvas(weak),
-            **_geometry(strong, "strong"),
+            **self._strong_geometry(strong),
             **_colour(strong),
             "colour_first": strong.colour_first_B.astype(np.int32),
         }
         weak_output, strong_output = self._graph.run(inputs)
         return batch_tensor(weak_output), image_list(strong_output)
 
+    def _strong_geometry(self, strong: ViewPlan) -> dict[str, Any]:
+        if self._interpolation == "linear":
+            return _geometry("strong", strong.matrices_B33, strong.sizes_B2)
+        resize_B33 = resize_matrices(strong.source_sizes_B2, strong.sizes_B2, strong.flips_B)
+        return {
+            "resize_inverse": inverse_maps(resize_B33),
+            **_geometry("strong", strong.geometry_B33, strong.sizes_B2),
+        }
 
-class LabeledViews:
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> tuple[DataNode, DataNode]:
+        image = _source(device, decoded)
+        weak_inverse, weak_size = _geometry_inputs("weak")
+        weak = warp(image, weak_inverse, weak_size, device, border=None)
+
+        strong_inverse, strong_size = _geometry_inputs("strong")
+        colour_first = integers_input("colour_first")
+        strong = image
+        if settings.interpolation == "reference":
+            strong = warp(strong, floats_input("resize_inverse", 2), strong_size, device, border=None)
+        if colour_first == 0:
+            strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
+        strong = _coloured(strong, device)
+        if colour_first == 1:
+            strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
+        return _normalised(weak, "weak", settings), strong
+
+
+class LabeledViews(_Views):
     """One resized and flipped view of each image, with its colour operation."""
 
-    def __init__(
-        self,
-        settings: ViewSettings,
-        *,
-        batch_size: int,
-        num_threads: int = 2,
-        device: Device = "cpu",
-        device_id: int = 0,
-    ) -> None:
-        """`batch_size` is the most images a call may bring."""
-        self._graph = Graph(
-            _labeled_graph,
-            settings,
-            device,
-            batch_size=batch_size,
-            num_threads=num_threads,
-            device=device,
-            device_id=device_id,
-        )
-
-    def run(self, encoded: Sequence[Encoded], plan: ViewPlan) -> torch.Tensor:
+    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
         """Return the batch (B, 3, H, W)."""
         inputs = {
-            "encoded": _as_arrays(encoded),
-            **_geometry(plan, "view"),
+            "image": _as_arrays(images),
+            **_geometry("view", plan.matrices_B33, plan.sizes_B2),
             "view_canvas": _canvas(plan),
             **_colour(plan),
         }
         return batch_tensor(self._graph.run(inputs)[0])
 
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
+        inverse, size = _geometry_inputs("view")
+        view = warp(_source(device, decoded), inverse, size, device, border=None)
+        return _normalised(_coloured(view, device), "view", settings)
 
-class TestViews:
+
+class TestViews(_Views):
     """One view of each image as planned, its colours untouched: for prediction."""
 
     __test__ = False  # not a test, whatever its name
 
-    def __init__(
-        self,
-        settings: ViewSettings,
-        *,
-        batch_size: int,
-        num_threads: int = 2,
-        device: Device = "cpu",
-        device_id: int = 0,
-    ) -> None:
-        """`batch_size` is the most images a call may bring."""
-        self._graph = Graph(
-            _test_graph,
-            settings,
-            device,
-            batch_size=batch_size,
-            num_threads=num_threads,
-            device=device,
-            device_id=device_id,
-        )
-
-    def run(self, encoded: Sequence[Encoded], plan: ViewPlan) -> torch.Tensor:
+    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
         """Return the batch (B, 3, H, W)."""
-        inputs = {"encoded": _as_arrays(encoded), **_geometry(plan, "view"), "view_canvas": _canvas(plan)}
+        inputs = {
+            "image": _as_arrays(images),
+            **_geometry("view", plan.matrices_B33, plan.sizes_B2),
+            "view_canvas": _canvas(plan),
+        }
         return batch_tensor(self._graph.run(inputs)[0])
 
-
-def _unlabeled_graph(settings: ViewSettings, device: Device) -> tuple[DataNode, DataNode]:
-    image = decode(encoded_input("encoded"), device)
-    weak_inverse, weak_size = _geometry_inputs("weak")
-    weak = warp(image, weak_inverse, weak_size, device, border=None)
-
-    strong_inverse, strong_size = _geometry_inputs("strong")
-    colour_first = integers_input("colour_first")
-    strong = image
-    if colour_first == 0:
-        strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
-    strong = _coloured(strong, device)
-    if colour_first == 1:
-        strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
-    return _normalised(weak, "weak", settings), strong
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
+        inverse, size = _geometry_inputs("view")
+        view = warp(_source(device, decoded), inverse, size, device, border=None)
+        return _normalised(view, "view", settings)
 
 
-def _labeled_graph(settings: ViewSettings, device: Device) -> DataNode:
-    inverse, size = _geometry_inputs("view")
-    view = warp(decode(encoded_input("encoded"), device), inverse, size, device, border=None)
-    return _normalised(_coloured(view, device), "view", settings)
-
-
-def _test_graph(settings: ViewSettings, device: Device) -> DataNode:
-    inverse, size = _geometry_inputs("view")
-    view = warp(decode(encoded_input("encoded"), device), inverse, size, device, border=None)
-    return _normalised(view, "view", settings)
+def _source(device: Device, decoded: bool) -> DataNode:
+    if decoded:
+        return pixels_input("image", device)
+    return decode(encoded_input("image"), device)
 
 
 def _geometry_inputs(name: str) -> tuple[DataNode, DataNode]:
@@ -190,11 +186,8 @@ def _normalised(image: DataNode, name: str, settings: ViewSettings) -> DataNode:
     return normalise(image, canvas, mean=list(settings.mean), std=list(settings.std))
 
 
-def _geometry(plan: ViewPlan, name: str) -> dict[str, Any]:
-    return {
-        f"{name}_inverse": inverse_maps(plan.matrices_B33),
-        f"{name}_size": plan.sizes_B2.astype(np.float32),
-    }
+def _geometry(name: str, matrices_B33: Matrices, sizes_B2: Sizes) -> dict[str, Any]:
+    return {f"{name}_inverse": inverse_maps(matrices_B33), f"{name}_size": sizes_B2.astype(np.float32)}
 
 
 def _canvas(plan: ViewPlan) -> npt.NDArray[np.float32]:
@@ -208,5 +201,5 @@ def _colour(plan: ViewPlan) -> dict[str, Any]:
     }
 
 
-def _as_arrays(encoded: Sequence[Encoded]) -> list[npt.NDArray[np.uint8]]:
-    return [np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one for one in encoded]
+def _as_arrays(images: Sequence[Encoded | Image]) -> list[Image]:
+    return [np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one for one in images]

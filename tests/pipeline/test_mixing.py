@@ -9,6 +9,7 @@ import torch
 from pipeline.mix_plans import Layer, plan_mix
 from pipeline.mixing import Mixer
 from pipeline.settings import MixSettings, ViewSettings
+from tests.pipeline.reference import bilinear, coordinates, normalised, placed, resize_matrix
 
 VIEW = ViewSettings()
 MIX = MixSettings(mosaic_range=(40, 80), erase_ratio=(0.0, 0.3))
@@ -23,33 +24,17 @@ def view_sizes(images: list[np.ndarray]) -> list[tuple[int, ...]]:
     return [image.shape[:2] for image in images]
 
 
-def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear, edge pixels repeated, float64."""
-    for axis, size in enumerate((height, width)):
-        old = pixels.shape[axis]
-        places = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
-        below = np.floor(places).astype(int)
-        share = (places - below).reshape([-1 if index == axis else 1 for index in range(3)])
-        above = np.minimum(below + 1, old - 1)
-        pixels = pixels.take(below, axis) * (1 - share) + pixels.take(above, axis) * share
-    return pixels
-
-
 def canvases(layer: Layer, images: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
     """Each image resized, flipped, normalised, placed, erased."""
     drawn = []
     for index, image in enumerate(images):
-        (height, width), (top, left) = layer.sizes_N2[index], layer.offsets_N2[index]
-        pixels = resized(image.astype(np.float64), height, width)
-        if layer.flips_N[index]:
-            pixels = pixels[:, ::-1]
-        canvas = np.zeros((*size, 3))
-        canvas[top : top + height, left : left + width] = (pixels - VIEW.mean) / VIEW.std
-        for x1, y1, x2, y2 in layer.patches_P4[
-            layer.patch_offsets_N1[index] : layer.patch_offsets_N1[index + 1]
-        ]:
-            canvas[y1:y2, x1:x2] = 0
-        drawn.append(canvas)
+        source, sides = layer.source_sizes_N2[index], layer.sizes_N2[index]
+        matrix = resize_matrix(source, sides, flip=layer.flips_N[index])
+        pixels = normalised(bilinear(image, matrix, sides, None), VIEW.mean, VIEW.std)
+        first, last = layer.patch_offsets_N1[index : index + 2]
+        offset = layer.offsets_N2[index]
+        patches = layer.patches_P4[first:last] - [*offset[::-1], *offset[::-1]]
+        drawn.append(placed(pixels, size, offset, patches))
     return drawn
 
 
@@ -118,14 +103,48 @@ def test_every_offset_on_a_wide_canvas_is_met_exactly(mixer: Mixer) -> None:
         assert found[0, 0].nonzero().tolist() == [[left % 32, left]]
 
 
-def test_a_batch_of_one_and_any_thread_count_give_the_same_bytes(mixer: Mixer) -> None:
+@pytest.mark.parametrize("mode", ["linear", "reference"])
+def test_any_thread_count_and_batch_size_give_the_same_bytes(mode: str) -> None:
     current, cached = random_views(1, 4), random_views(2, 8)
-    plan = plan_mix(np.random.default_rng(3), MIX, view_sizes(current), view_sizes(cached)).mixup
-    partner = [cached[position] for position in plan.partner_positions_B]
-    threaded = Mixer(VIEW, batch_size=9, num_threads=3)
-    assert torch.equal(mixer.mixup(plan, current, partner), threaded.mixup(plan, current, partner))
-    alone = plan_mix(np.random.default_rng(3), MIX, view_sizes(current[:1]), view_sizes(cached)).mixup
-    assert mixer.mixup(alone, current[:1], [cached[0]]).shape == (1, 3, *alone.padded_size)
+    plan = plan_mix(
+        np.random.default_rng(3), MIX, view_sizes(current), view_sizes(cached), interpolation=mode
+    )
+    assert plan.mosaic is not None
+    results = []
+    for threads, batch_size in ((1, 4), (2, 9), (4, 16)):
+        mixer = Mixer(VIEW, batch_size=batch_size, num_threads=threads)
+        partner = [cached[position] for position in plan.mixup.partner_positions_B]
+        tiles = [cached[position] for position in plan.mosaic.positions_4]
+        results.append((mixer.mixup(plan.mixup, current, partner), mixer.mosaic(plan.mosaic, tiles)))
+    for other in results[1:]:
+        assert torch.equal(results[0][0], other[0])
+        assert torch.equal(results[0][1], other[1])
+
+
+def test_a_batch_may_be_of_one_image(mixer: Mixer) -> None:
+    current, cached = random_views(1, 1), random_views(2, 8)
+    alone = plan_mix(np.random.default_rng(3), MIX, view_sizes(current), view_sizes(cached)).mixup
+    assert mixer.mixup(alone, current, [cached[0]]).shape == (1, 3, *alone.padded_size)
+
+
+def test_each_pixel_of_a_mosaic_says_where_it_came_from(mixer: Mixer) -> None:
+    """On images of coordinates: the column that a pixel names, read off it, is that of the mirrored resize."""
+    sources = [(60, 90), (100, 50), (80, 80), (33, 120)]
+    cached = [coordinates(*source) for source in sources]
+    plan = plan_mix(np.random.default_rng(0), replace(MIX, erase=False), [(9, 9)], sources * 2).mosaic
+    assert plan is not None
+    tiles = [(cached * 2)[position] for position in plan.positions_4]
+    (found,) = pixels(mixer.mosaic(plan, tiles))
+    found = found * VIEW.std + VIEW.mean
+    for tile, (top, left), (height, width) in zip(
+        tiles, plan.tiles.offsets_N2, plan.tiles.sizes_N2, strict=True
+    ):
+        inside = found[top : top + height, left : left + width]
+        columns = (width - 0.5 - np.arange(width)) * tile.shape[1] / width - 0.5
+        rows = (np.arange(height) + 0.5) * tile.shape[0] / height - 0.5
+        columns, rows = columns.clip(0, tile.shape[1] - 1), rows.clip(0, tile.shape[0] - 1)
+        assert np.abs(inside[..., 0] - columns[None]).max() <= 0.51
+        assert np.abs(inside[..., 1] - rows[:, None]).max() <= 0.51
 
 
 def test_the_views_themselves_are_never_changed(mixer: Mixer) -> None:

@@ -24,6 +24,7 @@ from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
         ("border_value", 256),
         ("std", (1.0, 0.0, 1.0)),
         ("pad_multiple", 0),
+        ("interpolation", "cubic"),
     ],
 )
 def test_view_settings_refuse_a_value_by_the_name_of_its_field(field: str, value: object) -> None:

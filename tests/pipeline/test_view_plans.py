@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.settings import COLOUR_OPS, ViewSettings
-from pipeline.view_plans import ViewPlan, geometric_matrix, plan_labeled, plan_strong, plan_test, plan_weak
+from pipeline.view_plans import ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak
 
 SIZES = st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), min_size=1, max_size=5)
 PLANNERS = (plan_weak, plan_strong, plan_labeled)
@@ -47,21 +47,6 @@ def test_a_weak_matrix_maps_the_image_onto_the_view(sizes: list[tuple[int, int]]
         corners = matrix @ np.array([[0, width], [0, height], [1, 1]])
         expected = [[view_w, 0] if flipped else [0, view_w], [0, view_h], [1, 1]]
         np.testing.assert_allclose(corners, expected, atol=1e-9)
-
-
-def test_geometric_operations_keep_the_centre_or_shift_it_by_the_drawn_fraction() -> None:
-    centre = np.array([50, 30, 1.0])
-    for name in ("rotate", "shear_x", "shear_y"):
-        moved = geometric_matrix(name, 0.4, height=60, width=100) @ centre
-        np.testing.assert_allclose(moved, centre, atol=1e-12)
-    along_x = geometric_matrix("translate_x", 0.1, height=60, width=100) @ centre
-    along_y = geometric_matrix("translate_y", -0.1, height=60, width=100) @ centre
-    np.testing.assert_allclose([along_x, along_y], [[60, 30, 1], [50, 24, 1]])
-
-
-def test_a_quarter_turn_takes_the_right_edge_to_the_bottom() -> None:
-    turn = geometric_matrix("rotate", np.pi / 2, height=100, width=100)
-    np.testing.assert_allclose(turn @ [100, 50, 1], [50, 100, 1], atol=1e-12)
 
 
 def test_a_strong_matrix_is_the_weak_one_followed_by_one_geometric_operation() -> None:

@@ -1,4 +1,4 @@
-"""Views against plain float64 numpy and PIL: pixels, padding, colour order, and what a caller may rely on."""
+"""Views against plain float64 numpy: pixels, padding, every operation in its place, and what a caller relies on."""
 
 import io
 from dataclasses import replace
@@ -6,12 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 from skimage import data
 
-from pipeline.settings import COLOUR_OPS, ViewSettings
-from pipeline.view_plans import ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak
+from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, ViewSettings
+from pipeline.view_plans import ViewDraw, ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak, view_plan
 from pipeline.views import LabeledViews, TestViews, UnlabeledViews
+from tests.pipeline.reference import (
+    bilinear,
+    colour,
+    coordinates,
+    geometric_matrix,
+    photo_like,
+    resize_matrix,
+)
 
 SETTINGS = ViewSettings(short_range=(40, 150), long_max=180, test_short=90, test_long_max=120)
 PLAIN = replace(SETTINGS, colour_ops=("identity",))
@@ -39,27 +47,6 @@ def decoded(encoded: bytes) -> np.ndarray:
 
 def sizes(encoded: list[bytes]) -> list[tuple[int, int]]:
     return [decoded(one).shape[:2] for one in encoded]
-
-
-def bilinear(pixels: np.ndarray, matrix: np.ndarray, size: np.ndarray, border: int | None) -> np.ndarray:
-    """One bilinear sample a pixel at the place that the inverse matrix names, float64."""
-    inverse = np.linalg.inv(matrix)
-    y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
-    left = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] - 0.5
-    top = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] - 0.5
-    height, width = pixels.shape[:2]
-
-    def at(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        values = pixels[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float64)
-        if border is not None:
-            values[(rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)] = border
-        return values
-
-    row, column = np.floor(top).astype(int), np.floor(left).astype(int)
-    down, right = (top - row)[..., None], (left - column)[..., None]
-    above = at(row, column) * (1 - right) + at(row, column + 1) * right
-    below = at(row + 1, column) * (1 - right) + at(row + 1, column + 1) * right
-    return above * (1 - down) + below * down
 
 
 def assert_batch_is(
@@ -116,54 +103,152 @@ def test_labeled_and_test_views_are_bilinear_samples_too(labeled: LabeledViews) 
         assert_batch_is(images_BCHW, plan, expected, atol=0.51)
 
 
-def test_a_colour_operation_comes_after_the_geometry_or_before_it(unlabeled: UnlabeledViews) -> None:
-    encoded = photos()
-    rng = np.random.default_rng(2)
-    weak, strong = plan_weak(rng, PLAIN, sizes(encoded)), plan_strong(rng, PLAIN, sizes(encoded))
-    ops = [COLOUR_OPS.index(name) for name in ("brightness", "contrast", "brightness", "contrast")]
-    strong = replace(
-        strong,
-        colour_ops_B=np.array(ops),
-        colour_values_B=np.full(4, 0.5),
-        colour_first_B=np.array([False, False, True, True]),
-    )
-    _, views = unlabeled.run(encoded, weak, strong)
-    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast) * 2
-    for index, (enhancer, view) in enumerate(zip(enhancers, views, strict=True)):
-        pixels, geometry = decoded(encoded[index]), (strong.matrices_B33[index], strong.sizes_B2[index], 128)
-        if strong.colour_first_B[index]:
-            pixels = np.asarray(enhancer(Image.fromarray(pixels)).enhance(0.5))
-            expected = bilinear(pixels, *geometry)
-        else:
-            warped = np.round(bilinear(pixels, *geometry)).astype(np.uint8)
-            expected = np.asarray(enhancer(Image.fromarray(warped)).enhance(0.5)).astype(float)
-        np.testing.assert_allclose(view, expected, atol=2)
+COLOUR_VALUES: dict[ColourOp, tuple[float, float]] = {
+    "posterize": (2, 4),
+    "solarize": (100.5, 31.0),
+    "sharpness": (0.2, 1.8),
+    "saturation": (0.2, 1.8),
+    "contrast": (0.2, 1.8),
+    "brightness": (0.2, 1.8),
+}
+AMOUNTS = {"rotate": 0.5, "shear_x": -0.4, "shear_y": 0.3, "translate_x": 0.1, "translate_y": -0.07}
 
 
-def test_a_labeled_view_is_coloured_after_its_resize(labeled: LabeledViews) -> None:
-    encoded = photos()[:1]
-    plan = plan_labeled(np.random.default_rng(0), PLAIN, sizes(encoded))
-    plan = replace(
-        plan, colour_ops_B=np.array([COLOUR_OPS.index("solarize")]), colour_values_B=np.array([100.0])
-    )
-    resized = np.round(bilinear(decoded(encoded[0]), plan.matrices_B33[0], plan.sizes_B2[0], None))
-    expected = np.where(resized >= 100, 255 - resized, resized)
-    found = labeled.run(encoded, plan)[0, :, : len(resized), : resized.shape[1]].permute(1, 2, 0).numpy()
-    off = np.abs(found * SETTINGS.std + SETTINGS.mean - expected).max(axis=2) > 1.1
-    assert off.mean() < 0.01  # a pixel that rounds across the level is inverted or not
+def coloured_plan(op: ColourOp, sources: list[tuple[int, int]], *, first: bool) -> ViewPlan:
+    """Two values of an operation, on two images, beside a rotation."""
+    draws = [
+        ViewDraw(
+            size=size,
+            flip=flip,
+            colour=op,
+            colour_value=value,
+            geometry="rotate",
+            amount=0.2,
+            colour_first=first,
+        )
+        for size, flip, value in zip(
+            [(70, 91), (111, 83)], (False, True), COLOUR_VALUES.get(op, (1.0, 1.0)), strict=True
+        )
+    ]
+    return view_plan(SETTINGS, sources, draws)
+
+
+def uncoloured(plan: ViewPlan) -> ViewPlan:
+    return replace(plan, colour_ops_B=np.zeros(len(plan), np.int64))
+
+
+@pytest.fixture(scope="module")
+def decoded_views() -> UnlabeledViews:
+    return UnlabeledViews(SETTINGS, batch_size=4, num_threads=1, decoded=True)
+
+
+def two_pictures() -> list[np.ndarray]:
+    return [photo_like(np.random.default_rng(0), 90, 120), coordinates(130, 100)]
+
+
+@pytest.mark.parametrize("op", COLOUR_OPS)
+def test_a_colour_operation_after_the_geometry_acts_on_the_warped_view(
+    decoded_views: UnlabeledViews, op: ColourOp
+) -> None:
+    pictures = two_pictures()
+    plan = coloured_plan(op, [one.shape[:2] for one in pictures], first=False)
+    _, warped = decoded_views.run(pictures, plan, uncoloured(plan))
+    _, views = decoded_views.run(pictures, plan, plan)
+    for before, after, value in zip(warped, views, plan.colour_values_B, strict=True):
+        tolerance = 1.0 if op in ("saturation", "contrast") else 0.51
+        np.testing.assert_allclose(after, colour(before, op, value), atol=tolerance)
+
+
+@pytest.mark.parametrize("op", COLOUR_OPS)
+def test_a_colour_operation_before_the_geometry_acts_on_the_decoded_image(
+    decoded_views: UnlabeledViews, op: ColourOp
+) -> None:
+    pictures = two_pictures()
+    plan = coloured_plan(op, [one.shape[:2] for one in pictures], first=True)
+    _, views = decoded_views.run(pictures, plan, plan)
+    for picture, view, value, matrix, size in zip(
+        pictures, views, plan.colour_values_B, plan.matrices_B33, plan.sizes_B2, strict=True
+    ):
+        coloured = colour(picture, op, value)
+        tolerance = 1.5 if op in ("saturation", "contrast") else 1.01
+        np.testing.assert_allclose(view, bilinear(coloured, matrix, size, 128), atol=tolerance)
+
+
+@pytest.mark.parametrize("op", COLOUR_OPS)
+def test_a_labeled_view_is_coloured_after_its_resize(op: ColourOp) -> None:
+    pictures = two_pictures()
+    graph = LabeledViews(SETTINGS, batch_size=2, num_threads=1, decoded=True)
+    plan = coloured_plan(op, [one.shape[:2] for one in pictures], first=False)
+    before, after = graph.run(pictures, uncoloured(plan)), graph.run(pictures, plan)
+    for index, (height, width) in enumerate(plan.sizes_B2):
+        resized, view = (
+            np.rint(
+                one[index, :, :height, :width].permute(1, 2, 0).double().numpy() * SETTINGS.std
+                + SETTINGS.mean
+            )
+            for one in (before, after)
+        )
+        expected = colour(resized.astype(np.uint8), op, plan.colour_values_B[index])
+        tolerance = 1.0 if op in ("saturation", "contrast") else 0.51
+        np.testing.assert_allclose(view, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("op", [None, *GEOMETRIC_OPS])
+@pytest.mark.parametrize("flip", [False, True])
+def test_each_pixel_of_a_strong_view_says_where_it_came_from(
+    decoded_views: UnlabeledViews, op: str | None, flip: bool
+) -> None:
+    """On an image of coordinates: by the method's own matrices, and by the inverse map read off the pixels."""
+    sources, sizes = [(90, 120), (200, 150)], [(120, 160), (133, 100)]
+    pictures = [coordinates(*size) for size in sources]
+    amount = AMOUNTS[op] if op else 0.0
+    draws = [ViewDraw(size=size, flip=flip, geometry=op, amount=amount) for size in sizes]
+    plan = view_plan(SETTINGS, sources, draws)
+    _, views = decoded_views.run(pictures, plan, plan)
+    for picture, view, source, size in zip(pictures, views, sources, sizes, strict=True):
+        matrix = resize_matrix(source, size, flip=flip)
+        if op:
+            matrix = geometric_matrix(op, amount, size) @ matrix
+        np.testing.assert_allclose(view, bilinear(picture, matrix, size, 128), atol=0.51)
+        y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+        inverse = np.linalg.inv(matrix)
+        came_x = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] - 0.5
+        came_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] - 0.5
+        inside = (came_x > 0) & (came_y > 0) & (came_x < source[1] - 1) & (came_y < source[0] - 1)
+        assert inside.mean() > 0.5
+        assert np.abs(view[..., 0] - came_x)[inside].max() <= 0.51
+        assert np.abs(view[..., 1] - came_y)[inside].max() <= 0.51
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_same_plan_gives_the_same_bytes_whatever_the_thread_count(
-    unlabeled: UnlabeledViews, seed: int
+@pytest.mark.parametrize("mode", ["linear", "reference"])
+def test_the_same_plan_gives_the_same_bytes_whatever_the_thread_count(seed: int, mode: str) -> None:
+    encoded = photos()
+    view = replace(SETTINGS, interpolation=mode)
+    rng = np.random.default_rng(seed)
+    weak, strong = plan_weak(rng, view, sizes(encoded)), plan_strong(rng, view, sizes(encoded))
+    labeled_plan = plan_labeled(rng, view, sizes(encoded))
+    results = []
+    for threads, batch_size in ((1, 4), (2, 5), (4, 8)):
+        graph = UnlabeledViews(view, batch_size=batch_size, num_threads=threads)
+        weak_BCHW, views = graph.run(encoded, weak, strong)
+        labeled = LabeledViews(view, batch_size=batch_size, num_threads=threads).run(encoded, labeled_plan)
+        results.append([weak_BCHW.numpy(), labeled.numpy(), *views])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_decoded_images_give_what_their_files_give(
+    unlabeled: UnlabeledViews, decoded_views: UnlabeledViews
 ) -> None:
     encoded = photos()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(5)
     weak, strong = plan_weak(rng, SETTINGS, sizes(encoded)), plan_strong(rng, SETTINGS, sizes(encoded))
-    threaded = UnlabeledViews(SETTINGS, batch_size=8, num_threads=3)
-    one, other = unlabeled.run(encoded, weak, strong), threaded.run(encoded, weak, strong)
-    assert torch.equal(one[0], other[0])
-    for first, second in zip(one[1], other[1], strict=True):
+    one = unlabeled.run(encoded, weak, strong)
+    two = decoded_views.run([decoded(file) for file in encoded], weak, strong)
+    assert torch.equal(one[0], two[0])
+    for first, second in zip(one[1], two[1], strict=True):
         np.testing.assert_array_equal(first, second)
 
 
