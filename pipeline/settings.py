@@ -73,8 +73,8 @@ class ViewSettings:
     pad_multiple: int = 32
     """Batches are padded at the bottom and right to a multiple of this many pixels."""
     interpolation: Interpolation = "linear"
-    """linear: one bilinear sample a view, boxes move exactly as pixels do. reference: as the published code,
-    with its two resamplings, nearest partners and tiles, and boxes up to a pixel beside them; to compare with."""
+    """linear: one bilinear sample a view, boxes move exactly as pixels do; better than the published code.
+    reference: its geometry, with nearest partners and tiles and boxes up to a pixel beside their pixels."""
 
     def __post_init__(self) -> None:
         """Refuse values that no view can be made with."""

@@ -134,13 +134,14 @@ def view_plan(settings: ViewSettings, source_sizes_B2: npt.ArrayLike, draws: Seq
     flips_B = np.array([draw.flip for draw in draws], bool)
     resize_B33 = resize_matrices(source_sizes, sizes_B2, flips_B)
     pixels, boxes = zip(*(_geometry(settings, draw) for draw in draws), strict=True)
-    geometry_B33, box_geometry_B33 = np.stack(pixels), np.stack(boxes)
+    geometry_B33 = np.stack(pixels)
+    matrices_B33 = geometry_B33 @ resize_B33
     return ViewPlan(
         source_sizes_B2=source_sizes,
         sizes_B2=sizes_B2,
-        matrices_B33=geometry_B33 @ resize_B33,
+        matrices_B33=matrices_B33,
         geometry_B33=geometry_B33,
-        box_matrices_B33=box_geometry_B33 @ resize_B33,
+        box_matrices_B33=matrices_B33 if settings.interpolation == "linear" else np.stack(boxes) @ resize_B33,
         flips_B=flips_B,
         colour_ops_B=np.array([COLOUR_OPS.index(draw.colour) for draw in draws]),
         colour_values_B=np.array([draw.colour_value for draw in draws], np.float64),
@@ -208,16 +209,15 @@ def _draw_geometry(
     rng: np.random.Generator, settings: ViewSettings, draws: Sequence[ViewDraw]
 ) -> list[ViewDraw]:
     """Return the draws with a geometric operation each, before or after their colour operation."""
-    moved = []
-    for draw in draws:
-        if settings.geometric_ops:
-            name = settings.geometric_ops[rng.integers(len(settings.geometric_ops))]
-            amount = rng.uniform(-1, 1) * _largest_amount(settings, name)
-            moved.append(replace(draw, geometry=name, amount=amount))
-        else:
-            moved.append(draw)
-    firsts = (rng.random(len(moved)) < 0.5).tolist()
-    return [replace(draw, colour_first=first) for draw, first in zip(moved, firsts, strict=True)]
+    operations: list[tuple[GeometricOp | None, float]] = [(None, 0.0)] * len(draws)
+    for index in range(len(draws) if settings.geometric_ops else 0):
+        name = settings.geometric_ops[rng.integers(len(settings.geometric_ops))]
+        operations[index] = name, rng.uniform(-1, 1) * _largest_amount(settings, name)
+    firsts = (rng.random(len(draws)) < 0.5).tolist()
+    return [
+        replace(draw, geometry=name, amount=amount, colour_first=first)
+        for draw, (name, amount), first in zip(draws, operations, firsts, strict=True)
+    ]
 
 
 def _largest_amount(settings: ViewSettings, name: GeometricOp) -> float:

@@ -14,7 +14,7 @@ from pipeline.settings import COLOUR_OPS, ColourOp
 from tests.pipeline.reference import colour
 
 FACTORS = (0.1, 0.7, 1.0, 1.9)
-VALUES: dict[str, tuple[float, ...]] = {"posterize": (0, 1, 3, 4), "solarize": (0, 13.5, 128, 256)}
+VALUES: dict[str, tuple[float, ...]] = {"posterize": (0, 1, 3, 4, 8), "solarize": (0, 13.5, 128, 256)}
 TOLERANCE = {"identity": 0, "posterize": 0, "solarize": 0, "saturation": 2}
 PLAIN_TOLERANCE = {"saturation": 1.0, "contrast": 0.51, "solarize": 0, "posterize": 0, "identity": 0}
 """Grey levels from the unrounded definition; saturation rounds its grey version first."""
@@ -50,6 +50,8 @@ def pil(pixels: np.ndarray, op: ColourOp, value: float) -> np.ndarray:
         case "sharpness":
             return np.array(ImageEnhance.Sharpness(image).enhance(value))
         case "posterize":
+            if value == 8:  # PIL keeps at least one bit
+                return np.zeros_like(pixels)
             return np.array(ImageOps.posterize(image, 8 - int(value)))
         case "solarize":
             return np.array(ImageOps.solarize(image, value))

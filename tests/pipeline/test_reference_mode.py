@@ -163,7 +163,7 @@ def test_a_mixup_is_the_published_one(mixer: Mixer, seed: int) -> None:
     partner_labels = Labels.concatenate([cached_labels.image(position) for position in order])
     batch, boxes = published_mixup(plan, current, partner, (current_labels, partner_labels))
     found = mixer.mixup(plan, current, partner)
-    torch.testing.assert_close(found, batch, rtol=0, atol=2e-6)
+    torch.testing.assert_close(found, batch, rtol=0, atol=5e-7)
     mixed = mixup_labels(plan, current_labels, partner_labels, drop_ratio=np.inf)
     for index in range(4):
         expected = torch.cat(boxes[2 * index : 2 * index + 2])
@@ -203,7 +203,7 @@ def test_a_mosaic_is_the_published_one(mixer: Mixer, seed: int) -> None:
     canvas, boxes = published_mosaic(plan, draw.bounds, tiles, labels)
     found = mixer.mosaic(plan, tiles)
     assert found.shape == canvas.shape
-    torch.testing.assert_close(found, canvas, rtol=0, atol=2e-6)
+    torch.testing.assert_close(found, canvas, rtol=0, atol=5e-7)
     moved = mosaic_labels(plan, labels, drop_ratio=np.inf)
     np.testing.assert_allclose(moved.boxes_N4, boxes[solid(boxes)].numpy(), rtol=0, atol=2e-5)
 
@@ -325,7 +325,7 @@ def test_a_strong_view_is_resized_then_coloured_and_warped_in_either_order(
             expected = bilinear(colour(np.rint(resized), "brightness", 0.6), warp, draw.size, 128)
         else:
             expected = colour(bilinear(np.rint(resized), warp, draw.size, 128), "brightness", 0.6)
-        np.testing.assert_allclose(view, expected, atol=1.7)
+        np.testing.assert_allclose(view, expected, atol=1.5)
         assert np.abs(view - expected).mean() < 0.5
 
 
@@ -357,7 +357,7 @@ def test_boxes_reach_the_strong_view_by_the_published_homography() -> None:
         compared += len(expected)
         worst = max(worst, float(np.abs(moved.boxes_N4 - expected.numpy()).max(initial=0)))
     assert compared > 200
-    assert worst < 2e-3  # float64 here
+    assert worst < 5e-4  # float64 here
 
 
 def hull(boxes_N4: torch.Tensor, matrix: torch.Tensor, size: np.ndarray) -> torch.Tensor:
