@@ -168,6 +168,8 @@ def test_factors_that_no_coming_epoch_needs_are_forgotten() -> None:
         ours.set_repeat_factors(np.full(10, float(start)), from_epoch=start)
     lengths = [len(ours.epoch(epoch)) for epoch in range(5, 10)]
     ours.forget(5)
+    with pytest.raises(ValueError, match="empty"):
+        ours.epoch(4)
     assert [start for start, _ in ours.schedule(5)] == [5, 6, 7, 8]
     assert [len(ours.epoch(epoch)) for epoch in range(5, 10)] == lengths == [50, 60, 70, 80, 80]
 
