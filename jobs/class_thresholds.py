@@ -1,8 +1,9 @@
 """Score thresholds by class that follow the teacher while it trains.
 
-In: what the teacher says of the unlabeled images of each step. Out: a threshold for every class, computed anew from
-the last `every` steps by one of the policies of `analysis.thresholds`. Until the first computation every class has
-the fixed threshold. State is part of a checkpoint, so a resumed run computes the same thresholds.
+In: what the teacher says of the unlabeled images of each step. Out: a threshold for every class, computed anew
+from the last `every` steps of all processes by one of the policies of `analysis.thresholds`; it counts from the
+next step on. Until the first computation every class has the fixed threshold. State is part of a checkpoint, so a
+resumed run computes the same thresholds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from analysis.thresholds import ThresholdPolicy, mixture_thresholds, prior_thresholds
+from jobs.ranks import Ranks
 from pipeline.batch import LabelCache
 from storage.dataset import Dataset
 from storage.label_store import table_labels
@@ -42,12 +44,15 @@ class ClassThresholds:
 
     def observe(self, weak: Labels) -> None:
         """Take the teacher's labels of one step, before any threshold."""
-        if self.policy == "fixed":
-            return
         self._window.append(weak)
-        if len(self._window) == self._every:
-            self.values_C = self._compute(Labels.concatenate(self._window))
-            self._window.clear()
+
+    def follow(self, ranks: Ranks) -> None:
+        """After a step of all ranks: where the window is full, take the thresholds that it gives."""
+        if len(self._window) < self._every:
+            return
+        windows = ranks.gather(lambda: Labels.concatenate(self._window))
+        self.values_C = ranks.from_first(lambda: self._compute(Labels.concatenate(windows)))
+        self._window.clear()
 
     def _compute(self, labels: Labels) -> npt.NDArray[np.float64]:
         if self.policy == "prior":
@@ -61,9 +66,10 @@ class ClassThresholds:
         return {"values": torch.from_numpy(self.values_C.copy()), "window": window.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Take up what `state_dict` gave; a window of None starts anew."""
         window = LabelCache(self._capacity)
-        window.load_state_dict(state["window"])
+        if state["window"] is not None:
+            window.load_state_dict(state["window"])
         images = range(0, len(window), self._images_a_step)
         self.values_C = state["values"].numpy().copy()
         self._window = [window.take(range(first, first + self._images_a_step)) for first in images]

@@ -7,6 +7,7 @@ without detections, and are named.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -81,13 +82,42 @@ def score(
 
     Raises ValueError when the set has no labels, before the first image, and when no image can be read.
     """
-    truth = dataset.ground_truth().read_all()
+    dataset.ground_truth()
+    return score_detections(dataset, [detect(detector, dataset, dataset.shards, settings, progress)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Detected:
+    """What a detector finds in some shards of a data set."""
+
+    tables: list[pa.Table]
+    skipped: list[SkippedImage]
+
+
+def detect(
+    detector: Detector,
+    dataset: Dataset,
+    shards: Sequence[str],
+    settings: PredictSettings,
+    progress: Progress | None = None,
+) -> Detected:
+    """Return the detections in these shards, and the images that cannot be read."""
     tables: list[pa.Table] = []
     skipped: list[SkippedImage] = []
-    for _, table in predict(detector, dataset, dataset.shards, settings=settings, skipped=skipped):
+    for _, table in predict(detector, dataset, shards, settings=settings, skipped=skipped):
         tables.append(table)
         if progress:
             progress.advance(len(table))
+    return Detected(tables=tables, skipped=skipped)
+
+
+def score_detections(dataset: Dataset, parts: Sequence[Detected]) -> Evaluation:
+    """Return the figures of what was found in all shards, in any number of parts and any order.
+
+    Raises ValueError when no image can be read.
+    """
+    tables = [table for part in parts for table in part.tables]
+    skipped = [image for part in parts for image in part.skipped]
     if skipped and not tables:
         raise ValueError(
             f"expected images to score on, got {len(skipped):,} of which none can be read, the first is "
@@ -97,6 +127,7 @@ def score(
         print(f"{len(skipped):,} images cannot be read and count as images without detections:")
         print(*name_skipped(skipped), sep="\n")
     tables.append(_without_detections(dataset, [image.key for image in skipped]))
+    truth = dataset.ground_truth().read_all()
     return evaluate_tables(pa.concat_tables(tables), truth, classes=dataset.classes)
 
 

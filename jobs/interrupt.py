@@ -20,8 +20,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupt:
     """While entered, the first SIGINT or SIGTERM is only noted; outside the main thread it does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, last_words: bool = False) -> None:
+        """`last_words`: one of many processes, all of which torchrun ends by SIGTERM as soon as one has ended.
+
+        When this one leaves with an error too, it is not ended before it has said so (at most 30 s later).
+        """
         self.requested = False
+        self._last_words = last_words
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -34,6 +39,8 @@ class Interrupt:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._before and error is not None and self._last_words:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:

@@ -3,14 +3,15 @@
 In: a run or a checkpoint, and a data set. Out: `LABELS/round=0001/shard-000000.parquet …` and, last, `round.json`
 with where the labels came from. Guarantees: a shard's labels exist completely or not at all; a killed job that is
 started again skips what exists; any number of workers may share a round without a lock (`--worker 0 --workers 4`);
-a finished round is never changed, other weights make the next one.
+a finished round is never changed, other weights make the next one. Under torchrun each process is one worker.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
@@ -58,10 +59,10 @@ class LabelConfig:
     """Images a batch."""
     threads: int = 1
     """Threads of the DALI graph."""
-    worker: int = 0
-    """Number of this process, from 0, when several share a round."""
-    workers: int = 1
-    """Processes that share the round; each takes every n-th shard."""
+    worker: int = field(default_factory=lambda: int(os.environ.get("RANK", "0")))
+    """Number of this process, from 0, when several share a round; set by torchrun."""
+    workers: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", "1")))
+    """Processes that share the round; each takes every n-th shard; set by torchrun."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to predict."""
 

@@ -54,6 +54,7 @@ def predict(
         batch_size=settings.batch,
         view=settings.view,
         device="cuda" if settings.device.type == "cuda" else "cpu",
+        device_id=settings.device.index or 0,
         num_threads=settings.threads,
     )
     with loader:

@@ -5,70 +5,89 @@ checkpoints, metrics, the teacher's pseudo labels and, where test shards are giv
 
 Guarantees: the arms differ in what is learned from unlabeled images and in nothing else (same weights at the
 start, same labeled images in the same order, same number of steps, all scored on the teacher's weights). Killed
-at any moment and resumed, a run goes on as if it had never stopped.
+at any moment and resumed, a run goes on as if it had never stopped. Under torchrun many processes train one model:
+each draws its own share of the images, and after every step all hold the same weights.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
-from jobs import checkpoint, config_file, evaluate
+from jobs import evaluate
 from jobs.class_thresholds import ClassThresholds, labeled_rates
-from jobs.interrupt import INTERRUPTED, Interrupt
-from jobs.predictions import PredictSettings
-from jobs.resampling import describe_repeats, labeled_repeat_factors
+from jobs.ranks import Ranks, joined
+from jobs.resume import previous_state, state_of_rank
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
-from jobs.trainer import NonFiniteLossError, StepReport, Trainer
+from jobs.trainer import Trainer
+from jobs.training import Training, repeat_factors
 from model.build import build_detector
 from model.optim import Schedule, build_optimizer
 from model.teacher import Teacher
-from pipeline.batch import LabelCache, TrainBatch
+from pipeline.batch import LabelCache
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
 from storage import files
 from storage.dataset import Dataset
-
-MAY_CHANGE = (
-    "out", "steps", "resume", "threads", "log.",
-    "data.labeled", "data.unlabeled", "data.test", "data.threads", "data.prefetch",
-)  # fmt: skip
-"""What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
-number of `threads` adds in another order. Data may lie elsewhere; other data is refused by the loader."""
 
 
 def train(config: TrainConfig) -> int:
     """Run or resume one training; return 0, or 130 when it was interrupted and can be resumed.
 
     Raises ValueError for data that does not fit, an existing run without `--resume`, a run that another process
-    trains, and a non-finite loss.
+    trains, a non-finite loss, and another rank that failed or is silent.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     run = RunDirectory(config.out)
-    data = _open_data(config)
-    with files.held(str(run.lock), command="mixpl train"):
-        return _train(config, run, data, choose_device(config.device))
+    device = choose_device(config.device)
+    with joined(device, silence=config.silence) as ranks, contextlib.ExitStack() as stack:
+        data = open_data(config, ranks)
+        ranks.from_first(lambda: stack.enter_context(files.held(str(run.lock), command="mixpl train")))
+        return _train(config, run, data, device, ranks)
 
 
-def _train(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device) -> int:
-    state = _previous_state(config, run)
+def _train(
+    config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device, ranks: Ranks
+) -> int:
+    state = ranks.from_first(lambda: _begin(config, run, data))
+    trainer = ranks.each(lambda: build_trainer(config, data["labeled"], device, ranks))
+    if ranks.rank:  # rank 0 draws what a process alone draws
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, ranks.rank]).generate_state(1)[0]))
+    own = None if state is None else ranks.each(lambda: state_of_rank(state, ranks))
+    if state is not None and own is not None:
+        trainer.load_state_dict(state, own)
+    ranks.copy_from_first([*trainer.student.state_dict().values(), *trainer.teacher.state_dict().values()])
+    factors = repeat_factors(config, data, ranks)
+    start = 0 if state is None else int(state["step"])
+    with (
+        ranks.each(lambda: _loader(config, data, device, ranks, factors, own)) as loader,
+        ranks.each(lambda: RunLog(run, config, ranks, start, _label_provenance(data))) as log,
+    ):
+        training = Training(
+            config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
+        )
+        return training.go_on(state, factors)
+
+
+def _begin(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset]) -> dict[str, Any] | None:
+    """Return where the run goes on, or None and the folder made ready for a new one."""
+    state = previous_state(config, run)
     if state is None:
         run.clear()
         run.describe(dataclasses.replace(config, resume=False), _data_provenance(data))
-    trainer = build_trainer(config, data["labeled"], device)
-    if state is not None:
-        trainer.load_state_dict(state)
-    return _run(config, run, data, trainer, device, state)
+    return state
 
 
-def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device) -> Trainer:
+def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, ranks: Ranks) -> Trainer:
     """Return student, teacher and optimiser as they are before the first step: a function of the seed alone."""
     torch.manual_seed(config.seed)
     student = build_detector(
@@ -100,6 +119,7 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device) -
         cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
         device=device,
         bf16=config.bf16,
+        ranks=ranks,
     )
 
 
@@ -122,7 +142,21 @@ def mix_settings(config: TrainConfig) -> MixSettings:
     return dataclasses.replace(config.mix, mixup=False, mosaic=False)
 
 
-def _open_data(config: TrainConfig) -> dict[str, Dataset]:
+def open_data(config: TrainConfig, ranks: Ranks) -> dict[str, Dataset]:
+    """Return the data sets by part. Raises ValueError when the ranks do not see the same ones."""
+    data = ranks.each(lambda: _open_parts(config))
+    hashes = ranks.gather(lambda: {part: dataset.hash for part, dataset in data.items()})
+    for part, dataset in data.items():
+        others = [rank for rank, found in enumerate(hashes) if found[part] != hashes[0][part]]
+        if others:
+            raise ValueError(
+                f"expected the same {part} images on every rank, got others on rank {others[0]} than on rank 0: "
+                f"{dataset.root}; copy the data set of rank 0 there"
+            )
+    return data
+
+
+def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
     locations = {"labeled": config.data.labeled, "test": config.data.test}
     if config.arm != "supervised":
         locations["unlabeled"] = config.data.unlabeled
@@ -143,131 +177,13 @@ def _data_provenance(data: Mapping[str, Dataset]) -> dict[str, Any]:
     }
 
 
-def _previous_state(config: TrainConfig, run: RunDirectory) -> dict[str, Any] | None:
-    newest = checkpoint.latest(run.checkpoints)
-    if not config.resume:
-        if newest is not None:
-            raise ValueError(
-                f"{run.root} holds a run already; add --resume to continue it, or name another --out"
-            )
-        return None
-    if newest is None:
-        return None
-    _refuse_other_run(config, run)
-    state = checkpoint.load(newest)
-    if state["step"] > config.steps:
-        raise ValueError(
-            f"{run.root} has {state['step']} steps already, asked for --steps {config.steps}; "
-            "name another --out to train for fewer"
-        )
-    return state
-
-
-def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
-    """Raise ValueError when the run in the folder was another one: continuing it would be neither."""
-    text = run.config.read_text(encoding="utf-8")
-    before = config_file.flatten(config_file.from_json(TrainConfig, text, where=str(run.config)))
-    now = config_file.flatten(config)
-    different = [
-        f"{key} was {before[key]!r}, asked for {now[key]!r}"
-        for key in now
-        if now[key] != before[key] and not key.startswith(MAY_CHANGE)
-    ]
-    if different:
-        raise ValueError(
-            f"{run.root} holds another run: {'; '.join(different)}; resume with "
-            f"`mixpl train {run.config} --resume`, or name another --out"
-        )
-
-
-def _run(
-    config: TrainConfig,
-    run: RunDirectory,
-    data: Mapping[str, Dataset],
-    trainer: Trainer,
-    device: torch.device,
-    state: dict[str, Any] | None,
-) -> int:
-    start = 0 if state is None else int(state["step"])
-    saved = start
-    factors = _repeat_factors(config, data)
-    with (
-        _loader(config, data, device, factors, state) as loader,
-        RunLog(run, config, start_step=start, provenance=_label_provenance(data)) as log,
-        Interrupt() as interrupt,
-    ):
-        if state is not None:  # what was asked anew, so that a resume from RUN/config.json goes on with it
-            run.write_config(dataclasses.replace(config, resume=False))
-        if said := describe_repeats(data["labeled"], factors):
-            log.say(said)
-        if start == config.steps:
-            log.say(f"{run.root} is complete at step {start}; a higher --steps goes on from there")
-        if state is not None and _is_unscored(config, run, data, start):
-            _score(config, run, data["test"], trainer, start, log)
-        asked = factors if state is None else None  # a resumed loader has those of its checkpoint
-        for batch in loader:
-            report = _learn(trainer, batch, run)
-            done = batch.step + 1
-            log.step(batch, report)
-            if due(done, config.resampling.every):
-                asked = _ask_again(config, data, loader, log, asked)
-            if due(done, config.log.checkpoint) or done == config.steps or interrupt.requested:
-                _save(config, run, data["labeled"], trainer, batch)
-                saved = done
-            if _scored_after(config, data, done):
-                _score(config, run, data["test"], trainer, done, log)
-            if interrupt.requested and done < config.steps:
-                log.say(f"stopped after step {saved}; continue with `mixpl train {run.config} --resume`")
-                return INTERRUPTED
-    return 0
-
-
-def _repeat_factors(config: TrainConfig, data: Mapping[str, Dataset]) -> dict[str, float] | None:
-    return labeled_repeat_factors(
-        data["labeled"],
-        threshold=config.resampling.threshold,
-        unlabeled=data.get("unlabeled"),
-        rounds=config.resampling.rounds,
-    )
-
-
-def _ask_again(
-    config: TrainConfig,
-    data: Mapping[str, Dataset],
-    loader: TrainLoader,
-    log: RunLog,
-    before: dict[str, float] | None,
-) -> dict[str, float] | None:
-    """Take up the repeat factors that the tables give now; a checkpoint written after this carries them."""
-    factors = _repeat_factors(config, data)
-    if factors is not None and factors != before:
-        epoch = loader.set_repeat_factors(factors)
-        log.say(f"from epoch {epoch} of the labeled images, {describe_repeats(data['labeled'], factors)}")
-    return factors
-
-
-def due(step: int, every: int) -> bool:
-    """Return whether something that happens every n-th step happens after this one; 0 is never."""
-    return every > 0 and step % every == 0
-
-
-def _scored_after(config: TrainConfig, data: Mapping[str, Dataset], step: int) -> bool:
-    return "test" in data and (due(step, config.log.evaluate) or step == config.steps)
-
-
-def _is_unscored(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], step: int) -> bool:
-    """Return whether the run was killed between the checkpoint of a step and the end of its scoring."""
-    if not _scored_after(config, data, step):
-        return False
-    return not files.exists(evaluate.kept_path(run, dataset=data["test"], weights="teacher", step=step))
-
-
 def _loader(
     config: TrainConfig,
     data: Mapping[str, Dataset],
     device: torch.device,
+    ranks: Ranks,
     factors: dict[str, float] | None,
-    state: dict[str, Any] | None,
+    own: dict[str, Any] | None,
 ) -> TrainLoader:
     return TrainLoader(
         data["labeled"],
@@ -277,14 +193,17 @@ def _loader(
         view=config.view,
         mix=mix_settings(config),
         seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
         unlabeled_start_step=config.burn_in,
         repeat_factors=factors,
         rounding=config.resampling.rounding,
         smallest=config.data.smallest,
         window=config.data.window,
-        resume=None if state is None else state["loader"],
+        resume=None if own is None else own["loader"],
         num_steps=config.steps,
         device="cuda" if device.type == "cuda" else "cpu",
+        device_id=device.index or 0,
         num_threads=config.data.threads,
         prefetch=config.data.prefetch,
     )
@@ -293,38 +212,3 @@ def _loader(
 def _label_provenance(data: Mapping[str, Dataset]) -> dict[str, object]:
     unlabeled = data.get("unlabeled")
     return {"dataset": unlabeled.name, "dataset_hash": unlabeled.hash} if unlabeled else {}
-
-
-def _learn(trainer: Trainer, batch: TrainBatch, run: RunDirectory) -> StepReport:
-    try:
-        return trainer.step(batch)
-    except NonFiniteLossError as error:
-        newest = checkpoint.latest(run.checkpoints)
-        kept = f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
-        raise NonFiniteLossError(
-            f"step {batch.step}: {error}; {kept}; try a lower --optim.lr or --optim.clip"
-        ) from error
-
-
-def _save(
-    config: TrainConfig, run: RunDirectory, labeled: Dataset, trainer: Trainer, batch: TrainBatch
-) -> None:
-    state = {
-        "step": batch.step + 1,
-        "seed": config.seed,
-        "arm": config.arm,
-        "classes": list(labeled.classes),
-        "split_hash": None if labeled.split is None else labeled.split.get("hash"),
-        "loader": batch.resume,
-        **trainer.state_dict(),
-    }
-    checkpoint.save(run.checkpoints, batch.step + 1, state, keep=config.log.keep)
-
-
-def _score(
-    config: TrainConfig, run: RunDirectory, test: Dataset, trainer: Trainer, step: int, log: RunLog
-) -> None:
-    settings = PredictSettings(view=config.view, threads=config.data.threads, device=trainer.device)
-    result = evaluate.score(trainer.teacher.detector, test, settings=settings)
-    evaluate.keep(result, run, dataset=test, weights="teacher", step=step)
-    log.scored(step, test.name, result)

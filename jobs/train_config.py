@@ -184,6 +184,8 @@ class TrainConfig:
     """Threads of torch on the CPU; 0 leaves torch's choice."""
     bf16: bool = True
     """Mixed precision with bfloat16, on CUDA only."""
+    silence: float = 600.0
+    """Seconds: of several processes that train, one that is silent for this long ends the run."""
     resume: bool = False
     """Continue the run in `out` from its last checkpoint."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -208,5 +210,7 @@ class TrainConfig:
                 raise ValueError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
                 )
+        if not self.silence > 0:
+            raise ValueError(f"--silence must be above 0 seconds, got {self.silence}")
         if self.arm != "supervised" and self.data.unlabeled is None:
             raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")

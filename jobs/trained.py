@@ -8,6 +8,7 @@ of its weights, which is its identity wherever labels say who wrote them.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,7 +82,18 @@ def _checkpoint_path(location: Path) -> Path:
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device that a configuration asks for; ValueError when cuda is asked for and not there."""
+    """Return the device that a configuration asks for; under torchrun each process of a machine has its own GPU.
+
+    Raises ValueError when cuda is asked for and not there, or has fewer GPUs than processes.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= there:
+        raise ValueError(
+            f"expected a GPU for each process, got {there} for at least {number + 1}; start torchrun with "
+            f"--nproc-per-node {there}"
+        )
+    return torch.device("cuda", number)

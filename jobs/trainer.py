@@ -6,7 +6,8 @@
 
 The pixels of all views exist before the step begins; only boxes are made here (MixPL, arXiv 2312.07006,
 section 3). Each part's gradient is taken as soon as its loss is known, so that the graph of one part is held at a
-time. A non-finite loss raises before any weight changes.
+time. A non-finite loss raises before any weight changes. Where several processes train, their gradients are
+exchanged between the two halves of a step, `learn` and `apply`; in neither does one wait for another.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import torch
 from torch import Tensor
 
 from jobs.class_thresholds import ClassThresholds
+from jobs.gradients import GradientExchange
+from jobs.ranks import Ranks
 from model.detector import Detections, Detector, Target
 from model.optim import Schedule, clip_gradient
 from model.semi_supervised import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
@@ -51,6 +54,15 @@ class StepReport:
     """What the teacher said of the unlabeled images, in pixels of the weak views."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Learned:
+    """What the first half of a step found out; the gradient stands in the student's parameters."""
+
+    losses: dict[str, float]
+    outcomes: dict[str, UnsupervisedOutcome]
+    weak_labels: Labels | None
+
+
 class Trainer:
     """Student, teacher, optimiser and label cache: everything of a run that a step changes."""
 
@@ -67,8 +79,10 @@ class Trainer:
         thresholds: ClassThresholds | None = None,
         device: torch.device,
         bf16: bool,
+        ranks: Ranks,
     ) -> None:
         self.student = student
+        self.gradient = GradientExchange(student.parameters(), ranks)
         self.teacher = teacher
         self.optimizer = optimizer
         self.cache = cache
@@ -81,11 +95,10 @@ class Trainer:
             device.type, dtype=torch.bfloat16, enabled=bf16 and device.type == "cuda"
         )
 
-    def step(self, batch: TrainBatch) -> StepReport:
-        """Learn from one batch. Raises NonFiniteLossError naming the part and the images."""
+    def learn(self, batch: TrainBatch) -> Learned:
+        """Leave the gradient of one batch. Raises NonFiniteLossError naming the part and the images."""
         assert batch.labeled is not None, "every step of training has labeled images"
-        learning_rate = self._schedule.apply(self.optimizer, batch.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.gradient.clear()
         losses = self._supervised(batch.labeled)
         outcomes: dict[str, UnsupervisedOutcome] = {}
         weak_labels = None
@@ -94,21 +107,31 @@ class Trainer:
             outcomes = self._unsupervised(batch, batch.plan, weak_labels, self.cache)
         for name, outcome in outcomes.items():
             losses |= {f"{name}_{part}": value.item() for part, value in outcome.losses.items()}
+        if not self.gradient.is_finite():
+            raise NonFiniteLossError(
+                f"the gradient is not finite on images {', '.join(_learned_from(batch, outcomes))}"
+            )
+        return Learned(losses=losses, outcomes=outcomes, weak_labels=weak_labels)
+
+    def apply(self, batch: TrainBatch, learned: Learned) -> StepReport:
+        """Change the weights by the gradient. Raises NonFiniteLossError before any is changed."""
+        learning_rate = self._schedule.apply(self.optimizer, batch.step)
         norm = clip_gradient(self.student.parameters(), self._clip_norm)
         if not math.isfinite(norm):
             raise NonFiniteLossError(
-                f"the gradient is {norm} on images {', '.join(_learned(batch, outcomes))}"
+                f"the gradient is {norm} on images {', '.join(_learned_from(batch, learned.outcomes))}"
             )
         self.optimizer.step()
         self.teacher.update(self.student, batch.step)
+        outcomes = learned.outcomes
         return StepReport(
-            losses=losses,
+            losses=learned.losses,
             skipped={name: outcome.reason for name, outcome in outcomes.items() if outcome.reason},
             boxes_per_image=_mean_kept(outcomes.get("mixup")),
             thresholds=() if self.thresholds is None else tuple(self.thresholds.values_C.tolist()),
             gradient_norm=norm,
             learning_rate=learning_rate,
-            weak_labels=weak_labels,
+            weak_labels=learned.weak_labels,
         )
 
     def _supervised(self, view: View) -> dict[str, float]:
@@ -155,29 +178,36 @@ class Trainer:
         return outcome
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a step changes, for a checkpoint."""
+        """Return everything that a step changes and that all ranks share, for a checkpoint."""
         return {
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+        }
+
+    def rank_state_dict(self) -> dict[str, Any]:
+        """Return everything that a step changes and that this rank alone has."""
+        cuda = self.device.type == "cuda"
+        return {
             "cache": None if self.cache is None else self.cache.state_dict(),
             "thresholds": None if self.thresholds is None else self.thresholds.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where `state_dict` was asked."""
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.cache is not None and state["cache"] is not None:
-            self.cache.load_state_dict(state["cache"])
-        if self.thresholds is not None and state.get("thresholds") is not None:
-            self.thresholds.load_state_dict(state["thresholds"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+    def load_state_dict(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Take up where `state_dict` and `rank_state_dict` were asked; what `own` lacks starts anew."""
+        self.student.load_state_dict(shared["student"])
+        self.teacher.load_state_dict(shared["teacher"])
+        self.optimizer.load_state_dict(shared["optimizer"])
+        if self.cache is not None and own["cache"] is not None:
+            self.cache.load_state_dict(own["cache"])
+        if self.thresholds is not None and own["thresholds"] is not None:
+            self.thresholds.load_state_dict(own["thresholds"])
+        if own["random"] is not None:
+            torch.set_rng_state(own["random"])
+        if own["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(own["random_cuda"], self.device)
 
 
 def to_labels(detections: Sequence[Detections]) -> Labels:
@@ -218,7 +248,7 @@ def _backward(name: str, parts: dict[str, Tensor], keys: Sequence[str]) -> None:
     torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def _learned(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
+def _learned_from(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
     """Return the images that had a loss in this step; mixed ones are joined by "+"."""
     views = {"mixup": batch.student, "mosaic": batch.mosaic}
     learned = [batch.labeled, *(views[name] for name, outcome in outcomes.items() if outcome.losses)]

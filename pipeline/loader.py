@@ -12,7 +12,7 @@ raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -31,7 +31,7 @@ from pipeline.unlabeled import UnlabeledSide
 from storage.dataset import Dataset
 
 Part = Literal["labeled", "unlabeled"]
-RESUME_VERSION = 1
+RESUME_VERSION = 2
 
 
 class TrainLoader(Iterator[TrainBatch]):
@@ -153,17 +153,24 @@ class TrainLoader(Iterator[TrainBatch]):
             self._complete(part)
         return batch
 
-    def set_repeat_factors(self, factors: Mapping[str, float], part: Part = "labeled") -> int:
+    def set_repeat_factors(
+        self,
+        factors: Mapping[str, float],
+        part: Part = "labeled",
+        *,
+        agree: Callable[[int], int] = lambda earliest: earliest,
+    ) -> int:
         """Repeat images by new factors from a coming epoch on, and return that epoch.
 
-        The epoch follows from the last batch taken alone, not from how far the background is. The batch's
+        The epoch follows from the last batch taken alone, not from how far the background is. Where several
+        ranks draw, `agree` is given this one's earliest epoch and returns the latest of all. The batch's
         `resume` knows the new factors at once, so a checkpoint written after this call carries them.
         """
         if part not in self._sources:
             raise ValueError(f"this loader draws no {part} images, so none can be repeated")
         # One batch beyond the queue may be in the making.
         epoch = self._sources[part].set_repeat_factors(
-            factors, self._positions[part], batches_ahead=self._prefetch + 1
+            factors, self._positions[part], batches_ahead=self._prefetch + 1, agree=agree
         )
         self._complete(part)
         return epoch

@@ -21,7 +21,7 @@ from pipeline.decoding import SafeGraph, Samples, UnreadableBatchError, read_sam
 from pipeline.quarantine import Quarantine
 from pipeline.randomness import Purpose
 from pipeline.reader import SampleReader
-from pipeline.stream import Rounding, SampleStream, StreamState
+from pipeline.stream import Rounding, SampleStream, Stop, StreamState
 from pipeline.timing import Stopwatch
 from storage.dataset import Dataset
 
@@ -79,6 +79,7 @@ class SampleSource:
             world=order.world,
             window=order.window,
             rounding=order.rounding,
+            stops=() if resume is None else _stops(resume),
         )
         self.state = StreamState()
         self.quarantine = Quarantine(self.reader)
@@ -121,6 +122,7 @@ class SampleSource:
             "epoch": self.state.epoch,
             "offset": self.state.offset,
             "left_out": sorted(self.quarantine.rows),
+            "stops": [[[s.epoch, s.offset] for s in stop] for stop in self.stream.stops(self.state.epoch)],
         }
 
     def repeat_factors(self, epoch: int) -> list[Any]:
@@ -135,12 +137,18 @@ class SampleSource:
         ]
 
     def set_repeat_factors(
-        self, factors: Mapping[str, float], position: Mapping[str, Any], *, batches_ahead: int
+        self,
+        factors: Mapping[str, float],
+        position: Mapping[str, Any],
+        *,
+        batches_ahead: int,
+        agree: Callable[[int], int],
     ) -> int:
         """Repeat images by new factors, from an epoch on that is a function of the consumer's position alone.
 
         It is the first that cannot have begun when the background is `batches_ahead` batches further than the
-        consumer. Returns that epoch.
+        consumer, or a later one that `agree` makes of it; nothing is drawn until `agree` has answered. Returns
+        that epoch. Factors that no epoch from the consumer's on needs are dropped.
         """
         factors_R = self._factors(factors)
         consumed = StreamState(epoch=position["epoch"], offset=position["offset"])
@@ -148,7 +156,10 @@ class SampleSource:
             left_out = frozenset(position["left_out"])
             _, ahead = self.stream.take(consumed, batches_ahead * self.batch_size, left_out)
             # Images found to be bad meanwhile may have carried the background further than computed.
-            from_epoch = max(ahead.epoch, self._reached) + 1
+            earliest = max(ahead.epoch, self._reached) + 1
+            from_epoch = agree(earliest)
+            assert from_epoch >= earliest, "an epoch that may have begun is not changed"
+            self.stream.forget(consumed.epoch)
             self.stream.set_repeat_factors(factors_R, from_epoch=from_epoch)
         return from_epoch
 
@@ -177,6 +188,12 @@ class SampleSource:
         schedule = resume["repeat_factors"]
         shape = (len(self.reader),)
         self.stream.restore([(start, np.broadcast_to(factors.numpy(), shape)) for start, factors in schedule])
+
+
+def _stops(position: Mapping[str, Any]) -> list[Stop]:
+    return [
+        tuple(StreamState(epoch=epoch, offset=offset) for epoch, offset in stop) for stop in position["stops"]
+    ]
 
 
 def _fingerprint(dataset: Dataset, reader: SampleReader, truth: bytes) -> int:

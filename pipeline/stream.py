@@ -1,17 +1,20 @@
 """The order of samples: a pure function of (seed, epoch, rank, world size).
 
-In: for every row of an image table the number of its shard, and how often each image is to be repeated.
-Out: `SampleStream.take(state, n)`, the next n rows after a state of two integers, at random access.
+In: for every row of an image table the number of its shard, how often each image is to be repeated, and where
+every rank stood each time the number of ranks changed. Out: `SampleStream.take(state, n)`, the next n rows after
+a state of two integers, at random access.
 
 Guarantees: the same seed gives the same order on every machine; in an epoch every image is seen at least
-once over all ranks; every rank's epoch is equally long, so that no rank waits for another one; nothing is
-remembered between calls except the repeat factors asked for and the epochs from which they count.
+once over all ranks, also when their number changes within it; every rank's epoch is equally long, so that no
+rank waits for another one; nothing is remembered between calls except the repeat factors asked for and the
+epochs from which they count.
 
 Shapes: R rows of the image table, E rows in one epoch of one rank.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -37,6 +40,10 @@ class StreamState:
     offset: int = 0
 
 
+Stop = tuple[StreamState, ...]
+"""Where each rank stood, by its number, when the run stopped to go on with another number of ranks."""
+
+
 class StreamExhaustedError(ValueError):
     """A whole epoch of a stream holds no sample that may be taken."""
 
@@ -47,6 +54,10 @@ class SampleStream:
     An epoch: the shards shuffled, their rows one after the other, each repeated by its factor, then
     permuted within consecutive windows of `window` samples. Rank r takes the r-th of `world` equal
     contiguous slices (so a rank touches few shards); the last slice wraps around to the first samples.
+
+    What no rank had taken of an epoch at a stop is dealt anew in the same way, in its order; so again at the
+    next stop. An image is drawn more often than its factor says only where a slice wraps around: fewer than
+    `world` samples for each dealing.
 
     `rounding` turns a repeat factor r into copies: "bernoulli" takes floor(r) and one more with the
     probability of the fraction, drawn anew each epoch (right in expectation, as detectron2); "ceil" always
@@ -64,8 +75,13 @@ class SampleStream:
         world: int = 1,
         window: int = 1024,
         rounding: Rounding = "bernoulli",
+        stops: Sequence[Stop] = (),
     ) -> None:
-        """`rows` are the rows to draw from (all by default); `purpose` tells streams of one seed apart."""
+        """`rows` are the rows to draw from (all by default); `purpose` tells streams of one seed apart.
+
+        `stops` are those of other numbers of ranks before this one, oldest first; after the last of them every
+        rank starts at the least epoch that it names, at offset 0.
+        """
         self._shards_R = np.asarray(shards_R, np.int64)
         num_rows = len(self._shards_R)
         self._rows = np.arange(num_rows) if rows is None else np.unique(np.asarray(rows, np.int64))
@@ -77,6 +93,7 @@ class SampleStream:
             raise ValueError(f"the shuffle window must be at least 1 sample; got {window}")
         self._entropy = (seed, purpose)
         self._rank, self._world, self._window, self._rounding = rank, world, window, rounding
+        self._stops = tuple(stops)
         self._schedule: list[tuple[int, Factors]] = [(0, np.broadcast_to(1.0, num_rows))]
         self._cached_order = lru_cache(maxsize=3)(self._order)
 
@@ -141,6 +158,15 @@ class SampleStream:
         first = max(i for i, (start, _) in enumerate(self._schedule) if start <= epoch)
         return self._schedule[first:]
 
+    def stops(self, epoch: int) -> list[Stop]:
+        """Return the stops that matter to a rank that stands in `epoch`; a checkpoint keeps them."""
+        return [stop for stop in self._stops if epoch <= max(state.epoch for state in stop)]
+
+    def forget(self, epoch: int) -> None:
+        """Drop the repeat factors that no epoch from `epoch` on needs."""
+        self._schedule = self.schedule(epoch)
+        self._cached_order.cache_clear()
+
     def restore(self, schedule: list[tuple[int, Factors]]) -> None:
         """Take up the schedule that `schedule()` gave before."""
         for start, factors_R in schedule:
@@ -162,6 +188,8 @@ class SampleStream:
         repeated = np.repeat(by_shard, copies)
         windows = np.arange(len(repeated)) // self._window
         order = repeated[np.lexsort((rng.random(len(repeated)), windows))]
+        for stop in self._stops:
+            order = _left_over(order, epoch, stop)
         share = -(-len(order) // self._world)
         return np.resize(order, share * self._world)[self._rank * share : (self._rank + 1) * share]
 
@@ -170,3 +198,12 @@ class SampleStream:
             return np.ceil(factors).astype(np.int64)
         whole = np.floor(factors)
         return (whole + (rng.random(len(factors)) < factors - whole)).astype(np.int64)
+
+
+def _left_over(order: Rows, epoch: int, stop: Stop) -> Rows:
+    """Return what the ranks of a stop had not taken of an epoch dealt to them, without its wrap-around."""
+    share = -(-len(order) // len(stop))
+    taken = [share * (state.epoch > epoch) + state.offset * (state.epoch == epoch) for state in stop]
+    places = [np.arange(rank * share + taken[rank], (rank + 1) * share) for rank in range(len(stop))]
+    left = np.concatenate(places)
+    return order[left[left < len(order)]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +64,33 @@ def short_run(drawn: Path, out: Path) -> TrainConfig:
         log=LogConfig(metrics=2, checkpoint=4, keep=3, online_labels=2),
         pseudo=SemiSupervisedSettings(score_threshold=0.051),  # low: a few steps make no confident teacher
     )
+
+
+@pytest.fixture(scope="session", name="short_run")
+def short_run_fixture() -> Callable[[Path, Path], TrainConfig]:
+    """Give `short_run`, as test modules cannot import this one."""
+    return short_run
+
+
+@pytest.fixture(scope="session")
+def torchrun() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Give a function that starts processes as torchrun does; what they say goes to FOLDER/said.txt."""
+    started = []
+
+    def start(num: int, folder: Path, *command: str) -> subprocess.Popen[bytes]:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
+        with (folder / "said.txt").open("a") as said:
+            process = subprocess.Popen(
+                [*launcher, *command], stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()  # torchrun ends its processes, within 30 s
+            process.wait(timeout=60)
 
 
 @pytest.fixture

@@ -70,6 +70,18 @@ def test_a_killed_job_continues_and_ends_in_the_same_bytes(
     assert list_rounds(str(broken))[0].complete
 
 
+def test_torchrun_says_which_worker_a_process_is(
+    drawn: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank, found in ((1, {f"shard-{n:06d}.parquet" for n in (1, 3, 5, 7)}), (0, None)):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert label(config(trained, drawn / "unlabeled", tmp_path)) == 0
+        assert found is None or tables(tmp_path).keys() == found
+    (round_,) = list_rounds(str(tmp_path))
+    assert round_.complete
+
+
 def test_workers_share_a_round_and_the_last_one_completes_it(
     drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from jobs import checkpoint, config_file
 from jobs.interrupt import INTERRUPTED
 from jobs.label import LabelConfig, label
 from jobs.train import train
-from jobs.train_config import ResamplingConfig, ThresholdConfig, TrainConfig
+from jobs.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
 from storage.label_store import LabelStore, table_labels
 
 Make = Callable[..., TrainConfig]
@@ -82,6 +83,7 @@ def test_a_run_writes_what_its_folder_promises(run_config: Make) -> None:
     rows = metrics(config)
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     assert all("supervised_loss_box" in row for row in rows)
+    assert all(0 <= row["wait_share"] <= 1 and 0 <= row["queue_depth"] <= 2 for row in rows)
     store = LabelStore(str(root / "online_labels"))
     assert store.stems() == [f"step-{step:09d}" for step in (4, 6, 8, 10, 12)]
     table = store.read("step-000000004")
@@ -132,19 +134,37 @@ def test_training_never_opens_the_kept_apart_truth(run_config: Make, drawn: Path
     assert_same(states[0], states[1])
 
 
-def test_a_killed_and_resumed_run_ends_as_if_it_had_never_stopped(run_config: Make, tmp_path: Path) -> None:
-    whole = run_config(out=str(tmp_path / "whole"), steps=16)
+def wait_for_a_checkpoint_in_the_making(config: TrainConfig, process: subprocess.Popen[bytes]) -> None:
+    deadline, folder = time.monotonic() + 90, Path(config.out) / "checkpoints"
+    while not list(folder.glob(".*.tmp")):
+        assert process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < deadline, "no checkpoint was begun within 90 s"
+
+
+def test_a_run_killed_at_random_moments_ends_as_if_it_had_never_stopped(
+    run_config: Make, tmp_path: Path
+) -> None:
+    """Checkpoints are written after every step, so that a kill is likely to meet one; one kill surely does."""
+    rng, log = random.Random(1), LogConfig(metrics=1, checkpoint=1, keep=2, online_labels=2)
+    whole = run_config(out=str(tmp_path / "whole"), steps=20, log=log)
     train(whole)
-    broken = run_config(out=str(tmp_path / "broken"), steps=16)
-    for step in (4, 8):
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    for kill in range(3):
+        reached = max(checkpoint.steps(Path(broken.out) / "checkpoints"), default=0)
         process = start(broken, tmp_path, "--resume")
-        wait_for_checkpoint(broken, process, step)
+        wait_for_checkpoint(broken, process, reached + rng.randint(1, 3))
+        if kill == 1:
+            wait_for_a_checkpoint_in_the_making(broken, process)
+        else:
+            time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait(timeout=30) == -signal.SIGKILL, "the run was over before it was killed"
     assert train(replace(broken, resume=True)) == 0
     assert_same(final_state(whole), final_state(broken))
-    assert [row["step"] for row in metrics(broken)] == [row["step"] for row in metrics(whole)]
-    assert metrics(broken)[-1]["loss"] == metrics(whole)[-1]["loss"]
+    timed = ("seconds_", "steps_per_second", "wait_share", "queue_depth")
+    assert [{name: row[name] for name in row if not name.startswith(timed)} for row in metrics(broken)] == [
+        {name: row[name] for name in row if not name.startswith(timed)} for row in metrics(whole)
+    ]
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Path) -> None:

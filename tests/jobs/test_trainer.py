@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jobs.ranks import Ranks
 from jobs.train import build_trainer
 from jobs.train_config import TrainConfig
 from jobs.trainer import NonFiniteLossError
@@ -20,13 +21,13 @@ def test_a_non_finite_gradient_names_every_image_that_was_learned_from_and_chang
 ) -> None:
     config = run_config(pseudo=replace(run_config().pseudo, score_threshold=0.0))
     labeled, unlabeled = (Dataset.open(str(path)) for path in (config.data.labeled, config.data.unlabeled))
-    trainer = build_trainer(config, labeled, torch.device("cpu"))
+    trainer = build_trainer(config, labeled, torch.device("cpu"), Ranks())
     with TrainLoader(labeled, unlabeled, view=config.view, mix=config.mix, num_steps=1) as loader:
         batch = next(loader)
     before = [parameter.clone() for parameter in trainer.student.parameters()]
     monkeypatch.setattr("jobs.trainer.clip_gradient", lambda *_: float("nan"))
     with pytest.raises(NonFiniteLossError, match="the gradient is nan") as caught:
-        trainer.step(batch)
+        trainer.apply(batch, trainer.learn(batch))
     assert batch.labeled is not None
     assert batch.student is not None
     for key in (*batch.labeled.keys, *batch.student.keys):

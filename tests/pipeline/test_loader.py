@@ -128,6 +128,24 @@ def test_new_repeat_factors_count_from_a_later_epoch_and_survive_a_checkpoint(dr
         assert Counter(drawn[start : start + 9])[keys[3]] == 4
 
 
+def test_ranks_that_stand_in_other_epochs_take_up_new_factors_in_the_same_one(draw_set: DrawSet) -> None:
+    labeled = draw_set("labeled", 6, labeled=True)
+    keys = labeled.images()["key"].to_pylist()
+    asked = []
+
+    def agree(earliest: int) -> int:
+        asked.append(earliest)
+        return 5  # another rank is as far as that
+
+    with TrainLoader(labeled, None, **SMALL) as loader:
+        next(loader)
+        assert loader.set_repeat_factors({keys[3]: 4.0}, agree=agree) == 5
+        drawn = [key for batch in itertools.islice(loader, 30) if batch.labeled for key in batch.labeled.keys]
+    assert asked == [2]
+    assert Counter(drawn)[keys[3]] > Counter(drawn)[keys[2]]
+    assert set(Counter(drawn[4:28]).values()) == {4}  # epochs 1 to 4
+
+
 def colours_at_centres(view: View, labels: Labels) -> list[tuple[int, list[float]]]:
     """Category and normalised-back RGB at the centre of every box."""
     found = []

@@ -162,6 +162,18 @@ def test_repeat_factors_count_from_their_epoch_on_and_a_restored_schedule_gives_
         assert np.array_equal(resumed.epoch(epoch), ours.epoch(epoch))
 
 
+def test_factors_that_no_coming_epoch_needs_are_forgotten() -> None:
+    ours = stream(num_rows=10)
+    for start in range(1, 9):
+        ours.set_repeat_factors(np.full(10, float(start)), from_epoch=start)
+    lengths = [len(ours.epoch(epoch)) for epoch in range(5, 10)]
+    ours.forget(5)
+    with pytest.raises(ValueError, match="empty"):
+        ours.epoch(4)
+    assert [start for start, _ in ours.schedule(5)] == [5, 6, 7, 8]
+    assert [len(ours.epoch(epoch)) for epoch in range(5, 10)] == lengths == [50, 60, 70, 80, 80]
+
+
 @pytest.mark.parametrize("wrong", [[0.5] * 50, [np.nan] * 50, [1.0] * 49, [np.inf] * 50])
 def test_impossible_repeat_factors_are_refused(wrong: list[float]) -> None:
     with pytest.raises(ValueError, match="repeat factors"):

@@ -1,0 +1,147 @@
+"""The processes that train one model together: who they are, and how they agree.
+
+In: the variables that torchrun sets (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`). Out: `Ranks`, through
+which values pass between them. Guarantees: where the work of one rank fails, all raise, it with its own error and
+the others with its number; a rank that is silent for too long, or gone, is an error on the others and never a wait
+without end. A process that was not started by torchrun is alone: it joins no group, and nothing here costs it
+anything.
+
+Every method must be called by all ranks in the same order. So nothing that only one of them knows may decide
+whether it is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class RankLostError(ValueError):
+    """Another rank is silent or gone."""
+
+
+class RankFailedError(ValueError):
+    """Another rank failed; what happened is said there."""
+
+    def __init__(self, rank: int, said: str = "") -> None:
+        words = f" ({said})" if said else ""
+        super().__init__(f"rank {rank} failed, see its words{words}; this rank stops with it")
+
+
+class Ranks:
+    """The processes of a run, as one of them sees them."""
+
+    def __init__(self, *, rank: int = 0, world: int = 1, silence: float = 0.0) -> None:
+        """`silence`: seconds after which the others give up on a rank that says nothing."""
+        self.rank, self.world, self._silence = rank, world, silence
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def gather(self, work: Callable[[], T]) -> list[T]:
+        """Do the work on every rank and return all results, by rank, on all of them."""
+        if self.world == 1:
+            return [work()]
+        value, error = _attempt(work)
+        found: list[Any] = [None] * self.world
+        with self._heard():
+            dist.all_gather_object(found, (value, error and _gist(error)))
+        if error is not None:
+            raise error
+        for rank, (_, said) in enumerate(found):
+            if said is not None:
+                raise RankFailedError(rank, said)
+        return [value for value, _ in found]
+
+    def each(self, work: Callable[[], T]) -> T:
+        """Do the work on every rank and return this one's result once all are done; it does not travel."""
+        done: list[T] = []
+        self.gather(lambda: done.append(work()))
+        return done[0]
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        """Do the work on rank 0 alone and return its result on all ranks."""
+        if self.world == 1:
+            return work()
+        value, error = _attempt(work) if self.first else (None, None)
+        sent: list[Any] = [(value, error and _gist(error))]
+        with self._heard():
+            dist.broadcast_object_list(sent, src=0)
+        if error is not None:
+            raise error
+        value, said = sent[0]
+        if said is not None:
+            raise RankFailedError(0, said)
+        result: T = value
+        return result
+
+    @torch.no_grad()
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Let these tensors hold on every rank what they hold on rank 0."""
+        if self.world == 1:
+            return
+        for tensor in tensors:
+            flat = tensor.detach().clone(memory_format=torch.contiguous_format)
+            with self._heard():
+                dist.broadcast(flat, src=0)
+            tensor.copy_(flat)
+
+    def add_up(self, flat: Tensor) -> None:
+        """Replace a tensor by its sum over the ranks, the same bits on each."""
+        with self._heard():
+            dist.all_reduce(flat)
+
+    @contextlib.contextmanager
+    def _heard(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            RuntimeError
+        ) as error:  # what torch.distributed raises for a lost connection and for its time limit
+            raise RankLostError(
+                f"rank {self.rank}: another rank is gone, or was silent for {self._silence:g} s (--silence); see "
+                f"its words, then go on with --resume ({_gist(error)})"
+            ) from error
+
+
+@contextlib.contextmanager
+def joined(device: torch.device, *, silence: float) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, and leave them at the end; alone where there is but one.
+
+    `silence`: seconds that a rank may take to answer the others.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    ranks = Ranks(rank=int(os.environ["RANK"]), world=world, silence=silence)
+    with ranks._heard():
+        dist.init_process_group(
+            "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=timedelta(seconds=silence)
+        )
+    yield ranks
+    dist.destroy_process_group()  # after an error the end of the process does it: the others may not be there
+
+
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:  # raised again once the other ranks know
+        return None, error
+
+
+def _gist(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
