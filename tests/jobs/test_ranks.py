@@ -68,6 +68,11 @@ def test_ranks_with_other_images_are_refused_and_new_repeat_factors_count_from_o
         assert report["factors_from"] == reports[0]["factors_from"] > 2
 
 
+def test_thresholds_by_class_come_from_the_labels_of_all_ranks(reports: Reports) -> None:
+    for report in reports:
+        assert report["thresholds"] == report["thresholds_alone"] != [0.5, 0.5]
+
+
 def test_gradients_become_their_mean_and_a_wish_to_stop_is_known_to_all(reports: Reports) -> None:
     for report in reports:
         assert report["means"] == [[[1.0], [0.0, 0.0, 0.0], False], [[2.0], [0.0, 0.0, 0.0], True]]

@@ -14,10 +14,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from jobs import checkpoint
+from jobs.class_thresholds import ClassThresholds
 from jobs.gradients import GradientExchange
 from jobs.ranks import Ranks, joined
 from jobs.recipes import recipe_config
@@ -25,6 +27,7 @@ from jobs.train import build_trainer, mix_settings, open_data
 from jobs.trainer import Trainer
 from pipeline.loader import TrainLoader
 from storage.dataset import Dataset
+from storage.labels import Labels
 
 CPU = torch.device("cpu")
 
@@ -49,6 +52,24 @@ def agreements(ranks: Ranks) -> dict[str, object]:
         "failed_on_first": said(lambda: ranks.from_first(lambda: 1 // ranks.rank)),
         "after_failures": ranks.gather(lambda: ranks.rank),
     }
+
+
+def thresholds(ranks: Ranks) -> dict[str, object]:
+    """Compute thresholds by class from the labels of all ranks, and from the same labels in one process."""
+    rng = np.random.default_rng(0)
+    one_a_rank = [
+        Labels.of_image(np.zeros((40, 4), np.float32), rng.integers(2, size=40), rng.random(40, np.float32))
+        for _ in range(ranks.world)
+    ]
+    found = []
+    for who, labels in ((ranks, one_a_rank[ranks.rank]), (Ranks(), Labels.concatenate(one_a_rank))):
+        made = ClassThresholds(
+            "prior", score_threshold=0.5, rates_C=np.array([3.0, 9.0]), every=1, images_a_step=1
+        )
+        made.observe(labels)
+        made.follow(who)
+        found.append(made.values_C.tolist())
+    return {"thresholds": found[0], "thresholds_alone": found[1]}
 
 
 def means(ranks: Ranks) -> dict[str, object]:
@@ -124,7 +145,7 @@ def silence(ranks: Ranks, out: Path) -> dict[str, object]:
 def main(config_path: str, out: str) -> None:
     config = recipe_config(config_path)
     with contextlib.suppress(RuntimeError), joined(CPU, silence=60.0) as ranks:  # leaving a broken group
-        report = agreements(ranks) | means(ranks)
+        report = agreements(ranks) | thresholds(ranks) | means(ranks)
         if ranks.rank == 1:
             config = replace(config, pseudo=replace(config.pseudo, score_threshold=0.999))
         other = replace(config, data=replace(config.data, labeled=str(config.data.test)))
