@@ -72,7 +72,7 @@ class RunLog:
             self._losses[name].append(value)
         self._figures["loss"].append(sum(report.losses.values()))
         self._figures["gradient_norm"].append(report.gradient_norm)
-        if report.weak_labels is not None:
+        if batch.student is not None:
             self._figures["boxes_per_image"].append(report.boxes_per_image)
         for name, seconds in batch.timings.items():
             self._figures[f"seconds_{name}"].append(seconds)

@@ -23,6 +23,7 @@ from jobs.predictions import PredictSettings
 from jobs.resampling import describe_repeats, labeled_repeat_factors
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
+from jobs.stored_round import describe_labels, open_labels, resolve_round, stored_repeat_factors
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import NonFiniteLossError, StepReport, Trainer
@@ -32,15 +33,16 @@ from model.teacher import Teacher
 from pipeline.batch import LabelCache, TrainBatch
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
+from pipeline.stored_labels import StoredLabels
 from storage import files
 from storage.dataset import Dataset
 
 MAY_CHANGE = (
     "out", "steps", "resume", "threads", "log.",
-    "data.labeled", "data.unlabeled", "data.test", "data.threads", "data.prefetch",
+    "data.labeled", "data.unlabeled", "data.test", "data.threads", "data.prefetch", "labels.round",
 )  # fmt: skip
 """What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
-number of `threads` adds in another order. Data may lie elsewhere; other data is refused by the loader."""
+number of `threads` adds in another order. Data and labels may lie elsewhere; others are refused by the loader."""
 
 
 def train(config: TrainConfig) -> int:
@@ -53,6 +55,7 @@ def train(config: TrainConfig) -> int:
         torch.set_num_threads(config.threads)
     run = RunDirectory(config.out)
     data = _open_data(config)
+    config = resolve_round(config, data)
     with files.held(str(run.lock), command="mixpl train"):
         return _train(config, run, data, choose_device(config.device))
 
@@ -191,14 +194,17 @@ def _run(
     start = 0 if state is None else int(state["step"])
     saved = start
     factors = _repeat_factors(config, data)
+    labels, stored_factors = open_labels(config, data), stored_repeat_factors(config, data)
     with (
-        _loader(config, data, device, factors, state) as loader,
+        _loader(config, data, device, factors, labels, stored_factors, state) as loader,
         RunLog(run, config, start_step=start, provenance=_label_provenance(data)) as log,
         Interrupt() as interrupt,
     ):
         if state is not None:  # what was asked anew, so that a resume from RUN/config.json goes on with it
             run.write_config(dataclasses.replace(config, resume=False))
         if said := describe_repeats(data["labeled"], factors):
+            log.say(said)
+        if said := describe_labels(config, labels, stored_factors):
             log.say(said)
         if start == config.steps:
             log.say(f"{run.root} is complete at step {start}; a higher --steps goes on from there")
@@ -267,6 +273,8 @@ def _loader(
     data: Mapping[str, Dataset],
     device: torch.device,
     factors: dict[str, float] | None,
+    labels: StoredLabels | None,
+    stored_factors: dict[str, float] | None,
     state: dict[str, Any] | None,
 ) -> TrainLoader:
     return TrainLoader(
@@ -279,6 +287,9 @@ def _loader(
         seed=config.seed,
         unlabeled_start_step=config.burn_in,
         repeat_factors=factors,
+        unlabeled_repeat_factors=stored_factors,
+        labels=labels,
+        labels_until=config.labels.until or None,
         rounding=config.resampling.rounding,
         smallest=config.data.smallest,
         window=config.data.window,

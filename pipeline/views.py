@@ -56,10 +56,12 @@ class UnlabeledViews:
         num_threads: int = 2,
         device: Device = "cpu",
         device_id: int = 0,
+        weak: bool = True,
     ) -> None:
-        """`batch_size` is the most images a call may bring."""
+        """`batch_size` is the most images a call may bring; without `weak` there are strong views alone."""
+        self._weak = weak
         self._graph = Graph(
-            _unlabeled_graph,
+            _unlabeled_graph if weak else _strong_graph,
             settings,
             device,
             batch_size=batch_size,
@@ -70,16 +72,17 @@ class UnlabeledViews:
 
     def run(
         self, encoded: Sequence[Encoded], weak: ViewPlan, strong: ViewPlan
-    ) -> tuple[torch.Tensor, list[Image]]:
-        """Return the weak batch (B, 3, H, W) and the B strong views, uint8 (h, w, 3) each."""
+    ) -> tuple[torch.Tensor | None, list[Image]]:
+        """Return the weak batch (B, 3, H, W), where it is made, and the B strong views, uint8 (h, w, 3) each."""
         inputs = {
             "encoded": _as_arrays(encoded),
-            **_geometry(weak, "weak"),
-            "weak_canvas": _canvas(weak),
             **_geometry(strong, "strong"),
             **_colour(strong),
             "colour_first": strong.colour_first_B.astype(np.int32),
         }
+        if not self._weak:
+            return None, image_list(self._graph.run(inputs)[0])
+        inputs |= {**_geometry(weak, "weak"), "weak_canvas": _canvas(weak)}
         weak_output, strong_output = self._graph.run(inputs)
         return batch_tensor(weak_output), image_list(strong_output)
 
@@ -153,7 +156,14 @@ def _unlabeled_graph(settings: ViewSettings, device: Device) -> tuple[DataNode, 
     image = decode(encoded_input("encoded"), device)
     weak_inverse, weak_size = _geometry_inputs("weak")
     weak = warp(image, weak_inverse, weak_size, device, border=None)
+    return _normalised(weak, "weak", settings), _strong(image, settings, device)
 
+
+def _strong_graph(settings: ViewSettings, device: Device) -> DataNode:
+    return _strong(decode(encoded_input("encoded"), device), settings, device)
+
+
+def _strong(image: DataNode, settings: ViewSettings, device: Device) -> DataNode:
     strong_inverse, strong_size = _geometry_inputs("strong")
     colour_first = integers_input("colour_first")
     strong = image
@@ -162,7 +172,7 @@ def _unlabeled_graph(settings: ViewSettings, device: Device) -> tuple[DataNode, 
     strong = _coloured(strong, device)
     if colour_first == 1:
         strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
-    return _normalised(weak, "weak", settings), strong
+    return strong
 
 
 def _labeled_graph(settings: ViewSettings, device: Device) -> DataNode:
