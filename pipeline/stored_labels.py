@@ -261,7 +261,7 @@ def _thresholds(round_: Round, terms: Mapping[str, Any], num_classes: int) -> np
     table = round_.thresholds()
     if table is None:
         return np.full(num_classes, float(terms["score_threshold"]))
-    thresholds_C = class_thresholds(table)
+    thresholds_C = class_thresholds(table).copy()  # Arrow lends memory that nobody may write, and torch minds
     if len(thresholds_C) != num_classes:
         raise ValueError(
             f"expected thresholds of {num_classes} classes, got {len(thresholds_C)}: {round_.path}; label again"

@@ -220,7 +220,9 @@ def test_strong_views_made_alone_are_the_same_bytes(unlabeled: UnlabeledViews) -
     rng = np.random.default_rng(11)
     weak, strong = plan_weak(rng, SETTINGS, sizes(encoded)), plan_strong(rng, SETTINGS, sizes(encoded))
     _, beside_weak = unlabeled.run(encoded, weak, strong)
-    no_weak, alone = UnlabeledViews(SETTINGS, batch_size=4, num_threads=1, weak=False).run(encoded, weak, strong)
+    no_weak, alone = UnlabeledViews(SETTINGS, batch_size=4, num_threads=1, weak=False).run(
+        encoded, weak, strong
+    )
     assert no_weak is None
     for one, other in zip(alone, beside_weak, strict=True):
         np.testing.assert_array_equal(one, other)
