@@ -252,6 +252,11 @@ class TrainConfig:
                 )
         if self.arm != "supervised" and self.data.unlabeled is None:
             raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")
+        if self.labels.source == "round" and self.thresholds.policy != "fixed":
+            raise ValueError(
+                f"--thresholds.policy {self.thresholds.policy} follows the teacher, whom --labels.source round "
+                "never asks; label with `mixpl label --threshold-policy`, or leave it out"
+            )
         if 0 < self.labels.until <= self.burn_in:
             raise ValueError(
                 f"--labels.until must be above --burn-in {self.burn_in}, before which no unlabeled image is drawn; "

@@ -301,9 +301,11 @@ def test_what_would_be_ignored_is_refused_with_the_flag_to_set(change: dict[str,
         LabelsConfig(**change)
 
 
-def test_a_switch_within_burn_in_is_refused(run_config: Make, labels: Path) -> None:
+def test_a_switch_within_burn_in_and_thresholds_of_nobody_are_refused(run_config: Make, labels: Path) -> None:
     with pytest.raises(ValueError, match=r"--labels\.until must be above --burn-in 2"):
         run_config(labels=by_round(labels, source="round-then-teacher", until=2))
+    with pytest.raises(ValueError, match=r"--thresholds\.policy prior follows the teacher"):
+        run_config(labels=by_round(labels), thresholds=ThresholdConfig(policy="prior"))
 
 
 def test_train_label_train_from_the_round_on_the_command_line(

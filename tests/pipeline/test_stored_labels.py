@@ -35,7 +35,7 @@ BATCH = 3
 
 def write_round(
     dataset: Dataset,
-    folder: Path,
+    folder: Path | str,
     *,
     number: int = 1,
     without_rows: frozenset[str] = frozenset(),
@@ -211,6 +211,26 @@ def test_the_teacher_takes_over_with_the_labels_of_the_cached_views(
         assert torch.equal(batch.student.images_BCHW, wanted.student.images_BCHW)
 
 
+def test_labels_and_pixels_stay_in_step_where_a_cached_image_is_lost_before_the_switch(
+    draw_set: DrawSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = draw_set("pool", 12, labeled=True, per_shard=1)
+    labels = stored(pool, write_round(pool, tmp_path))
+    resume = take(pool, 4, labels=labels)[-1].resume
+    lost = resume["unlabeled"]["refill"][-1][1][0]
+    Path(pool.shard_path(f"shard-{lost:06d}.tar")).unlink()
+    by_round = take(pool, 5, labels=labels, resume=resume)
+    mixed = take(pool, 5, labels=labels, resume=resume, labels_until=5)
+    assert "mixing starts anew" in caplog.text
+    assert [batch.mosaic is None for batch in mixed] == [True] * 3 + [False] * 2
+    oracle = Oracle(labels, pool)
+    for batch, wanted in zip(mixed[1:], by_round[1:], strict=True):
+        student, mosaic = oracle.targets(batch)
+        assert wanted.student is not None
+        assert_alike(student, wanted.student.targets)
+        assert_alike(mosaic, None if wanted.mosaic is None else wanted.mosaic.targets)
+
+
 @pytest.mark.parametrize("until", [None, 5])
 def test_a_resumed_loader_goes_on_as_if_never_stopped(
     draw_set: DrawSet, tmp_path: Path, until: int | None
@@ -244,6 +264,14 @@ def test_few_tables_in_memory_and_compacted_ones_give_the_same_batches(
     assert [content(batch) for batch in take(pool, 6, labels=stored(pool, compacted))] == wanted
     resumed = take(pool, 3, labels=stored(pool, compacted), resume=before[2].resume)
     assert [content(batch) for batch in resumed] == wanted[3:]
+
+
+def test_a_round_at_a_url_gives_the_same_batches(draw_set: DrawSet, tmp_path: Path) -> None:
+    pool = draw_set("pool", 8, labeled=True)
+    local, remote = write_round(pool, tmp_path), write_round(pool, f"memory://{tmp_path.name}")
+    batches = [take(pool, 4, labels=stored(pool, open_round(one.path))) for one in (local, remote)]
+    assert remote.path.startswith("memory://")
+    assert [content(batch) for batch in batches[0]] == [content(batch) for batch in batches[1]]
 
 
 def test_a_round_that_is_compacted_while_training_is_followed(draw_set: DrawSet, tmp_path: Path) -> None:
