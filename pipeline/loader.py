@@ -1,9 +1,10 @@
 """Batches of a training run, made ahead of it in one background thread.
 
-In: a labeled and an unlabeled data set (either may be missing), settings, seed, rank, and where to resume.
+In: a labeled and an unlabeled data set (either may be missing), maybe the stored labels of the latter, settings,
+seed, rank, and where to resume.
 Out: one `TrainBatch` a step, for ever or up to `num_steps`.
 
-Guarantees: the batch of a step is a function of (data, settings, seed, rank, world size, step), bit for bit
+Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), bit for bit
 on the same hardware, whatever the threads do; a loader resumed after batch t gives the batches t + 1 ...
 that a never stopped one gives; a bad image is set aside by name and replaced; an error in the background is
 raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import logging
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -376,6 +379,26 @@ def test_labels_lost_while_training_cost_their_images_and_one_line_of_the_log(
     # Whether the loss was known before or not, the same batches come next.
     again = take(pool, 5, labels=labels, resume=batches[2].resume)
     assert [content(batch) for batch in again] == [content(batch) for batch in batches[3:]]
+
+
+def test_a_process_without_file_handles_left_blames_no_labels(draw_set: DrawSet, tmp_path: Path) -> None:
+    pool = draw_set("pool", 4, labeled=True)
+    labels = stored(pool, write_round(pool, tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208  (a Path is not a number)
+    spare = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                spare.append(os.open("/dev/null", os.O_RDONLY))
+        with pytest.raises(OSError, match="Too many open files"):
+            labels.of(np.array([0]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for handle in spare:
+            os.close(handle)
+    assert len(labels.of(np.array([0]))) == 1
 
 
 def test_other_labels_of_the_same_images_are_refused_by_name_on_resume(
