@@ -21,10 +21,11 @@ State = dict[str, Any]
 
 MAY_CHANGE = (
     "out", "steps", "resume", "threads", "silence", "log.",
-    "data.labeled", "data.unlabeled", "data.test", "data.threads", "data.prefetch",
+    "data.labeled", "data.unlabeled", "data.test", "data.threads", "data.prefetch", "labels.round",
 )  # fmt: skip
 """What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
-number of `threads` adds in another order. Data may lie elsewhere; other data is refused by the loader."""
+number of `threads` adds in another order. Data and labels may lie elsewhere; others are refused by
+the loader."""
 
 
 def previous_state(config: TrainConfig, run: RunDirectory) -> State | None:

@@ -46,7 +46,7 @@ class StepTally:
             self.losses[name].append(value)
         self.figures["loss"].append(sum(report.losses.values()))
         self.figures["gradient_norm"].append(report.gradient_norm)
-        if report.weak_labels is not None:
+        if batch.student is not None:
             self.figures["boxes_per_image"].append(report.boxes_per_image)
         for name, seconds in batch.timings.items():
             self.figures[f"seconds_{name}"].append(seconds)

@@ -25,6 +25,7 @@ from jobs.ranks import Ranks, joined
 from jobs.resume import previous_state, state_of_rank
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
+from jobs.stored_round import describe_labels, open_labels, resolve_round, stored_repeat_factors
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import Trainer
@@ -35,6 +36,7 @@ from model.teacher import Teacher
 from pipeline.batch import LabelCache
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
+from pipeline.stored_labels import StoredLabels
 from storage import files
 from storage.dataset import Dataset
 
@@ -51,6 +53,7 @@ def train(config: TrainConfig) -> int:
     device = choose_device(config.device)
     with joined(device, silence=config.silence) as ranks, contextlib.ExitStack() as stack:
         data = open_data(config, ranks)
+        config = ranks.from_first(lambda: resolve_round(config, data))
         ranks.from_first(lambda: stack.enter_context(files.held(str(run.lock), command="mixpl train")))
         return _train(config, run, data, device, ranks)
 
@@ -67,11 +70,16 @@ def _train(
         trainer.load_state_dict(state, own)
     ranks.copy_from_first([*trainer.student.state_dict().values(), *trainer.teacher.state_dict().values()])
     factors = repeat_factors(config, data, ranks)
+    labels = ranks.each(lambda: open_labels(config, data))
+    stored_factors = ranks.from_first(lambda: stored_repeat_factors(config, data))
     start = 0 if state is None else int(state["step"])
     with (
-        ranks.each(lambda: _loader(config, data, device, ranks, factors, own)) as loader,
+        ranks.each(
+            lambda: _loader(config, data, device, ranks, factors, labels, stored_factors, own)
+        ) as loader,
         ranks.each(lambda: RunLog(run, config, ranks, start, _label_provenance(data))) as log,
     ):
+        log.say(describe_labels(config, labels, stored_factors))
         training = Training(
             config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
         )
@@ -183,6 +191,8 @@ def _loader(
     device: torch.device,
     ranks: Ranks,
     factors: dict[str, float] | None,
+    labels: StoredLabels | None,
+    stored_factors: dict[str, float] | None,
     own: dict[str, Any] | None,
 ) -> TrainLoader:
     return TrainLoader(
@@ -197,6 +207,9 @@ def _loader(
         world=ranks.world,
         unlabeled_start_step=config.burn_in,
         repeat_factors=factors,
+        unlabeled_repeat_factors=stored_factors,
+        labels=labels,
+        labels_until=config.labels.until or None,
         rounding=config.resampling.rounding,
         smallest=config.data.smallest,
         window=config.data.window,

@@ -14,6 +14,7 @@ from model.semi_supervised import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 
 Arm = Literal["mixpl", "mean-teacher", "supervised"]
+LabelSource = Literal["teacher", "round", "round-then-teacher"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +115,46 @@ class ThresholdConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LabelsConfig:
+    """Whose labels the unlabeled images have; not asked by the supervised arm."""
+
+    source: LabelSource = "teacher"
+    """teacher: this run's own, step by step; round: those that `mixpl label` stored; round-then-teacher: the stored
+    ones for `until` steps, this run's teacher from then on."""
+    round: str | None = None
+    """Folder of rounds, of which the latest complete one on data.unlabeled is taken, or one round's own folder.
+    Stored labels count above the round's threshold, the teacher's above pseudo.score_threshold."""
+    until: int = 0
+    """Steps, those of burn-in included, before the teacher takes over; for round-then-teacher."""
+    partial: bool = False
+    """Leave images and shards without stored labels out, in place of refusing the round; a round that is still
+    being labeled is taken as it is when its own folder is named."""
+    resample: float = 0.0
+    """Images with pseudo labels of rare classes are repeated: the share of the round's images t below which a class
+    is rare, as resampling.threshold is for labeled images; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be ignored, and ranges."""
+        stored = self.source != "teacher"
+        if stored and self.round is None:
+            raise ValueError(
+                f"--labels.source {self.source} needs --labels.round: a folder of rounds, or a round"
+            )
+        if not stored and (self.round is not None or self.partial or self.resample):
+            raise ValueError(
+                "--labels.round, --labels.partial and --labels.resample are for stored labels; add --labels.source "
+                "round or round-then-teacher, or leave them out"
+            )
+        if (self.until > 0) != (self.source == "round-then-teacher"):
+            raise ValueError(
+                "--labels.until is the number of steps, above 0, before the teacher takes over, with "
+                f"--labels.source round-then-teacher and no other; got {self.until} with {self.source}"
+            )
+        if not 0 <= self.resample <= 1:
+            raise ValueError(f"--labels.resample must lie in 0 .. 1, got {self.resample}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResamplingConfig:
     """Labeled images of rare classes are repeated (LVIS, arXiv 1908.03195, section 4.3)."""
 
@@ -195,6 +236,7 @@ class TrainConfig:
     pseudo: SemiSupervisedSettings = field(
         default_factory=lambda: SemiSupervisedSettings(score_threshold=0.7)
     )
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
     thresholds: ThresholdConfig = field(default_factory=ThresholdConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -214,3 +256,13 @@ class TrainConfig:
             raise ValueError(f"--silence must be above 0 seconds, got {self.silence}")
         if self.arm != "supervised" and self.data.unlabeled is None:
             raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")
+        if self.labels.source == "round" and self.thresholds.policy != "fixed":
+            raise ValueError(
+                f"--thresholds.policy {self.thresholds.policy} follows the teacher, whom --labels.source round "
+                "never asks; label with `mixpl label --threshold-policy`, or leave it out"
+            )
+        if 0 < self.labels.until <= self.burn_in:
+            raise ValueError(
+                f"--labels.until must be above --burn-in {self.burn_in}, before which no unlabeled image is drawn; "
+                f"got {self.labels.until}"
+            )

@@ -5,9 +5,10 @@
     mixed and mosaic views ──▶ student ──▶ unsupervised losses ─┘
 
 The pixels of all views exist before the step begins; only boxes are made here (MixPL, arXiv 2312.07006,
-section 3). Each part's gradient is taken as soon as its loss is known, so that the graph of one part is held at a
-time. A non-finite loss raises before any weight changes. Where several processes train, their gradients are
-exchanged between the two halves of a step, `learn` and `apply`; in neither does one wait for another.
+section 3). Where labels come from a stored round, not even those: the student's views carry their targets. Each
+part's gradient is taken as soon as its loss is known, so that the graph of one part is held at a time. A
+non-finite loss raises before any weight changes. Where several processes train, their gradients are exchanged
+between the two halves of a step, `learn` and `apply`; in neither does one wait for another.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -51,7 +54,7 @@ class StepReport:
     """Before clipping."""
     learning_rate: float
     weak_labels: Labels | None = field(repr=False)
-    """What the teacher said of the unlabeled images, in pixels of the weak views."""
+    """What the teacher said of the unlabeled images, in pixels of the weak views; None where it was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,11 +103,11 @@ class Trainer:
         assert batch.labeled is not None, "every step of training has labeled images"
         self.gradient.clear()
         losses = self._supervised(batch.labeled)
-        outcomes: dict[str, UnsupervisedOutcome] = {}
-        weak_labels = None
+        weak_labels, targets = None, _stored_targets(batch)
         if batch.weak is not None and batch.plan is not None and self.cache is not None:
             weak_labels = self._pseudo_labels(batch.weak)
-            outcomes = self._unsupervised(batch, batch.plan, weak_labels, self.cache)
+            targets = self._teacher_targets(batch, batch.plan, weak_labels, self.cache)
+        outcomes = self._unsupervised(batch, targets)
         for name, outcome in outcomes.items():
             losses |= {f"{name}_{part}": value.item() for part, value in outcome.losses.items()}
         if not self.gradient.is_finite():
@@ -146,23 +149,41 @@ class Trainer:
         with self._autocast:
             return to_labels(self.teacher.predict(weak.images_BCHW, weak.sizes_B2))
 
-    def _unsupervised(
+    def _teacher_targets(
         self, batch: TrainBatch, plan: UnlabeledPlan, weak: Labels, cache: LabelCache
-    ) -> dict[str, UnsupervisedOutcome]:
+    ) -> dict[str, Labels]:
+        """Return the teacher's labels where the student's views show them, and remember them for mixing."""
         if self.thresholds is not None:
             self.thresholds.observe(weak)
+        if batch.cached is not None:
+            cache.push(batch.cached)
         strong = plan.strong_labels(weak)
-        outcomes = {}
-        if batch.student is not None:
-            labels = plan.student_labels(strong, cache)
-            outcomes["mixup"] = self._learn("mixup", batch.student, labels, self._pseudo.unsup_weight)
+        targets = {"mixup": plan.student_labels(strong, cache)}
         if batch.mosaic is not None:
-            weight = self._pseudo.unsup_weight * self._pseudo.mosaic_weight
-            outcomes["mosaic"] = self._learn("mosaic", batch.mosaic, plan.mosaic_labels(cache), weight)
+            targets["mosaic"] = plan.mosaic_labels(cache)
         cache.push(strong)
+        return targets
+
+    def _unsupervised(
+        self, batch: TrainBatch, targets: Mapping[str, Labels]
+    ) -> dict[str, UnsupervisedOutcome]:
+        thresholds_C = batch.thresholds_C
+        if thresholds_C is None and self.thresholds is not None:
+            thresholds_C = self.thresholds.values_C
+        views, outcomes = _student_views(batch), {}
+        for name, labels in targets.items():
+            weight = self._pseudo.unsup_weight * (self._pseudo.mosaic_weight if name == "mosaic" else 1)
+            outcomes[name] = self._learn(name, views[name], labels, weight, thresholds_C)
         return outcomes
 
-    def _learn(self, name: str, view: View, labels: Labels, weight: float) -> UnsupervisedOutcome:
+    def _learn(
+        self,
+        name: str,
+        view: View,
+        labels: Labels,
+        weight: float,
+        thresholds_C: npt.NDArray[np.float64] | None,
+    ) -> UnsupervisedOutcome:
         with self._autocast:
             outcome = unsupervised_loss(
                 self.student,
@@ -171,7 +192,7 @@ class Trainer:
                 to_detections(labels),
                 settings=self._pseudo,
                 weight=weight,
-                thresholds_C=None if self.thresholds is None else torch.from_numpy(self.thresholds.values_C),
+                thresholds_C=None if thresholds_C is None else torch.from_numpy(thresholds_C),
             )
         if outcome.losses:
             _backward(name, outcome.losses, view.keys)
@@ -240,6 +261,18 @@ def _targets(labels: Labels | None, device: torch.device) -> list[Target]:
     ]
 
 
+def _student_views(batch: TrainBatch) -> dict[str, View]:
+    """Return what the student learns of the unlabeled images, by the name of its loss."""
+    views = {"mixup": batch.student, "mosaic": batch.mosaic}
+    return {name: view for name, view in views.items() if view is not None}
+
+
+def _stored_targets(batch: TrainBatch) -> dict[str, Labels]:
+    """Return the labels of a stored round that the views carry; none where the teacher labels."""
+    views = _student_views(batch)
+    return {name: view.targets for name, view in views.items() if view.targets is not None}
+
+
 def _backward(name: str, parts: dict[str, Tensor], keys: Sequence[str]) -> None:
     """Add the gradient of the sum of the parts; a non-finite part is refused before."""
     for part, value in parts.items():
@@ -250,7 +283,7 @@ def _backward(name: str, parts: dict[str, Tensor], keys: Sequence[str]) -> None:
 
 def _learned_from(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
     """Return the images that had a loss in this step; mixed ones are joined by "+"."""
-    views = {"mixup": batch.student, "mosaic": batch.mosaic}
+    views = _student_views(batch)
     learned = [batch.labeled, *(views[name] for name, outcome in outcomes.items() if outcome.losses)]
     return [key for view in learned if view is not None for key in view.keys]
 

@@ -2,8 +2,9 @@
 
 In: tensors from the DALI graphs and the plans they executed. Out: `TrainBatch`. Its pixels are done before
 any label exists; the trainer makes labels on the weak view and asks `UnlabeledPlan` where they lie in the
-strong view, in the student's images and in the mosaic. `LabelCache` keeps the labels of the strong views
-whose pixels the loader keeps, in the same order.
+strong view, in the student's images and in the mosaic. Where labels come from a stored round, the loader has
+moved them there and the views carry them. `LabelCache` keeps the labels of the strong views whose pixels the
+loader keeps, in the same order.
 
 Shapes: B images, C = 3 channels (RGB), H x W padded; N boxes, K cached images, oldest first.
 """
@@ -36,7 +37,8 @@ class View:
     keys: tuple[str, ...]
     """Which images they are; those of a mixed image are joined by "+"."""
     targets: Labels | None = None
-    """Ground truth in the pixels of the view; labeled views only."""
+    """In the pixels of the view. Of a labeled view the ground truth; of the student's view and the mosaic, where
+    labels come from a stored round, its boxes of every score: `TrainBatch.thresholds_C` says which count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +48,7 @@ class UnlabeledPlan:
     keys: tuple[str, ...]
     image_ids_B: npt.NDArray[np.int64]
     weak: ViewPlan
+    """Where a weak view lies, whether it is made or not."""
     strong: ViewPlan
     mix: MixPlan
     drop_ratio: float
@@ -85,7 +88,8 @@ class TrainBatch:
     labeled: View | None
     """Supervised view with targets."""
     weak: View | None
-    """What the teacher labels; None without unlabeled images, and before they begin."""
+    """What the teacher labels; None without unlabeled images, before they begin, and while labels come from a
+    stored round."""
     student: View | None
     """What the student learns of the same images: strong, erased, mixed once the cache is full."""
     mosaic: View | None
@@ -95,10 +99,15 @@ class TrainBatch:
     """Give it to `TrainLoader(resume=...)` to get the batches after this one. Integers in lists and dicts,
     and repeat factors as tensors: what `torch.load(weights_only=True)` takes. Each rank has its own."""
     timings: dict[str, float]
-    """Seconds: read, views, mix (work in the background), blocked (the background waited for the consumer
-    before this batch), wait (the consumer waited for this batch)."""
+    """Seconds: read, views (stored labels included), mix (work in the background), blocked (the background
+    waited for the consumer before this batch), wait (the consumer waited for this batch)."""
     skipped: dict[str, int]
     """Images set aside so far as unreadable, by part: labeled, unlabeled."""
+    thresholds_C: npt.NDArray[np.float64] | None = None
+    """Score threshold of each class above which targets of a stored round count; None where the teacher labels."""
+    cached: Labels | None = None
+    """At the step at which the teacher takes over from a stored round: the labels of the cached strong views,
+    oldest first, to begin the trainer's `LabelCache` with. Else None."""
 
 
 class LabelCache:
@@ -119,6 +128,10 @@ class LabelCache:
         """Append the labels of one step's strong views and forget the oldest beyond the capacity."""
         both = Labels.concatenate([self._labels, strong])
         self._labels = both.images(max(0, len(both) - self.capacity), len(both))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._labels = Labels.empty(0)
 
     def take(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> Labels:
         """Return the labels at these positions, in the order asked for; 0 is the oldest."""

@@ -1,9 +1,10 @@
 """Batches of a training run, made ahead of it in one background thread.
 
-In: a labeled and an unlabeled data set (either may be missing), settings, seed, rank, and where to resume.
+In: a labeled and an unlabeled data set (either may be missing), maybe the stored labels of the latter, settings,
+seed, rank, and where to resume.
 Out: one `TrainBatch` a step, for ever or up to `num_steps`.
 
-Guarantees: the batch of a step is a function of (data, settings, seed, rank, world size, step), bit for bit
+Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), bit for bit
 on the same hardware, whatever the threads do; a loader resumed after batch t gives the batches t + 1 ...
 that a never stopped one gives; a bad image is set aside by name and replaced; an error in the background is
 raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.
@@ -25,6 +26,7 @@ from pipeline.labeled import LabeledSide, LabeledTruth
 from pipeline.randomness import Purpose
 from pipeline.settings import MixSettings, ViewSettings
 from pipeline.source import Order, SampleSource
+from pipeline.stored_labels import StoredLabels, require_same_labels
 from pipeline.stream import Rounding
 from pipeline.timing import Stopwatch
 from pipeline.unlabeled import UnlabeledSide
@@ -56,6 +58,8 @@ class TrainLoader(Iterator[TrainBatch]):
         smallest: int = 32,
         num_steps: int | None = None,
         unlabeled_start_step: int = 0,
+        labels: StoredLabels | None = None,
+        labels_until: int | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
         device_id: int = 0,
         num_threads: int = 1,
@@ -66,7 +70,7 @@ class TrainLoader(Iterator[TrainBatch]):
 
         Args:
             labeled: its ground truth is read once, here. None: no labeled views.
-            unlabeled: only its images are read, never a label. None: the supervised arm.
+            unlabeled: only its images are read, never the truth. None: the supervised arm.
             batch_labeled: labeled images a step.
             batch_unlabeled: unlabeled images a step.
             view: geometry and colour of the views; the paper's by default.
@@ -81,6 +85,8 @@ class TrainLoader(Iterator[TrainBatch]):
             smallest: labeled images with a side shorter than this many pixels are left out.
             num_steps: the loader ends before this step; None: never.
             unlabeled_start_step: before this step no unlabeled image is drawn (burn-in).
+            labels: of a stored round, in the teacher's place; images without any are not drawn.
+            labels_until: the step from which the teacher labels after all; None: never.
             device: where DALI works and the tensors lie.
             device_id: which GPU.
             num_threads: threads of each DALI graph.
@@ -100,8 +106,12 @@ class TrainLoader(Iterator[TrainBatch]):
         if resume is not None:
             _check_resume(resume, order, labeled=labeled is not None, unlabeled=unlabeled is not None)
         truth = None if labeled is None else LabeledTruth(labeled, smallest=smallest)
-        self.left_out: dict[str, int] = {} if truth is None else truth.left_out
-        """Labeled images that are not trained on, by reason."""
+        self.left_out: dict[str, int] = {} if truth is None else dict(truth.left_out)
+        """Images that are not trained on, by reason."""
+        if labels is not None:
+            self.left_out |= labels.left_out
+        if resume is not None:
+            require_same_labels(labels, resume["unlabeled"])
         self._sources: dict[Part, SampleSource] = {}
         if labeled is not None and truth is not None:
             self._sources["labeled"] = SampleSource(
@@ -120,6 +130,8 @@ class TrainLoader(Iterator[TrainBatch]):
                 order=order,
                 purpose=Purpose.UNLABELED_ORDER,
                 batch_size=batch_unlabeled,
+                rows=None if labels is None else labels.rows,
+                truth=b"" if labels is None else labels.hash,
                 repeat_factors=unlabeled_repeat_factors,
                 resume=None if resume is None else resume["unlabeled"],
             )
@@ -134,6 +146,8 @@ class TrainLoader(Iterator[TrainBatch]):
             engine=Engine(device=device, device_id=device_id, num_threads=num_threads),
             num_steps=num_steps,
             unlabeled_start_step=unlabeled_start_step,
+            labels=labels,
+            labels_until=labels_until,
             resume=resume,
         )
         self._background = Background(partial(_batches, work), depth=prefetch, name="train-loader")
@@ -212,6 +226,8 @@ class _Work:
     engine: Engine
     num_steps: int | None
     unlabeled_start_step: int
+    labels: StoredLabels | None
+    labels_until: int | None
     resume: Mapping[str, Any] | None
 
 
@@ -243,7 +259,13 @@ def _sides(work: _Work) -> tuple[LabeledSide | None, UnlabeledSide | None]:
         )
     if "unlabeled" in work.sources:
         unlabeled = UnlabeledSide(
-            work.sources["unlabeled"], view=work.view, mix=work.mix, order=work.order, engine=work.engine
+            work.sources["unlabeled"],
+            view=work.view,
+            mix=work.mix,
+            order=work.order,
+            engine=work.engine,
+            labels=work.labels,
+            labels_until=work.labels_until,
         )
     return labeled, unlabeled
 
@@ -261,6 +283,8 @@ def _batch(
         student=None if mixed is None else mixed.student,
         mosaic=None if mixed is None else mixed.mosaic,
         plan=None if mixed is None else mixed.plan,
+        thresholds_C=None if mixed is None else mixed.thresholds_C,
+        cached=None if mixed is None else mixed.cached,
         resume={
             "version": RESUME_VERSION,
             "seed": work.order.seed,

@@ -22,7 +22,7 @@ class Quarantine:
         self._reader = reader
         self.rows = frozenset(rows)
         self.reasons: dict[str, str] = {}
-        """What is wrong, by the key of the image at which it was found."""
+        """What is wrong, by key."""
 
     def __len__(self) -> int:
         """Return the number of images set aside."""
@@ -34,7 +34,7 @@ class Quarantine:
         if not new:
             return []
         self.rows |= new
-        self.reasons[error.key] = f"{error.shard}: {error.reason}"
+        self.reasons |= {self._reader.keys[row]: f"{error.shard}: {error.reason}" for row in new}
         LOG.warning("%s: left out %s (%d images left out so far)", self._reader.name, error, len(self.rows))
         return sorted(new)
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ Encoded = npt.NDArray[np.uint8]
 MAX_OPEN_SHARDS = 64
 REMOTE_READS = 8
 """Byte ranges of remote shards that are asked for at once."""
-_NOT_THE_SHARD = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """The process or the machine has run out of something; no shard must be blamed."""
 
 
@@ -105,8 +106,7 @@ class SampleReader:
     @cached_property
     def _rows_by_shard(self) -> dict[str, npt.NDArray[np.int64]]:
         """The rows of every shard, sorted out at once: whoever asks for one shard asks for all of them."""
-        ends = np.cumsum(np.bincount(self.shards_R, minlength=len(self.shard_names)))
-        rows = np.split(np.argsort(self.shards_R, kind="stable"), ends[:-1])
+        rows = rows_by_shard(self.shards_R, len(self.shard_names))
         return dict(zip(self.shard_names.tolist(), rows, strict=True))
 
     def _read_local(self, row: int) -> Encoded | SampleUnreadableError:
@@ -114,7 +114,7 @@ class SampleReader:
         try:
             handle = self._handle(shard)
         except OSError as error:
-            if error.errno in _NOT_THE_SHARD:
+            if error.errno in OUT_OF_RESOURCES:
                 raise
             reason = f"the shard cannot be opened ({error.strerror})"
             return self.unreadable(row, reason, np.flatnonzero(self.shards_R == shard).tolist())
@@ -156,3 +156,9 @@ class SampleReader:
         except OSError as error:
             return self.unreadable(row, f"the shard cannot be read ({error})")
         return np.frombuffer(data, np.uint8)
+
+
+def rows_by_shard(shards_R: npt.NDArray[np.integer[Any]], num_shards: int) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each shard in order, given the number of every row's shard."""
+    ends = np.cumsum(np.bincount(shards_R, minlength=num_shards))
+    return np.split(np.argsort(shards_R, kind="stable"), ends[:-1])

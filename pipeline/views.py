@@ -41,7 +41,7 @@ from pipeline.graph import (
     pixels_input,
     warp,
 )
-from pipeline.settings import ViewSettings
+from pipeline.settings import Interpolation, ViewSettings
 from pipeline.view_plans import ViewPlan
 
 Encoded = bytes | npt.NDArray[np.uint8]
@@ -91,39 +91,30 @@ class UnlabeledViews(_Views):
             "image": _as_arrays(images),
             **_geometry("weak", weak.matrices_B33, weak.sizes_B2),
             "weak_canvas": _canvas(weak),
-            **self._strong_geometry(strong),
-            **_colour(strong),
-            "colour_first": strong.colour_first_B.astype(np.int32),
+            **_strong_inputs(strong, self._interpolation),
         }
         weak_output, strong_output = self._graph.run(inputs)
         return batch_tensor(weak_output), image_list(strong_output)
-
-    def _strong_geometry(self, strong: ViewPlan) -> dict[str, Any]:
-        if self._interpolation == "linear":
-            return _geometry("strong", strong.matrices_B33, strong.sizes_B2)
-        resize_B33 = resize_matrices(strong.source_sizes_B2, strong.sizes_B2, strong.flips_B)
-        return {
-            "resize_inverse": inverse_maps(resize_B33),
-            **_geometry("strong", strong.geometry_B33, strong.sizes_B2),
-        }
 
     @staticmethod
     def _define(settings: ViewSettings, device: Device, decoded: bool) -> tuple[DataNode, DataNode]:
         image = _source(device, decoded)
         weak_inverse, weak_size = _geometry_inputs("weak")
         weak = warp(image, weak_inverse, weak_size, device, border=None)
+        return _normalised(weak, "weak", settings), _strong(image, settings, device)
 
-        strong_inverse, strong_size = _geometry_inputs("strong")
-        colour_first = integers_input("colour_first")
-        strong = image
-        if settings.interpolation == "reference":
-            strong = warp(strong, floats_input("resize_inverse", 2), strong_size, device, border=None)
-        if colour_first == 0:
-            strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
-        strong = _coloured(strong, device)
-        if colour_first == 1:
-            strong = warp(strong, strong_inverse, strong_size, device, border=settings.border_value)
-        return _normalised(weak, "weak", settings), strong
+
+class StrongViews(_Views):
+    """The strong view of each image alone, where no teacher asks for the weak one."""
+
+    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> list[Image]:
+        """Return the B strong views, uint8 (h, w, 3) each."""
+        inputs = {"image": _as_arrays(images), **_strong_inputs(plan, self._interpolation)}
+        return image_list(self._graph.run(inputs)[0])
+
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
+        return _strong(_source(device, decoded), settings, device)
 
 
 class LabeledViews(_Views):
@@ -167,6 +158,19 @@ class TestViews(_Views):
         return _normalised(view, "view", settings)
 
 
+def _strong(image: DataNode, settings: ViewSettings, device: Device) -> DataNode:
+    inverse, size = _geometry_inputs("strong")
+    colour_first = integers_input("colour_first")
+    if settings.interpolation == "reference":
+        image = warp(image, floats_input("resize_inverse", 2), size, device, border=None)
+    if colour_first == 0:
+        image = warp(image, inverse, size, device, border=settings.border_value)
+    image = _coloured(image, device)
+    if colour_first == 1:
+        image = warp(image, inverse, size, device, border=settings.border_value)
+    return image
+
+
 def _source(device: Device, decoded: bool) -> DataNode:
     if decoded:
         return pixels_input("image", device)
@@ -188,6 +192,18 @@ def _normalised(image: DataNode, name: str, settings: ViewSettings) -> DataNode:
 
 def _geometry(name: str, matrices_B33: Matrices, sizes_B2: Sizes) -> dict[str, Any]:
     return {f"{name}_inverse": inverse_maps(matrices_B33), f"{name}_size": sizes_B2.astype(np.float32)}
+
+
+def _strong_inputs(plan: ViewPlan, interpolation: Interpolation) -> dict[str, Any]:
+    colour = {**_colour(plan), "colour_first": plan.colour_first_B.astype(np.int32)}
+    if interpolation == "linear":
+        return {**_geometry("strong", plan.matrices_B33, plan.sizes_B2), **colour}
+    resize_B33 = resize_matrices(plan.source_sizes_B2, plan.sizes_B2, plan.flips_B)
+    return {
+        "resize_inverse": inverse_maps(resize_B33),
+        **_geometry("strong", plan.geometry_B33, plan.sizes_B2),
+        **colour,
+    }
 
 
 def _canvas(plan: ViewPlan) -> npt.NDArray[np.float32]:

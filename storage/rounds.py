@@ -62,8 +62,9 @@ class Round:
     path: str
     number: int
     info: RoundInfo | None
-    compacted: tuple[str, ...] | None = None
-    """Stems of the compacted tables, a folder's name before them; None where the round has one table a shard."""
+    compacted: Mapping[str, tuple[str, ...]] | None = None
+    """Stems of the shards in each compacted table, by its stem, a folder's name before it; None where the round
+    has one table a shard."""
 
     @property
     def complete(self) -> bool:
@@ -73,8 +74,16 @@ class Round:
     def labels(self, *, num_classes: int | None = None) -> LabelStore:
         """Return the label tables, of which an incomplete round has only some."""
         if self.compacted is not None:
-            return LabelStore(self.path, num_classes=num_classes, known_stems=self.compacted)
+            return LabelStore(self.path, num_classes=num_classes, known_stems=tuple(self.compacted))
         return LabelStore(self.path, num_classes=num_classes, others=(THRESHOLDS,))
+
+    def tables(self) -> dict[str, str]:
+        """Return the stem of the table that holds each shard's labels, by the shard's stem, where it is there."""
+        store = self.labels()
+        if self.compacted is None:
+            return {stem: stem for stem in store.stems()}
+        there = [stem for stem in self.compacted if store.has(stem)]
+        return {shard: stem for stem in there for shard in self.compacted[stem]}
 
     def thresholds(self) -> pa.Table | None:
         """Return the round's thresholds by class (THRESHOLD_SCHEMA); None where all share one."""
@@ -159,9 +168,9 @@ def _info(path: str) -> RoundInfo | None:
         ) from None
 
 
-def _compacted(path: str) -> tuple[str, ...] | None:
+def _compacted(path: str) -> dict[str, tuple[str, ...]] | None:
     head = _read_head(files.join(path, COMPACTED_FILE))
-    return None if head is None else tuple(head["tables"])
+    return None if head is None else {stem: tuple(shards) for stem, shards in head["tables"].items()}
 
 
 def _read_head(location: str) -> dict[str, Any] | None:

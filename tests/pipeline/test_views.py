@@ -11,7 +11,7 @@ from skimage import data
 
 from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, ViewSettings
 from pipeline.view_plans import ViewDraw, ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak, view_plan
-from pipeline.views import LabeledViews, TestViews, UnlabeledViews
+from pipeline.views import LabeledViews, StrongViews, TestViews, UnlabeledViews
 from tests.pipeline.reference import (
     bilinear,
     colour,
@@ -298,3 +298,13 @@ def test_an_undecodable_image_raises_and_a_new_object_goes_on(unlabeled: Unlabel
         len(TestViews(SETTINGS, batch_size=2).run(photos()[:2], plan_test(SETTINGS, sizes(photos()[:2]))))
         == 2
     )
+
+
+def test_strong_views_made_alone_are_the_same_bytes(unlabeled: UnlabeledViews) -> None:
+    encoded = photos()
+    rng = np.random.default_rng(11)
+    weak, strong = plan_weak(rng, SETTINGS, sizes(encoded)), plan_strong(rng, SETTINGS, sizes(encoded))
+    _, beside_weak = unlabeled.run(encoded, weak, strong)
+    alone = StrongViews(SETTINGS, batch_size=4, num_threads=1).run(encoded, strong)
+    for one, other in zip(alone, beside_weak, strict=True):
+        np.testing.assert_array_equal(one, other)
