@@ -106,11 +106,9 @@ class Ranks:
     def _heard(self) -> Iterator[None]:
         try:
             yield
-        except (
-            RuntimeError
-        ) as error:  # what torch.distributed raises for a lost connection and for its time limit
+        except RuntimeError as error:  # torch.distributed: a lost connection, or its time limit
             raise RankLostError(
-                f"rank {self.rank}: another rank is gone, or was silent for {self._silence:g} s (--silence); see "
+                f"another rank is gone, or was silent for {self._silence:g} s (--silence); see "
                 f"its words, then go on with --resume ({_gist(error)})"
             ) from error
 
@@ -119,7 +117,8 @@ class Ranks:
 def joined(device: torch.device, *, silence: float) -> Iterator[Ranks]:
     """Join the processes that torchrun started, and leave them at the end; alone where there is but one.
 
-    `silence`: seconds that a rank may take to answer the others.
+    `silence`: seconds that a rank may take to answer the others. An error of the outside world leaves as a
+    ValueError that names this rank.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -128,11 +127,14 @@ def joined(device: torch.device, *, silence: float) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     ranks = Ranks(rank=int(os.environ["RANK"]), world=world, silence=silence)
-    with ranks._heard():
-        dist.init_process_group(
-            "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=timedelta(seconds=silence)
-        )
-    yield ranks
+    try:
+        with ranks._heard():
+            dist.init_process_group(
+                "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=timedelta(seconds=silence)
+            )
+        yield ranks
+    except (ValueError, OSError) as error:
+        raise ValueError(f"rank {ranks.rank}: {error}") from error
     dist.destroy_process_group()  # after an error the end of the process does it: the others may not be there
 
 

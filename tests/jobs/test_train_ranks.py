@@ -172,7 +172,7 @@ def test_a_scoring_dealt_to_the_ranks_has_the_figures_of_one_process(runs: Runs)
 
 def test_a_rank_that_is_killed_ends_the_others_soon(runs: Runs) -> None:
     assert runs.seconds_to_end < 60
-    assert "another rank is gone" in runs.said_killed
+    assert "mixpl train: rank 0: another rank is gone" in runs.said_killed
 
 
 def test_a_run_that_is_stopped_says_how_it_goes_on(runs: Runs) -> None:
