@@ -15,6 +15,7 @@ import torch
 
 from jobs import checkpoint, cli
 from jobs.label import LabelConfig, label
+from jobs.ranks import Ranks
 from jobs.stored_round import open_labels, resolve_round, stored_repeat_factors
 from jobs.train import build_trainer, train
 from jobs.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainConfig
@@ -113,7 +114,9 @@ def test_the_teacher_is_not_asked_but_follows_and_every_step_learns(
     run_config: Make, labels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = run_config(labels=by_round(labels), steps=8)
-    start = build_trainer(config, data_of(config)["labeled"], torch.device("cpu")).teacher.state_dict()
+    start = build_trainer(
+        config, data_of(config)["labeled"], torch.device("cpu"), Ranks()
+    ).teacher.state_dict()
     start = {name: value.clone() for name, value in start.items()}
 
     def asked(*_: object) -> None:
