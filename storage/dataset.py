@@ -22,10 +22,10 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage import files
 from storage.label_store import LabelStore
+from storage.parquet import read_parquet
 
 SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"
@@ -120,7 +120,7 @@ class Dataset:
     def _images(self) -> pa.Table:
         location = files.join(self.root, IMAGES_FILE)
         try:
-            table = pq.read_table(pa.BufferReader(files.read_bytes(location)))
+            table = read_parquet(location)
         except (OSError, pa.ArrowInvalid) as error:
             raise ValueError(
                 f"expected the image table, got {error}: {location}; write the set again"
