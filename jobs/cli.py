@@ -85,6 +85,13 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             from jobs.verify import VerifyConfig, verify
 
             return verify(_parse(VerifyConfig, verb, rest))
+        case "preview":
+            from jobs.preview import PreviewConfig, preview
+            from jobs.recipes import choose_recipe
+
+            recipe, rest = choose_recipe(rest)
+            default = PreviewConfig.of(recipe.config)
+            preview(_parse(PreviewConfig, f"{verb} {recipe.name}", rest, default=default))
         case "train":
             from jobs.recipes import choose_recipe
             from jobs.train import train
