@@ -106,7 +106,9 @@ def tile_grid(tiles: Sequence[tuple[Picture, str]], *, columns: int, title: str 
     cell_height = max(tile.shape[0] for tile, _ in tiles) + FONT_SIZE + MARGIN
     cell_width = max(tile.shape[1] for tile, _ in tiles)
     head = 2 * FONT_SIZE + MARGIN if title else 0
-    size = (columns * (cell_width + MARGIN) + MARGIN, rows * (cell_height + MARGIN) + MARGIN + head)
+    title_width = 2 * MARGIN + int(_font(FONT_SIZE + 5).getlength(title))
+    width = max(columns * (cell_width + MARGIN) + MARGIN, title_width)
+    size = (width, rows * (cell_height + MARGIN) + MARGIN + head)
     paper = Image.new("RGB", size, PAPER)
     canvas = ImageDraw.Draw(paper)
     canvas.text((MARGIN, MARGIN), title, INK, font=_font(FONT_SIZE + 5))

@@ -56,7 +56,7 @@ class PlanRow:
     labels: Labels | None
 
 
-def plan_picture(rows: Sequence[PlanRow], classes: Sequence[str], *, dpi: int = 100) -> Picture:
+def plan_picture(rows: Sequence[PlanRow], classes: Sequence[str], *, dpi: int = 90) -> Picture:
     """Return rows of panels: the originals, the plan, its pixels, its boxes."""
     figure = Figure(figsize=(13.4, 3.75 * len(rows)), dpi=dpi, layout="constrained")
     bands = figure.subfigures(len(rows), 1, hspace=0.03, squeeze=False)

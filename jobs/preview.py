@@ -1,9 +1,9 @@
 """`mixpl preview`: what the student will see of your data at one step of a run.
 
-In: a recipe or a run's `config.json`, data sets, and the number of a step. Out: a PNG: the labeled views with their
-boxes, the weak views, the strong views, the mixup images and the mosaic, with the geometry of the mosaic's plan;
-with `--plan` one mixup and the mosaic taken apart: originals, plan, pixels, boxes. The boxes of unlabeled images are
-the truth where it is known (kept apart or not; training never opens it), or with `--run` those of a trained teacher.
+In: a recipe or a run's `config.json`, data sets, and the number of a step. Out: a PNG: the labeled views with
+their boxes, the weak views, the strong views, the mixup images and the mosaic, with the geometry of its plan; with
+`--plan` one mixup and the mosaic taken apart: originals, plan, pixels, boxes. The boxes of unlabeled images are the
+truth where it is known (kept apart or not; training never opens it), or with `--run` those of a trained teacher.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -61,6 +62,7 @@ class _Check:
     """One shard at work."""
 
     task: ShardTask
+    size: int
     read: ReadRange
     tar: TarMembers
     images: dict[str, Member] = field(default_factory=dict)
@@ -74,18 +76,17 @@ def check_shard(task: ShardTask) -> ShardReport:
     findings: list[Finding] = []
     num_bytes = 0
     try:
-        num_bytes, read = _opened(location, quick=task.quick)
+        with _opened(location, quick=task.quick) as (num_bytes, read):
+            findings += _tar(
+                _Check(
+                    task=task, size=num_bytes, read=read, tar=read_members(read, num_bytes, _headers(rows))
+                ),
+                rows,
+            )
     except FileNotFoundError:
         findings.append(_finding(task, "missing shard", f"a tar of {len(rows)} images", "no such file"))
     except OSError as error:
         findings.append(_finding(task, "unreadable shard", "a file to read", str(error)))
-    else:
-        check = _Check(task=task, read=read, tar=read_members(read, num_bytes, _headers(rows)))
-        findings += _gaps(check, rows, num_bytes)
-        findings += _paired(check, {row["key"] for row in rows})
-        for row in rows:
-            findings += _image(check, row)
-        findings += _order(check, rows)
     num_boxes = {}
     for truth in _truths(task, rows, findings):
         num_boxes[truth.folder], wrong = check_truth(truth)
@@ -115,12 +116,24 @@ def _truths(task: ShardTask, rows: list[dict[str, Any]], findings: list[Finding]
     ]
 
 
-def _opened(location: str, *, quick: bool) -> tuple[int, ReadRange]:
-    """Return the size of a file and how to read it: whole at once, unless only its headers of a disk are read."""
+@contextmanager
+def _opened(location: str, *, quick: bool) -> Iterator[tuple[int, ReadRange]]:
+    """Give the size of a file and how to read it: whole at once, unless only its headers of a disk are read."""
     if quick and files.is_local(location):
-        return files.size(location), partial(files.read_range, location)
+        with files.local_path(location).open("rb") as file:
+            descriptor = file.fileno()
+            yield os.fstat(descriptor).st_size, lambda offset, length: os.pread(descriptor, length, offset)
+        return
     data = files.read_bytes(location)  # a request for each header would take longer than the whole
-    return len(data), lambda offset, length: data[offset : offset + length]
+    yield len(data), lambda offset, length: data[offset : offset + length]
+
+
+def _tar(check: _Check, rows: list[dict[str, Any]]) -> Iterator[Finding]:
+    yield from _gaps(check, rows)
+    yield from _paired(check, {row["key"] for row in rows})
+    for row in rows:
+        yield from _image(check, row)
+    yield from _order(check, rows)
 
 
 def _headers(rows: list[dict[str, Any]]) -> list[int]:
@@ -130,13 +143,13 @@ def _headers(rows: list[dict[str, Any]]) -> list[int]:
     return sorted({*images, *descriptions})
 
 
-def _gaps(check: _Check, rows: list[dict[str, Any]], size: int) -> Iterator[Finding]:
+def _gaps(check: _Check, rows: list[dict[str, Any]]) -> Iterator[Finding]:
     for gap in check.tar.gaps:
         lost = [row["key"] for row in rows if _is_lost(check, row) and _header(row) >= gap.start]
         first = f", {len(lost)} images lost, the first is {lost[0]}" if lost else ""
         if gap.stop is None:
             expected = f"members to byte {max(_headers(rows), default=0):,} and a mark of the end"
-            yield _finding(check.task, "truncated shard", expected, f"the end at byte {size:,}{first}")
+            yield _finding(check.task, "truncated shard", expected, f"the end at byte {check.size:,}{first}")
             continue
         key = next((row["key"] for row in rows if gap.start in _row_headers(row)), None)
         yield _finding(
