@@ -45,6 +45,7 @@ REMEDIES = {
     "wrong size": REWRITE,
     "wrong extension": REWRITE,
     "KEY.json that differs": COPY,
+    "KEY.json with other boxes": COPY,
     "missing truth table": COPY,
     "unreadable truth table": COPY,
     "truth rows that differ": COPY,

@@ -67,6 +67,8 @@ class _Check:
     tar: TarMembers
     images: dict[str, Member] = field(default_factory=dict)
     descriptions: dict[str, Member] = field(default_factory=dict)
+    described: dict[str, Any] = field(default_factory=dict)
+    """KEY.json of each image with which nothing is wrong."""
 
 
 def check_shard(task: ShardTask) -> ShardReport:
@@ -74,21 +76,18 @@ def check_shard(task: ShardTask) -> ShardReport:
     location = files.join(task.root, task.shard)
     rows = task.images.to_pylist()
     findings: list[Finding] = []
+    described: dict[str, Any] = {}
     num_bytes = 0
     try:
         with _opened(location, quick=task.quick) as (num_bytes, read):
-            findings += _tar(
-                _Check(
-                    task=task, size=num_bytes, read=read, tar=read_members(read, num_bytes, _headers(rows))
-                ),
-                rows,
-            )
+            tar = read_members(read, num_bytes, _headers(rows))
+            findings += _tar(_Check(task=task, size=num_bytes, read=read, tar=tar, described=described), rows)
     except FileNotFoundError:
         findings.append(_finding(task, "missing shard", f"a tar of {len(rows)} images", "no such file"))
     except OSError as error:
         findings.append(_finding(task, "unreadable shard", "a file to read", str(error)))
     num_boxes = {}
-    for truth in _truths(task, rows, findings):
+    for truth in _truths(task, rows, findings, described):
         num_boxes[truth.folder], wrong = check_truth(truth)
         findings += wrong
     return ShardReport(
@@ -100,7 +99,9 @@ def check_shard(task: ShardTask) -> ShardReport:
     )
 
 
-def _truths(task: ShardTask, rows: list[dict[str, Any]], findings: list[Finding]) -> list[TruthTask]:
+def _truths(
+    task: ShardTask, rows: list[dict[str, Any]], findings: list[Finding], described: dict[str, Any]
+) -> list[TruthTask]:
     return [
         TruthTask(
             root=task.root,
@@ -110,6 +111,7 @@ def _truths(task: ShardTask, rows: list[dict[str, Any]], findings: list[Finding]
             sizes={row["key"]: (row["height"], row["width"]) for row in rows},
             reported={finding.key for finding in findings if finding.key is not None},
             in_order=all(finding.kind != "rows out of order" for finding in findings),
+            described=described if folder == "ground_truth" else {},
             num_classes=task.num_classes,
         )
         for folder in task.truths
@@ -252,6 +254,7 @@ def _wrong_description(check: _Check, row: dict[str, Any], image: Member) -> Fin
     except (ValueError, AttributeError) as error:
         return _finding(check.task, "KEY.json that differs", "a JSON object", str(error), key=key)
     if got == expected:
+        check.described[key] = description
         return None
     differing = [name for name in DESCRIBED if got[name] != expected[name]]
     wanted, came = (", ".join(f"{name} {values[name]}" for name in differing) for values in (expected, got))

@@ -2,7 +2,7 @@
 
 In: a `TruthTask`: the images of a shard in their order, and those with which something is wrong already. Out: the
 number of boxes, and findings: a row an image, the sizes of the images, every box inside its image, every class
-known. Crowd regions and difficult objects are held to the same.
+known, the boxes of KEY.json the same. Crowd regions and difficult objects are held to the same.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,8 @@ class TruthTask:
     """Images with which something is wrong already: their rows are not compared."""
     in_order: bool
     """Whether the keys stand in the order of the tar."""
+    described: Mapping[str, Any]
+    """KEY.json by key, where it holds the boxes too."""
     num_classes: int
 
     @property
@@ -66,6 +69,7 @@ def check_truth(task: TruthTask) -> tuple[int, list[Finding]]:
     for name, labels in parts.items():
         findings += _outside(task, table, labels, name)
         findings += _unknown(task, table, labels, name)
+    findings += _described(task, table, parts["box"], {finding.key for finding in findings})
     return len(parts["box"].boxes_N4), findings
 
 
@@ -117,6 +121,31 @@ def _unknown(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Ite
         key, highest = table["key"][int(rows_N[index])].as_py(), task.num_classes - 1
         got = f"{labels.categories_N[index]} of a {name}"
         yield _finding(task, "unknown class", f"a class of 0..{highest}", got, key=key)
+
+
+def _described(
+    task: TruthTask, table: pa.Table, labels: Labels, reported: Collection[str | None]
+) -> Iterator[Finding]:
+    """Yield the images whose KEY.json, which has no hash, tells other boxes or classes than the table."""
+    for row, key in enumerate(table["key"].to_pylist()):
+        if key in reported or key not in task.described:
+            continue
+        truth, told = labels.image(row), task.described[key]
+        try:
+            boxes_N4 = np.array(told["boxes"], np.float32).reshape(-1, 4)
+            same = told["categories"] == truth.categories_N.tolist() and np.array_equal(
+                boxes_N4, truth.boxes_N4
+            )
+        except (KeyError, TypeError, ValueError):
+            same = False
+        if not same:
+            yield Finding(
+                kind="KEY.json with other boxes",
+                place=f"{task.stem}.tar",
+                key=key,
+                expected=f"the {len(truth.boxes_N4)} boxes and classes of {task.place}",
+                got="others",
+            )
 
 
 def _finding(task: TruthTask, kind: str, expected: str, got: str, *, key: str | None = None) -> Finding:

@@ -298,6 +298,33 @@ def test_a_description_that_is_no_json_is_named(labeled: Path) -> None:
 
 
 @pytest.mark.parametrize("quick", [False, True])
+def test_a_description_with_other_boxes_than_the_truth_is_named(labeled: Path, quick: bool) -> None:
+    with_boxes = [
+        row["key"]
+        for row in pq.read_table(labeled / "ground_truth/shard-000001.parquet").to_pylist()
+        if row["boxes"]
+    ]
+    moved, other_class, without = with_boxes[:3]
+
+    def told(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+        if name.endswith(".json"):
+            description = json.loads(data)
+            if name == f"{moved}.json":
+                description["boxes"][0][0] += 0.25
+            elif name == f"{other_class}.json":
+                description["categories"][0] = (description["categories"][0] + 1) % 3
+            elif name == f"{without}.json":
+                del description["boxes"]
+            data = json.dumps(description).encode()
+        yield name, data
+
+    rewrite_tar(labeled, told)
+    assert found(check(labeled, quick=quick)) == {
+        "KEY.json with other boxes": [(SHARD, moved), (SHARD, other_class), (SHARD, without)]
+    }
+
+
+@pytest.mark.parametrize("quick", [False, True])
 def test_missing_and_stray_files_are_named(labeled: Path, quick: bool) -> None:
     (labeled / SHARD).rename(labeled / "shard-000009.tar")
     (labeled / "ground_truth" / "shard-000002.parquet").rename(labeled / "ground_truth" / "old.parquet")
