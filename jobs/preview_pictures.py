@@ -6,7 +6,7 @@ one of 1,200 px; erased patches are hatched, and beside a mosaic stands the geom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from storage.dataset import Dataset
 from storage.labels import Labels
 
 Rectangles = npt.NDArray[np.int64]
+Section = tuple[str, list[tuple[Picture, str]]]
+"""A heading, and pictures with their captions."""
 
 SIDE = 360
 """Longer side of a view on the page, in pixels."""
@@ -34,36 +36,34 @@ def step_picture(
     step: PreviewStep, classes: Sequence[str], *, view: ViewSettings, title: str, origin: str
 ) -> Picture:
     """Return the page of one step."""
+    sections = []
+    if step.batch.labeled is not None:
+        labeled = step.batch.labeled
+        tiles = _tiles(labeled, labeled.targets, classes, view, _keys(labeled))
+        sections.append((f"{title}. Labeled views, with the truth", tiles))
+    sections += _unlabeled_sections(step, classes, view, origin)
+    return stacked([tile_grid(tiles, columns=MOST, title=name) for name, tiles in sections])
+
+
+def _unlabeled_sections(
+    step: PreviewStep, classes: Sequence[str], view: ViewSettings, origin: str
+) -> Iterator[Section]:
     batch, plan = step.batch, step.batch.plan
-    sections: list[Picture] = []
-
-    def add(name: str, tiles: list[tuple[Picture, str]]) -> None:
-        sections.append(tile_grid(tiles, columns=MOST, title=name))
-
-    if batch.labeled is not None:
-        tiles = _tiles(batch.labeled, batch.labeled.targets, classes, view, _keys(batch.labeled))
-        add(f"{title}. Labeled views, with the truth", tiles)
     if batch.weak is None or plan is None or batch.student is None or step.strong is None:
-        return stacked(sections)
-    captions = [_described(plan.weak, index, key) for index, key in enumerate(plan.keys)]
-    boxes_of = f"boxes: {origin}"
-    add(
-        f"Weak views, which the teacher labels ({boxes_of})",
-        _tiles(batch.weak, step.weak_labels, classes, view, captions),
-    )
-    captions = [_described(plan.strong, index, key) for index, key in enumerate(plan.keys)]
-    add("Strong views of the same images", _tiles(step.strong, step.strong_labels, classes, view, captions))
-    mixed = "Pseudo-mixup" if plan.mix.mixup.partner is not None else "Strong views, not mixed yet,"
-    tiles = _tiles(
-        batch.student, step.student_labels, classes, view, _keys(batch.student), _mixup_patches(plan.mix)
-    )
-    add(f"{mixed} as the student sees it; what is erased is hatched", tiles)
-    if batch.mosaic is not None and plan.mix.mosaic is not None and step.cached is not None:
-        add(
-            "Pseudo-mosaic of four cached views, and its plan",
-            _mosaic_tiles(step, plan.mix.mosaic, step.cached, classes, view),
-        )
-    return stacked(sections)
+        return
+    for name, images, labels, views in (
+        (f"Weak views, which the teacher labels (boxes: {origin})", batch.weak, step.weak_labels, plan.weak),
+        ("Strong views of the same images", step.strong, step.strong_labels, plan.strong),
+    ):
+        captions = [_described(views, index, key) for index, key in enumerate(plan.keys)]
+        yield name, _tiles(images, labels, classes, view, captions)
+    mixed = "Pseudo-mixup" if plan.mix.mixup.partner is not None else "Strong views, not mixed,"
+    patches = _mixup_patches(plan.mix)
+    tiles = _tiles(batch.student, step.student_labels, classes, view, _keys(batch.student), patches)
+    yield f"{mixed} as the student sees it; what is erased is hatched", tiles
+    if plan.mix.mosaic is not None and step.cached is not None:
+        tiles = _mosaic_tiles(step, plan.mix.mosaic, step.cached, classes, view)
+        yield "Pseudo-mosaic of four cached views, and its plan", tiles
 
 
 def plan_rows_picture(step: PreviewStep, unlabeled: Dataset, *, view: ViewSettings) -> Picture:

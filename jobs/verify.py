@@ -100,12 +100,13 @@ def _workers(asked: int, root: str) -> int:
 def _show(checked: Checked, seconds: float, config: VerifyConfig) -> None:
     scope = f"{checked.num_images:,} images in {checked.num_files:,} {checked.what}"
     depth = "headers and tables" if config.quick else "bytes, images and tables"
-    so_far = " so far; stopped, run the same command again for the rest" if checked.stopped else ""
+    so_far = " so far; stopped, run the same command again to check everything" if checked.stopped else ""
     if not checked.findings:
         print(f"{checked.root}: {scope}: all well{so_far} ({_details(checked, depth, seconds)})")
         return
     total = checked.findings.total()
-    print(f"{checked.root}: {scope}: {total:,} things wrong{so_far} ({_details(checked, depth, seconds)})")
+    wrong = f"{total:,} {'thing' if total == 1 else 'things'} wrong{so_far}"
+    print(f"{checked.root}: {scope}: {wrong} ({_details(checked, depth, seconds)})")
     table = Table(show_lines=True)
     table.add_column("wrong")
     table.add_column("how often", justify="right")
