@@ -2,8 +2,8 @@
 
 In: the root of a set that `mixpl shard` wrote, a path or URL. Out: `Checked`: what was looked at and every
 `Finding`. The tables are held against each other and against the folder here; the shards, one at a time for each
-worker, in `storage.verify_shard`. Memory: the image table (0.7 kB an image
-at the peak, measured at 40,000) and one shard a worker. Nothing is changed.
+worker, in `storage.verify_shard`. Memory: the image table (0.7 kB an image at the peak, measured at 40,000 images)
+and one shard a worker. Nothing is changed.
 """
 
 from __future__ import annotations
