@@ -31,6 +31,7 @@ Colour = tuple[int, int, int]
 READABLE_SIDE = 384  # images with a shorter long side are enlarged by a whole factor
 MARGIN = 8
 FONT_SIZE = 13
+HATCH = 7
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (30, 30, 34)
 PLOT_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
@@ -65,6 +66,38 @@ def draw_boxes(
     return np.asarray(picture)
 
 
+def scaled(picture_HW3: Picture, factor: float) -> Picture:
+    """Return the picture, each side times `factor`."""
+    picture = Image.fromarray(np.ascontiguousarray(picture_HW3))
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0))
+
+
+def draw_hatched(picture_HW3: Picture, rectangles_P4: npt.NDArray[np.floating]) -> Picture:
+    """Return the picture with rectangles (xyxy) outlined and hatched."""
+    picture = Image.fromarray(np.ascontiguousarray(picture_HW3))
+    for x1, y1, x2, y2 in np.rint(rectangles_P4).astype(int).tolist():
+        if x2 <= x1 or y2 <= y1:
+            continue
+        hatched = picture.crop((x1, y1, x2, y2))
+        canvas = ImageDraw.Draw(hatched)
+        for start in range(0, x2 - x1 + y2 - y1, HATCH):
+            canvas.line([(start, 0), (start - (y2 - y1), y2 - y1)], PAPER)
+        canvas.rectangle((0, 0, x2 - x1 - 1, y2 - y1 - 1), outline=PAPER)
+        picture.paste(hatched, (x1, y1))
+    return np.asarray(picture)
+
+
+def stacked(pictures: Sequence[Picture]) -> Picture:
+    """Return pictures one below the other on white paper."""
+    width = max(picture.shape[1] for picture in pictures)
+    paper = [
+        np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER[0])
+        for picture in pictures
+    ]
+    return np.concatenate(paper)
+
+
 def tile_grid(tiles: Sequence[tuple[Picture, str]], *, columns: int, title: str = "") -> Picture:
     """Return captioned pictures on white paper, row by row, under a title."""
     assert tiles, "at least one tile"
@@ -73,7 +106,9 @@ def tile_grid(tiles: Sequence[tuple[Picture, str]], *, columns: int, title: str 
     cell_height = max(tile.shape[0] for tile, _ in tiles) + FONT_SIZE + MARGIN
     cell_width = max(tile.shape[1] for tile, _ in tiles)
     head = 2 * FONT_SIZE + MARGIN if title else 0
-    size = (columns * (cell_width + MARGIN) + MARGIN, rows * (cell_height + MARGIN) + MARGIN + head)
+    title_width = 2 * MARGIN + int(_font(FONT_SIZE + 5).getlength(title))
+    width = max(columns * (cell_width + MARGIN) + MARGIN, title_width)
+    size = (width, rows * (cell_height + MARGIN) + MARGIN + head)
     paper = Image.new("RGB", size, PAPER)
     canvas = ImageDraw.Draw(paper)
     canvas.text((MARGIN, MARGIN), title, INK, font=_font(FONT_SIZE + 5))

@@ -23,6 +23,8 @@ VERBS = {
     "prepare": "a published setting from the folders you downloaded: COCO partial, COCO full, VOC 07+12",
     "split": "divide a COCO file into labeled and unlabeled images by percent and fold",
     "shard": "pack images into tar shards and an image table",
+    "verify": "check data sets and label rounds: files, tables, hashes, every image",
+    "preview": "draw what the student will see of your data at one step",
     "train": "train a detector: MixPL, mean teacher or supervised",
     "eval": "score a trained detector by COCO AP",
     "label": "write a teacher's pseudo labels for unlabeled shards",
@@ -40,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one verb; return 0, 2 for an error of the outside world, or 130 when interrupted."""
+    """Run one verb; return 0, 1 when `verify` found something, 2 for an error of the outside world, 130 when
+    interrupted.
+    """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
@@ -77,6 +81,17 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             from jobs.shard import ShardConfig, shard
 
             shard(_parse(ShardConfig, verb, rest))
+        case "verify":
+            from jobs.verify import VerifyConfig, verify
+
+            return verify(_parse(VerifyConfig, verb, rest))
+        case "preview":
+            from jobs.preview import PreviewConfig, preview
+            from jobs.recipes import choose_recipe
+
+            recipe, rest = choose_recipe(rest)
+            default = PreviewConfig.of(recipe.config)
+            preview(_parse(PreviewConfig, f"{verb} {recipe.name}", rest, default=default))
         case "train":
             from jobs.recipes import choose_recipe
             from jobs.train import train

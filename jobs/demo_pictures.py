@@ -7,16 +7,11 @@ The kept-apart truth is used here only to draw with.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from PIL import Image, ImageOps
 
 from analysis.figures import (
     class_counts,
@@ -29,16 +24,14 @@ from analysis.figures import (
 from analysis.quality import Quality
 from jobs.predictions import PredictSettings, predict
 from jobs.trained import TrainedDetector
+from jobs.view_pictures import Picture, known_truth, original_picture, view_pictures
 from pipeline import boxes
 from pipeline.batch import LabelCache, TrainBatch, View
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
-from storage import files
 from storage.dataset import Dataset
 from storage.label_store import table_labels
 from storage.labels import Labels
-
-Picture = npt.NDArray[np.uint8]
 
 
 def draw_views(out: str, unlabeled: Dataset, *, view: ViewSettings, seed: int) -> str:
@@ -82,10 +75,11 @@ def draw_predictions(
     found = pa.concat_tables([table for _, table in tables]).slice(0, num_images)
     labels = table_labels(found)
     labels = labels.keep(labels.scores_N > threshold)
-    truth = _truth(test, found["key"].to_pylist(), hidden=False)
+    truth = known_truth(test, found["key"].to_pylist())
+    assert truth is not None, "test images have labels"
     panels = []
     for row, key in enumerate(found["key"].to_pylist()):
-        picture = _original(test, key)
+        picture = original_picture(test, key)
         panels.append(
             (teacher_beside_truth(picture, labels.image(row), truth.image(row), test.classes), str(key))
         )
@@ -131,36 +125,18 @@ def _batches(
 
 def _weak_truth(unlabeled: Dataset, batch: TrainBatch) -> Labels:
     assert batch.plan is not None
-    plan = batch.plan
-    truth = _truth(unlabeled, plan.keys, hidden=True)
-    return boxes.project(truth, plan.weak.matrices_B33, plan.weak.sizes_B2)
-
-
-def _truth(dataset: Dataset, keys: Sequence[str], *, hidden: bool) -> Labels:
-    store = dataset.hidden_truth() if hidden else dataset.ground_truth()
-    if store is None:
-        return Labels.empty(len(keys))
-    table = store.read_all()
-    labels, row_of = table_labels(table), {key: row for row, key in enumerate(table["key"].to_pylist())}
-    return Labels.concatenate([labels.image(row_of[key]) for key in keys])
+    truth = known_truth(unlabeled, batch.plan.keys)
+    assert truth is not None, "the demo keeps the truth of its unlabeled images"
+    return boxes.project(truth, batch.plan.weak.matrices_B33, batch.plan.weak.sizes_B2)
 
 
 def _tiles(
     view: View, labels: Labels, classes: Sequence[str], settings: ViewSettings, caption: str
 ) -> list[tuple[Picture, str]]:
-    images_BHWC = view.images_BCHW.permute(0, 2, 3, 1).cpu().numpy()
-    tiles = []
-    for index, (height, width) in enumerate(view.sizes_B2):
-        pixels = images_BHWC[index, :height, :width] * np.array(settings.std) + np.array(settings.mean)
-        picture = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-        tiles.append((draw_boxes(picture, labels.image(index), classes, show_scores=False), caption))
-    return tiles
-
-
-def _original(dataset: Dataset, key: str) -> Picture:
-    row = dataset.images().filter(pc.field("key") == key).to_pylist()[0]
-    data = files.read_range(dataset.shard_path(row["shard"]), row["offset"], row["size"])
-    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    return [
+        (draw_boxes(picture, labels.image(index), classes, show_scores=False), caption)
+        for index, picture in enumerate(view_pictures(view, settings))
+    ]
 
 
 def _write(location: str, picture: Picture) -> str:

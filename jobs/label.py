@@ -31,8 +31,10 @@ from pipeline.predict import SkippedImage
 from storage import files
 from storage.database import connect
 from storage.dataset import Dataset
+from storage.findings import RELABEL
 from storage.label_store import LabelStore
 from storage.rounds import Round, RoundInfo, list_rounds, open_round, round_path
+from storage.verify_rounds import lost_tables
 from storage.workspace import Workspace
 
 
@@ -90,6 +92,7 @@ def label(config: LabelConfig) -> int:
     round_ = choose_round(config.out, provenance, score_threshold=threshold)
     if round_.info is not None:
         require_same_thresholds(round_, policy=config.threshold_policy, score_threshold=threshold)
+        _require_tables(round_, dataset)
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
         return 0
     labeled = _labeled(config, trained) if config.threshold_policy == "prior" else None
@@ -140,6 +143,15 @@ def _require_threshold(round_: Round, terms: dict[str, Any], score_threshold: fl
             "another --out"
         )
     return round_
+
+
+def _require_tables(round_: Round, dataset: Dataset) -> None:
+    """Raise ValueError when a complete round has lost a table: whoever reads it sees fewer images."""
+    if lost := lost_tables(round_, dataset.shards):
+        raise ValueError(
+            f"expected every table of a complete round, got {len(lost):,} missing, the first is {lost[0]}: "
+            f"{round_.path}; {RELABEL}"
+        )
 
 
 def _labeled(config: LabelConfig, trained: TrainedDetector) -> Dataset:

@@ -60,6 +60,7 @@ class TrainLoader(Iterator[TrainBatch]):
         unlabeled_start_step: int = 0,
         labels: StoredLabels | None = None,
         labels_until: int | None = None,
+        start_step: int = 0,
         device: Literal["cpu", "cuda"] = "cpu",
         device_id: int = 0,
         num_threads: int = 1,
@@ -87,6 +88,9 @@ class TrainLoader(Iterator[TrainBatch]):
             unlabeled_start_step: before this step no unlabeled image is drawn (burn-in).
             labels: of a stored round, in the teacher's place; images without any are not drawn.
             labels_until: the step from which the teacher labels after all; None: never.
+            start_step: the first step that is made; those before count as drawn. Mixing begins anew there, so the
+                batches are those of a run from step 0 once the cache is full again, as long as every image of the
+                steps before can be read. To look at a run; to go on with one there is `resume`.
             device: where DALI works and the tensors lie.
             device_id: which GPU.
             num_threads: threads of each DALI graph.
@@ -135,6 +139,8 @@ class TrainLoader(Iterator[TrainBatch]):
                 repeat_factors=unlabeled_repeat_factors,
                 resume=None if resume is None else resume["unlabeled"],
             )
+        for part, source in self._sources.items():
+            source.skip(start_step - (unlabeled_start_step if part == "unlabeled" else 0))
         self._positions = {part: source.position() for part, source in self._sources.items()}
         self._prefetch = prefetch
         work = _Work(
@@ -148,6 +154,7 @@ class TrainLoader(Iterator[TrainBatch]):
             unlabeled_start_step=unlabeled_start_step,
             labels=labels,
             labels_until=labels_until,
+            start_step=start_step,
             resume=resume,
         )
         self._background = Background(partial(_batches, work), depth=prefetch, name="train-loader")
@@ -228,13 +235,14 @@ class _Work:
     unlabeled_start_step: int
     labels: StoredLabels | None
     labels_until: int | None
+    start_step: int
     resume: Mapping[str, Any] | None
 
 
 def _batches(work: _Work) -> Generator[TrainBatch]:
     """Make the sides, fill the ring of a resumed run, and yield one batch a step."""
     watch = Stopwatch("read", "views", "mix", "blocked")
-    step = 0
+    step = work.start_step
     try:
         labeled, unlabeled = _sides(work)
         if work.resume is not None:

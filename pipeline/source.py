@@ -114,6 +114,11 @@ class SampleSource:
             self.state = after
             return samples, made
 
+    def skip(self, num_batches: int) -> None:
+        """Go on as if so many batches had been drawn already, and every image of them had been usable."""
+        if num_batches > 0:
+            _, self.state = self.stream.take(self.state, num_batches * self.batch_size, self.quarantine.rows)
+
     def position(self) -> dict[str, Any]:
         """Return where this source stands, as integers; `repeat_factors` completes it."""
         return {

@@ -22,14 +22,16 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from storage import files
 from storage.label_store import LabelStore
+from storage.parquet import read_parquet
 
 SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"
 IMAGES_FILE = "images.parquet"
+HASH_ROWS = 65_536
 PARTS_FOLDER = ".parts"
 """Progress of an unfinished `mixpl shard`; gone when it is done."""
 
@@ -120,7 +122,7 @@ class Dataset:
     def _images(self) -> pa.Table:
         location = files.join(self.root, IMAGES_FILE)
         try:
-            table = pq.read_table(pa.BufferReader(files.read_bytes(location)))
+            table = read_parquet(location)
         except (OSError, pa.ArrowInvalid) as error:
             raise ValueError(
                 f"expected the image table, got {error}: {location}; write the set again"
@@ -141,12 +143,18 @@ class Dataset:
 
 
 def images_hash(images: pa.Table) -> str:
-    """Return the sha256 over key and content of all images, whatever their order and sharding."""
-    lines = sorted(
-        f"{key} {sha}"
-        for key, sha in zip(images["key"].to_pylist(), images["sha256"].to_pylist(), strict=True)
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Return the sha256 over key and content of all images, whatever their order and sharding.
+
+    It is that of the sorted lines "key sha256"; a set of millions never stands in Python's memory at once.
+    """
+    columns = (images[name].cast(pa.large_string()) for name in ("key", "sha256"))
+    lines = pc.binary_join_element_wise(*columns, pa.scalar(" ", pa.large_string()))
+    digest = hashlib.sha256()
+    order = pc.sort_indices(lines)
+    for start in range(0, len(lines), HASH_ROWS):
+        text = "\n".join(lines.take(order[start : start + HASH_ROWS]).to_pylist())
+        digest.update(("\n" if start else "").encode() + text.encode())
+    return digest.hexdigest()
 
 
 def _from_head(root: str, head: Any) -> Dataset:

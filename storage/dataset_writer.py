@@ -9,15 +9,11 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +23,7 @@ from storage.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, im
 from storage.image_set import ImageSet, Truth
 from storage.parquet import write_parquet
 from storage.shards import ShardPart, ShardTask, read_part, write_shard
+from storage.worker_pool import spawn_pool
 
 SKIPPED_FILE = "skipped.json"
 PLAN_FILE = "plan.json"
@@ -198,8 +195,7 @@ def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardP
             parts.append(write_shard(task))
             on_shard(len(task.image_ids))
         return parts
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_begin_worker)
+    pool = spawn_pool(min(workers, len(tasks)))
     try:
         futures = {pool.submit(write_shard, task): index for index, task in enumerate(tasks)}
         done: dict[int, ShardPart] = {}
@@ -215,19 +211,6 @@ def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardP
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends: an orphan must not go on writing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _finish(

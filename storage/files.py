@@ -231,11 +231,15 @@ def walk_files(root: str) -> list[str]:
     return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
 
 
+def temporaries(folder: str) -> list[str]:
+    """Return the hidden leftovers of killed writers in one local folder, sorted; object stores have none."""
+    return [str(path) for path in sorted(local_path(folder).glob(".*.tmp"))] if is_local(folder) else []
+
+
 def remove_temporaries(folder: str) -> None:
     """Remove the hidden leftovers of killed writers from one local folder that nobody else writes to."""
-    if is_local(folder) and local_path(folder).is_dir():
-        for leftover in local_path(folder).glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+    for leftover in temporaries(folder):
+        remove_file(leftover)
 
 
 def remove_file(location: str) -> None:

@@ -63,6 +63,15 @@ class Labels:
             offsets_B1=kept_before[self.offsets_B1].astype(np.int64),
         )
 
+    def scaled(self, factor: float) -> Labels:
+        """Return the same images with every side times `factor`."""
+        return Labels(
+            boxes_N4=self.boxes_N4 * np.float32(factor),
+            categories_N=self.categories_N,
+            scores_N=self.scores_N,
+            offsets_B1=self.offsets_B1,
+        )
+
     @staticmethod
     def of_image(
         boxes_N4: npt.ArrayLike, categories_N: npt.ArrayLike, scores_N: npt.ArrayLike | None = None

@@ -1,4 +1,4 @@
-"""The one way in which a table becomes a Parquet file: encoded in memory, then written atomically.
+"""The one way in which a table becomes a Parquet file and is read back: encoded in memory, written atomically.
 
 In: an Arrow table and a location, a path or URL. Out: a file that exists completely or not at all.
 """
@@ -14,6 +14,11 @@ from storage import files
 def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy") -> None:
     """Write a table, with the metadata of its schema."""
     files.write_atomic(location, encode_parquet(table, compression=compression))
+
+
+def read_parquet(location: str) -> pa.Table:
+    """Return a whole table. Raises OSError when there is no such file, pa.ArrowInvalid when it is damaged."""
+    return pq.read_table(pa.BufferReader(files.read_bytes(location)))
 
 
 def encode_parquet(table: pa.Table, *, compression: str) -> bytes:

@@ -137,6 +137,11 @@ def open_round(path: str) -> Round:
     return Round(path=path.rstrip("/"), number=int(matched[1]), info=_info(path), compacted=_compacted(path))
 
 
+def is_round(path: str) -> bool:
+    """Return whether a path is named like a round."""
+    return _FOLDER.fullmatch(path.rstrip("/").rsplit("/", 1)[-1]) is not None
+
+
 def round_path(root: str, number: int) -> str:
     """Return the folder of a round below a folder of rounds."""
     return files.join(root, f"round={number:04d}")

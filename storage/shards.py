@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage import files
 from storage.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.image_check import CheckedImage, check_image
 from storage.image_set import Truth
 from storage.label_store import LabelStore, label_table, truth_table
-from storage.parquet import write_parquet
+from storage.parquet import read_parquet, write_parquet
 from storage.truth_columns import with_truth_columns
 
 
@@ -101,7 +100,7 @@ def read_part(task: ShardTask) -> ShardPart | None:
     location = _part_location(task)
     if not files.exists(location):
         return None
-    images = pq.read_table(pa.BufferReader(files.read_bytes(location)))
+    images = read_parquet(location)
     if len(images) and not files.exists(files.join(task.root, f"{task.stem}.tar")):
         return None
     head = json.loads(images.schema.metadata[b"mixpl"])

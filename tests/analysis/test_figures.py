@@ -11,8 +11,11 @@ from analysis.figures import (
     class_colour,
     class_counts,
     draw_boxes,
+    draw_hatched,
     learning_curves,
     png_bytes,
+    scaled,
+    stacked,
     teacher_beside_truth,
     tile_grid,
     write_png,
@@ -89,3 +92,26 @@ def test_a_picture_is_the_same_bytes_again_and_can_be_read_back(grey, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), grey)
     write_png(str(tmp_path / "deep" / "grey.png"), grey)
     assert (tmp_path / "deep" / "grey.png").read_bytes() == content
+
+
+def test_a_hatched_rectangle_changes_pixels_inside_it_only(grey):
+    before = grey.copy()
+    drawn = draw_hatched(grey, np.array([[10.2, 20.4, 50, 40], [3, 3, 3, 9]]))
+    rows, columns = np.nonzero((drawn != before).any(axis=2))
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (10, 20, 50, 40)
+    assert 0.2 < len(rows) / (40 * 20) < 0.5
+    np.testing.assert_array_equal(grey, before)
+
+
+def test_a_picture_is_scaled_to_whole_pixels_and_pictures_are_stacked_on_white(grey):
+    half = scaled(grey, 0.5)
+    assert half.shape == (32, 48, 3)
+    assert scaled(grey, 0.001).shape == (1, 1, 3)
+    both = stacked([grey, half])
+    assert both.shape == (96, 96, 3)
+    assert (both[64:, :48] == 128).all()
+    assert (both[64:, 48:] == 255).all()
+
+
+def test_a_long_title_widens_the_paper(grey):
+    assert tile_grid([(grey, "a")], columns=1, title="t" * 100).shape[1] > 500

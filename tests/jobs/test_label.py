@@ -147,3 +147,20 @@ def test_another_threshold_is_refused_for_a_round_that_stands(
         label(config(trained, drawn / "unlabeled", tmp_path, score_threshold=0.9))
     with pytest.raises(ValueError, match=r"must lie in 0 \.\. 1"):
         config(trained, drawn / "unlabeled", tmp_path, score_threshold=5.0)
+
+
+def test_a_complete_round_that_lost_a_table_says_so_and_how_it_comes_back(
+    drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    job = config(trained, drawn / "unlabeled", tmp_path)
+    assert label(job) == 0
+    before = tables(tmp_path)
+    (tmp_path / "round=0001" / "shard-000002.parquet").unlink()
+    with pytest.raises(
+        ValueError, match=r"got 1 missing, the first is shard-000002\.parquet.*delete.*round\.json"
+    ):
+        label(job)
+    (tmp_path / "round=0001" / "round.json").unlink()
+    assert label(job) == 0
+    assert tables(tmp_path) == before
+    assert label(job) == 0

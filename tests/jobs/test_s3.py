@@ -25,6 +25,7 @@ from storage.label_store import LabelStore, label_table
 from storage.labels import Labels
 from storage.remote import open_filesystem
 from storage.rounds import list_rounds
+from storage.verify import check_dataset
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -146,3 +147,22 @@ def test_files_of_other_writers_are_seen_by_a_process_that_has_looked_before(lin
     other.pipe_file("labels/shared/shard-000001.parquet", b"")
     assert store.stems() == ["shard-000000", "shard-000001"]
     assert store.has("shard-000001")
+
+
+def test_a_data_set_on_s3_is_verified_there(line: Line, drawn: Path) -> None:
+    source = Dataset.open(f"{drawn}/labeled")
+    root = "s3://labels/verified"
+    for name in files.walk_files(source.root):
+        files.write_atomic(f"{root}/{name}", files.read_bytes(f"{source.root}/{name}"))
+    for quick in (False, True):
+        assert not check_dataset(root, quick=quick, on_shard=lambda _: True).findings
+    data = bytearray(files.read_bytes(source.shard_path(source.shards[0])))
+    row = source.images().to_pylist()[7]
+    data[row["offset"] + 200] ^= 1
+    files.write_atomic(f"{root}/{source.shards[0]}", bytes(data))
+    files.write_atomic(f"{root}/shard-000077.tar", b"")
+    found = check_dataset(root, on_shard=lambda _: True).findings.kept
+    assert [(kind, one.place, one.key) for kind, kept in found.items() for one in kept] == [
+        ("stray shard", "shard-000077.tar", None),
+        ("changed bytes", source.shards[0], row["key"]),
+    ]

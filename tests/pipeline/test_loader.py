@@ -430,3 +430,17 @@ def test_impossible_loaders_are_refused(draw_set: DrawSet) -> None:
         TrainLoader(labeled, None, repeat_factors={"stranger": 2.0})
     with pytest.raises(ValueError, match="without ground truth"):
         TrainLoader(draw_set("unlabeled", 2, first_id=100), None)
+
+
+def test_a_loader_that_starts_at_a_step_makes_the_batches_of_a_whole_run_once_its_cache_is_full(
+    draw_set: DrawSet,
+) -> None:
+    labeled, unlabeled = draw_set("labeled", 7, labeled=True), draw_set("unlabeled", 11, first_id=100)
+    settings: dict[str, Any] = {"unlabeled_start_step": 2, "repeat_factors": {"000000000001": 2.5}}
+    whole = contents(take(labeled, unlabeled, 14, **settings))
+    full = -(-MIX.capacity(3) // 3)
+    for start in (0, 1, 4, 9):
+        later = contents(take(labeled, unlabeled, 14 - start, start_step=start, **settings))
+        unmixed = full if start > 2 else 0  # before the burn-in ends nothing was cached
+        assert later[unmixed:] == whole[start + unmixed :]
+        assert (later == whole[start:]) == (unmixed == 0)

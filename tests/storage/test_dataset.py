@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_an_image_table_of_another_set_is_refused(tmp_path: Path) -> None:
     pa.parquet.write_table(IMAGE_SCHEMA.empty_table(), tmp_path / "images.parquet")
     with pytest.raises(ValueError, match=r"expected 2 rows as dataset\.json says, got 0"):
         dataset.images()
+
+
+def test_the_hash_of_images_is_that_of_their_sorted_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.dataset.HASH_ROWS", 3)
+    for count in (0, 1, 3, 7):
+        keys = [f"{(5 * number) % 7:03d}ß" for number in range(count)]
+        table = pa.table({"key": pa.array(keys, pa.string()), "sha256": pa.array(keys[::-1], pa.string())})
+        lines = sorted(f"{key} {sha}" for key, sha in zip(keys, keys[::-1], strict=True))
+        assert images_hash(table) == hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def test_the_hash_of_images_does_not_depend_on_their_order() -> None:

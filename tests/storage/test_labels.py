@@ -45,3 +45,13 @@ def test_keeping_some_boxes_keeps_every_image_and_the_right_boxes(counts: list[i
 def test_no_parts_make_no_images() -> None:
     assert len(Labels.concatenate([])) == 0
     assert Labels.empty(3).counts().tolist() == [0, 0, 0]
+
+
+@given(counts_of_images)
+def test_scaled_labels_differ_in_their_sides_alone(counts: list[int]) -> None:
+    labels = labels_of(counts)
+    doubled = labels.scaled(2.0)
+    assert doubled.boxes_N4.dtype == np.float32
+    np.testing.assert_array_equal(doubled.boxes_N4, 2 * labels.boxes_N4)
+    np.testing.assert_array_equal(doubled.offsets_B1, labels.offsets_B1)
+    np.testing.assert_array_equal(doubled.scores_N, labels.scores_N)

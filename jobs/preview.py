@@ -1,0 +1,151 @@
+"""`mixpl preview`: what the student will see of your data at one step of a run.
+
+In: a recipe or a run's `config.json`, data sets, and the number of a step. Out: a PNG: the labeled views with
+their boxes, the weak views, the strong views, the mixup images and the mosaic, with the geometry of its plan; with
+`--plan` one mixup and the mosaic taken apart: originals, plan, pixels, boxes. The boxes of unlabeled images are the
+truth where it is known (kept apart or not; training never opens it), or with `--run` those of a trained teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from analysis.figures import write_png
+from jobs.evaluate import require_same_classes
+from jobs.preview_pictures import plan_rows_picture, step_picture
+from jobs.preview_step import PreviewStep, StepSettings, WeakLabels, preview_step, truth_on_weak
+from jobs.resampling import labeled_repeat_factors
+from jobs.train import mix_settings
+from jobs.train_config import Arm, DataConfig, ResamplingConfig, TrainConfig
+from jobs.trained import open_trained
+from jobs.trainer import to_labels
+from pipeline.batch import TrainBatch
+from pipeline.settings import MixSettings, ViewSettings
+from storage.dataset import Dataset
+from storage.labels import Labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewConfig:
+    """What to look at; the defaults are the recipe's."""
+
+    out: str = "preview.png"
+    """PNG file or URL to write."""
+    step: int | None = None
+    """Which step of the run; by default the first with everything mixed."""
+    run: str | None = None
+    """A run's folder or checkpoint, whose teacher gives the boxes of unlabeled images."""
+    plan: bool = False
+    """Take one mixup image and the mosaic apart: originals, plan, pixels, boxes."""
+    arm: Arm = "mixpl"
+    """The method, or one of the two arms it is compared with."""
+    burn_in: int = 0
+    """Supervised steps before the first unlabeled image."""
+    seed: int = 0
+    """Seed of order and geometry."""
+    data: DataConfig = field(default_factory=DataConfig)
+    view: ViewSettings = field(default_factory=ViewSettings)
+    mix: MixSettings = field(default_factory=MixSettings)
+    resampling: ResamplingConfig = field(default_factory=ResamplingConfig)
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.step is not None and self.step < 0:
+            raise ValueError(f"--step must not be negative, got {self.step}")
+
+    @staticmethod
+    def of(config: TrainConfig) -> PreviewConfig:
+        """Return what a preview of this run starts from."""
+        return PreviewConfig(
+            arm=config.arm,
+            burn_in=config.burn_in,
+            seed=config.seed,
+            data=config.data,
+            view=config.view,
+            mix=config.mix,
+            resampling=config.resampling,
+        )
+
+
+def preview(config: PreviewConfig) -> str:
+    """Draw one step and return the file. Raises ValueError for data or a run that do not fit."""
+    data = _open(config)
+    unlabeled = data.get("unlabeled")
+    settings = _settings(config, data)
+    step = config.burn_in + settings.steps_to_fill() if config.step is None else config.step
+    weak_labels, origin = _boxes(config, unlabeled)
+    seen = preview_step(settings, data["labeled"], unlabeled, step, weak_labels)
+    title = f"Step {step} of a run with seed {config.seed}"
+    if config.plan:
+        picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=config.view)
+    else:
+        picture = step_picture(seen, data["labeled"].classes, view=config.view, title=title, origin=origin)
+    write_png(config.out, picture)
+    print(f"{config.out}: step {step}, boxes of unlabeled images: {origin}")
+    return config.out
+
+
+def _open(config: PreviewConfig) -> dict[str, Dataset]:
+    data = {"labeled": Dataset.open(config.data.labeled)}
+    if config.arm != "supervised" and config.data.unlabeled is not None:
+        data["unlabeled"] = Dataset.open(config.data.unlabeled)
+        require_same_classes(data["labeled"].classes, data["unlabeled"])
+    return data
+
+
+def _settings(config: PreviewConfig, data: Mapping[str, Dataset]) -> StepSettings:
+    factors = labeled_repeat_factors(
+        data["labeled"],
+        threshold=config.resampling.threshold,
+        unlabeled=data.get("unlabeled"),
+        rounds=config.resampling.rounds,
+    )
+    return StepSettings(
+        view=config.view,
+        mix=mix_settings(TrainConfig(arm=config.arm, mix=config.mix)),
+        batch_labeled=config.data.batch_labeled,
+        batch_unlabeled=config.data.batch_unlabeled,
+        seed=config.seed,
+        burn_in=config.burn_in,
+        options={
+            "window": config.data.window,
+            "smallest": config.data.smallest,
+            "num_threads": config.data.threads,
+            "rounding": config.resampling.rounding,
+            "repeat_factors": factors,
+        },
+    )
+
+
+def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels, str]:
+    """Return what gives the unlabeled images their boxes, and how to name it."""
+    if unlabeled is None:
+        return lambda _: None, "there are no such images"
+    if config.run is None:
+        if unlabeled.labeled or unlabeled.has_hidden_truth:
+            return truth_on_weak(unlabeled), "the truth"
+        return truth_on_weak(unlabeled), "not known; --run names a teacher that has some"
+    trained = open_trained(config.run, weights="teacher", device=torch.device("cpu"))
+    require_same_classes(trained.classes, unlabeled)
+    threshold = trained.config.pseudo.score_threshold
+
+    def predict(batch: TrainBatch) -> Labels:
+        assert batch.weak is not None
+        found = to_labels(trained.detector.predict(batch.weak.images_BCHW, batch.weak.sizes_B2))
+        return found.keep(found.scores_N > threshold)
+
+    return predict, f"the teacher of {trained.run.name} at step {trained.step}, score > {threshold:g}"
+
+
+def _whole(seen: PreviewStep, step: int, unlabeled: Dataset | None) -> Dataset:
+    """Return the unlabeled data; ValueError unless everything of the step is mixed."""
+    plan = seen.batch.plan
+    if unlabeled is None or plan is None or plan.mix.mosaic is None or plan.mix.mixup.partner is None:
+        raise ValueError(
+            f"expected a step with mixup and mosaic for --plan, got step {step} without; leave out --step, and "
+            "choose the arm mixpl with both"
+        )
+    return unlabeled

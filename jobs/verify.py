@@ -1,0 +1,145 @@
+"""`mixpl verify`: is everything that was written still there, and is it what was written?
+
+In: data sets and folders of label rounds, paths or URLs. Out: one line for each that is well; else what is wrong,
+grouped by kind, counted, the first of each named with place, image, what was expected, what came and what to do;
+with `--json` every finding for machines. Exit code 1 when anything is wrong. Nothing is changed; Ctrl-C ends after
+the shard at hand with what was found so far.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.interrupt import INTERRUPTED, Interrupt
+from jobs.metrics import Progress
+from storage import files
+from storage.findings import REMEDIES
+from storage.verify import Checked, check_dataset, num_shards
+from storage.verify_rounds import check_rounds, holds_rounds
+from storage.verify_shard import ShardReport
+
+FOUND = 1
+"""Exit code when anything is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyConfig:
+    """What to check, and how thoroughly."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Data sets as `mixpl shard` writes them, and folders of label rounds; paths or URLs."""
+    quick: bool = False
+    """Headers, descriptions and tables only: no image is hashed or decoded."""
+    workers: int = 0
+    """Processes; 0 means one a core."""
+    named: int = 3
+    """Findings of each kind that are named on the screen."""
+    json: str | None = None
+    """File for every finding, for machines."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.data:
+            raise ValueError("expected a data set or a folder of label rounds, got none; name one")
+        if self.workers < 0 or self.named < 1:
+            raise ValueError(
+                f"expected --workers of 0 or more and --named of 1 or more, got {self.workers} and {self.named}"
+            )
+
+
+def verify(config: VerifyConfig) -> int:
+    """Check everything and print what was found; return 0, 1 when anything is wrong, or 130 when interrupted.
+
+    Raises ValueError for a folder that is neither data set nor rounds.
+    """
+    results = []
+    with Interrupt() as interrupt:
+        for root in config.data:
+            began = time.monotonic()
+            checked = _check(config, root, interrupt)
+            seconds = time.monotonic() - began
+            results.append(_as_json(checked, seconds, quick=config.quick))
+            _show(checked, seconds, config)
+            if checked.stopped:
+                break
+    if config.json is not None:
+        text = json.dumps({"version": 1, "checked": results}, indent=2, ensure_ascii=False)
+        files.write_atomic(config.json, text.encode() + b"\n")
+    if interrupt.requested:
+        return INTERRUPTED
+    return FOUND if any(result["findings"] for result in results) else 0
+
+
+def _check(config: VerifyConfig, root: str, interrupt: Interrupt) -> Checked:
+    if holds_rounds(root):
+        return check_rounds(root, quick=config.quick, on_table=lambda: not interrupt.requested)
+    with Progress("verify", total=num_shards(root), unit="shard") as progress:
+
+        def done(_: ShardReport) -> bool:
+            progress.advance()
+            return not interrupt.requested
+
+        return check_dataset(root, quick=config.quick, workers=_workers(config.workers, root), on_shard=done)
+
+
+def _workers(asked: int, root: str) -> int:
+    """Return the number of processes; what lies in this one's memory no other can read."""
+    return 1 if root.startswith("memory://") else asked or os.cpu_count() or 1
+
+
+def _show(checked: Checked, seconds: float, config: VerifyConfig) -> None:
+    scope = f"{checked.num_images:,} images in {checked.num_files:,} {checked.what}"
+    depth = "headers and tables" if config.quick else "bytes, images and tables"
+    so_far = " so far; stopped, run the same command again to check everything" if checked.stopped else ""
+    if not checked.findings:
+        print(f"{checked.root}: {scope}: all well{so_far} ({_details(checked, depth, seconds)})")
+        return
+    total = checked.findings.total()
+    wrong = f"{total:,} {'thing' if total == 1 else 'things'} wrong{so_far}"
+    print(f"{checked.root}: {scope}: {wrong} ({_details(checked, depth, seconds)})")
+    table = Table(show_lines=True)
+    table.add_column("wrong")
+    table.add_column("how often", justify="right")
+    table.add_column("the first of them, and what to do", overflow="fold")
+    for kind, count in checked.findings.counts.items():
+        named = [str(finding) for finding in checked.findings.kept[kind][: config.named]]
+        more = [f"and {count - len(named):,} more"] if count > len(named) else []
+        table.add_row(kind, f"{count:,}", _lines([*named, *more], REMEDIES[kind]))
+    Console().print(table)
+    if checked.origin:
+        print(f"To write {checked.root} again: delete it and run `mixpl shard` on {checked.origin}")
+
+
+def _lines(named: Sequence[str], remedy: str) -> str:
+    return "\n".join([*map(escape, named), f"[bold]What to do:[/bold] {escape(remedy)}."])
+
+
+def _details(checked: Checked, depth: str, seconds: float) -> str:
+    size = f", {checked.num_bytes / 1e6:,.1f} MB" if checked.num_bytes else ""
+    boxes = f", {checked.num_boxes:,} boxes" if checked.num_boxes else ""
+    return f"{depth}{boxes}{size}, {seconds:.1f} s"
+
+
+def _as_json(checked: Checked, seconds: float, *, quick: bool) -> dict[str, Any]:
+    return {
+        "root": checked.root,
+        "name": checked.name,
+        "quick": quick,
+        "stopped": checked.stopped,
+        checked.what.replace(" ", "_"): checked.num_files,
+        "images": checked.num_images,
+        "boxes": checked.num_boxes,
+        "bytes": checked.num_bytes,
+        "seconds": round(seconds, 3),
+        "findings": checked.findings.as_json(),
+    }
