@@ -21,6 +21,8 @@ from rich.table import Table
 import benchmarks
 from benchmarks.measure import Result
 
+PARTS = ("__main__", "measure", "tables", "photos", "published", "published_views")
+"""Files that the benchmarks are made of."""
 RESULTS = Path(__file__).parent / "results.json"
 
 
@@ -29,7 +31,7 @@ def main() -> None:
     results: list[Result] = []
     for module in pkgutil.iter_modules(benchmarks.__path__, "benchmarks."):
         name = module.name.removeprefix("benchmarks.")
-        if name not in ("__main__", "measure", "tables") and (not chosen or name in chosen):
+        if name not in PARTS and (not chosen or name in chosen):
             print(f"{name} …", file=sys.stderr, flush=True)
             results += importlib.import_module(module.name).run()
     _print(results)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -34,7 +35,8 @@ class Result:
     """theirs / ours: how many times faster, or leaner, ours is."""
     bar: str
     """What is promised: a ratio at least, or an amount at most."""
-    holds: bool
+    holds: bool | None
+    """None where the alternative could not be run."""
 
 
 def compare(
@@ -51,11 +53,26 @@ def compare(
 
     `scale` turns seconds of one run into the printed unit.
     """
+    timed = [partial(cpu_seconds, function) for function in (ours, theirs)]
+    return compare_timed(name, timed[0], timed[1], bar=bar, runs=runs, scale=scale, unit=unit)
+
+
+def compare_timed(
+    name: str,
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    *,
+    bar: float,
+    runs: int = 5,
+    scale: float = 1.0,
+    unit: str = "CPU s",
+) -> Result:
+    """Do the same with functions that return the seconds they took, such as those of another process."""
     ours(), theirs()
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):
         for function, measured in zip((ours, theirs), seconds, strict=True):
-            measured.append(cpu_seconds(function))
+            measured.append(function())
     our_median, their_median = (statistics.median(measured) * scale for measured in seconds)
     return beside(name, our_median, their_median, bar=bar, unit=unit)
 
@@ -84,6 +101,19 @@ def at_most(name: str, ours: float, *, bar: float, unit: str, theirs: float | No
         ratio=None if theirs is None else round(theirs / ours, 2),
         bar=f"<= {bar:g}",
         holds=ours <= bar,
+    )
+
+
+def not_run(name: str, why: str, *, unit: str, ours: float) -> Result:
+    """Return an amount of ours whose alternative could not be run here."""
+    return Result(
+        name=name,
+        unit=unit,
+        ours=round(ours, 6),
+        theirs=None,
+        ratio=None,
+        bar=f"not run: {why}",
+        holds=None,
     )
 
 

@@ -26,6 +26,7 @@ VERBS = {
     "verify": "check data sets and label rounds: files, tables, hashes, every image",
     "preview": "draw what the student will see of your data at one step",
     "train": "train a detector: MixPL, mean teacher or supervised",
+    "profile": "where a pipeline's time goes, part by part, and which setting to change",
     "eval": "score a trained detector by COCO AP",
     "label": "write a teacher's pseudo labels for unlabeled shards",
     "export": "write labels in the format of another tool: COCO, YOLO, VOC, Label Studio, FiftyOne",
@@ -99,6 +100,13 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
 
             recipe, rest = choose_recipe(rest)
             return train(_parse(TrainConfig, f"{verb} {recipe.name}", rest, default=recipe.config))
+        case "profile":
+            from jobs.profile import ProfileConfig, default_config, profile
+            from jobs.recipes import choose_recipe
+
+            recipe, rest = choose_recipe(rest)
+            default = default_config(recipe.config)
+            profile(_parse(ProfileConfig, f"{verb} {recipe.name}", rest, default=default))
         case "eval":
             from jobs.evaluate import EvalConfig, evaluate
 

@@ -211,7 +211,7 @@ class UnlabeledSide:
             strong = graph.run(samples.encoded, strong_plan)
         labels = None
         if originals is not None:
-            labels = boxes.project(originals, strong_plan.matrices_B33, strong_plan.sizes_B2)
+            labels = boxes.project(originals, strong_plan.box_matrices_B33, strong_plan.sizes_B2)
         return _Views(
             weak_plan=weak_plan, strong_plan=strong_plan, weak_BCHW=weak_BCHW, strong=strong, labels=labels
         )

@@ -1,0 +1,274 @@
+"""`mixpl profile`: where a pipeline's time goes, and which setting to change.
+
+In: a recipe and its data, as `mixpl train` takes them. Out: a table of milliseconds by part, of speed, memory and,
+with `--model`, of how long the training step waits; and one to three sentences of advice. Nothing is written but
+the file that `--json` names.
+
+The loader runs alone first, as fast as it can; its batches are then made again part by part
+(`pipeline/breakdown.py`); with `--model` a training of the same recipe runs last, from random weights, its data
+beside it as always. The first batches are left out everywhere: they fill the cache of strong views.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from jobs.advice import Figures, TrainedSteps, advise
+from jobs.train import build_trainer, mix_settings
+from jobs.train_config import TrainConfig
+from jobs.trained import choose_device
+from pipeline.breakdown import Breakdown, Drawn
+from pipeline.decoding import Engine
+from pipeline.loader import TrainLoader
+from pipeline.timing import finish, resident_mib, timed
+from storage.dataset import Dataset
+
+STEPS = 20
+"""Steps that are measured when no number is given."""
+KERNEL_STEPS = 3
+LEVELS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfileConfig:
+    """What to measure."""
+
+    run: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    """The run whose pipeline is measured; its steps are those measured."""
+    with_model: Annotated[bool, tyro.conf.arg(name="model")] = False
+    """Train the model beside the loader too, and tell how long it waits."""
+    kernels: bool = False
+    """Show what the decoder, each warp and each colour operation cost."""
+    json: str | None = None
+    """File for the figures."""
+
+
+def default_config(run: TrainConfig) -> ProfileConfig:
+    """Return a recipe's profile: a few steps, all of them with unlabeled images."""
+    model = dataclasses.replace(run.model, weights="none")  # time does not depend on them
+    return ProfileConfig(run=dataclasses.replace(run, steps=STEPS, burn_in=0, model=model))
+
+
+def profile(config: ProfileConfig) -> Figures:
+    """Measure, print the table and the advice, and return the figures."""
+    run = config.run
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    device = choose_device(run.device)
+    labeled = Dataset.open(run.data.labeled)
+    unlabeled = None
+    if run.arm != "supervised" and run.data.unlabeled is not None:
+        unlabeled = Dataset.open(run.data.unlabeled)
+    measured = _Profile(config, labeled, unlabeled, device)
+    figures = measured.figures()
+    advice = advise(figures)
+    console = Console()
+    console.print(_table(figures))
+    kernels = measured.kernels() if config.kernels else {}
+    if kernels:
+        console.print(_kernel_table(kernels))
+    for sentence in advice:
+        print(sentence)
+    if config.json is not None:
+        document = dataclasses.asdict(figures) | {"kernels_ms": kernels, "advice": advice}
+        Path(config.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+class _Profile:
+    """The measurements of one configuration."""
+
+    def __init__(
+        self, config: ProfileConfig, labeled: Dataset, unlabeled: Dataset | None, device: torch.device
+    ) -> None:
+        self._config, self._run, self._device = config, config.run, device
+        self._labeled, self._unlabeled = labeled, unlabeled
+        self._mix = mix_settings(self._run)
+        capacity = self._mix.capacity(self._run.data.batch_unlabeled)
+        self._warm_up = 1 + -(-capacity // self._run.data.batch_unlabeled)
+        """Batches until all are mixed."""
+        self._drawn: list[Drawn] = []
+
+    def figures(self) -> Figures:
+        data = self._run.data
+        images = data.batch_labeled + (data.batch_unlabeled if self._unlabeled else 0)
+        seconds, cpu_seconds, read_seconds, resident = self._loader_alone()
+        parts = {"read": read_seconds} | self._parts()
+        return Figures(
+            parts_ms={name: 1e3 * value for name, value in parts.items()},
+            batch_ms=1e3 * seconds,
+            images_a_batch=images,
+            cpu_ms_an_image=1e3 * cpu_seconds / images,
+            resident_mib=resident,
+            device_mib=_device_mib(self._device),
+            threads=data.threads,
+            prefetch=data.prefetch,
+            short_range=self._run.view.short_range,
+            cores=len(os.sched_getaffinity(0)),
+            device=self._device.type,
+            trained=self._trained() if self._config.with_model else None,
+        )
+
+    def kernels(self) -> dict[str, float]:
+        """Return milliseconds an unlabeled image by kernel, over a few batches."""
+        if self._unlabeled is None:
+            return {}
+        breakdown = self._breakdown()
+        chosen = self._drawn[self._warm_up :][:KERNEL_STEPS]
+        breakdown.kernels(chosen[0])
+        images = len(chosen) * self._run.data.batch_unlabeled
+        return {
+            name: 1e3 * value * len(chosen) / images
+            for name, value in _means([breakdown.kernels(drawn) for drawn in chosen]).items()
+        }
+
+    def _loader_alone(self) -> tuple[float, float, float, tuple[float, float]]:
+        """Return wall, CPU and reading seconds a batch, and the resident size before and after."""
+        reading, before = 0.0, 0.0
+        began, cpu_began = 0.0, 0.0
+        with self._loader() as loader:
+            for batch in loader:
+                self._drawn.append(Drawn.of(batch))
+                if batch.step >= self._warm_up:
+                    reading += batch.timings["read"]
+                elif batch.step == self._warm_up - 1:
+                    finish(self._device)
+                    before, began, cpu_began = resident_mib(), time.perf_counter(), time.process_time()
+            finish(self._device)
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+            after = resident_mib()
+        steps = self._run.steps
+        return seconds / steps, cpu_seconds / steps, reading / steps, (before, after)
+
+    def _parts(self) -> dict[str, float]:
+        breakdown = self._breakdown()
+        measured = [breakdown.parts(drawn) for drawn in self._drawn]
+        return {name: max(0.0, mean) for name, mean in _means(measured[self._warm_up :]).items()}
+
+    def _trained(self) -> TrainedSteps:
+        trainer = build_trainer(self._run, self._labeled, self._device)
+        working, waiting, depths = 0.0, 0.0, []
+        with self._loader() as loader:
+            for _ in range(self._warm_up):
+                trainer.step(next(loader))
+            finish(self._device)
+            for _ in range(self._run.steps):
+                depths.append(loader.waiting())
+                batch = next(loader)
+                waiting += batch.timings["wait"]
+                working += timed(partial(trainer.step, batch), self._device)[1]
+        steps = self._run.steps
+        return TrainedSteps(
+            step_ms=1e3 * working / steps, wait_ms=1e3 * waiting / steps, depths=tuple(depths)
+        )
+
+    def _loader(self) -> TrainLoader:
+        run = self._run
+        return TrainLoader(
+            self._labeled,
+            self._unlabeled,
+            batch_labeled=run.data.batch_labeled,
+            batch_unlabeled=run.data.batch_unlabeled,
+            view=run.view,
+            mix=self._mix,
+            seed=run.seed,
+            window=run.data.window,
+            smallest=run.data.smallest,
+            num_steps=self._warm_up + run.steps,
+            device="cuda" if self._device.type == "cuda" else "cpu",
+            num_threads=run.data.threads,
+            prefetch=run.data.prefetch,
+        )
+
+    def _breakdown(self) -> Breakdown:
+        run = self._run
+        return Breakdown(
+            self._labeled,
+            self._unlabeled,
+            view=run.view,
+            mix=self._mix,
+            batch_labeled=run.data.batch_labeled,
+            batch_unlabeled=run.data.batch_unlabeled,
+            seed=run.seed,
+            engine=Engine(
+                device="cuda" if self._device.type == "cuda" else "cpu", num_threads=run.data.threads
+            ),
+        )
+
+
+def _means(measured: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
+
+
+def _device_mib(device: torch.device) -> float | None:
+    """Return what is in use of the GPU, DALI's and torch's together; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return (total - free) / 2**20
+
+
+def _table(figures: Figures) -> Table:
+    title = (
+        f"one batch of {figures.images_a_batch} images on {figures.device}, --data.threads {figures.threads}"
+    )
+    table = Table("part", "ms", "share", title=title)
+    for index in (1, 2):
+        table.columns[index].justify = "right"
+    inside = {name: ms for name, ms in figures.parts_ms.items() if name != "boxes"}
+    rest = figures.batch_ms - sum(inside.values())
+    for name, ms in (inside | {"the rest": rest}).items():
+        table.add_row(name, f"{ms:.1f}", f"{100 * ms / figures.batch_ms:.0f} %")
+    table.add_row("the loader alone", f"{figures.batch_ms:.1f}", "100 %", end_section=True)
+    if "boxes" in figures.parts_ms:
+        table.add_row("boxes, in the step", f"{figures.parts_ms['boxes']:.2f}", "", end_section=True)
+    for name, value in _summary(figures).items():
+        table.add_row(name, value, "")
+    return table
+
+
+def _summary(figures: Figures) -> dict[str, str]:
+    rows = {
+        "images / s": f"{1e3 * figures.images_a_batch / figures.batch_ms:.1f}",
+        "CPU ms an image": f"{figures.cpu_ms_an_image:.1f}",
+        "memory, first and last, MiB": "{:.0f} {:.0f}".format(*figures.resident_mib),
+    }
+    if figures.device_mib is not None:
+        rows["GPU memory in use, MiB"] = f"{figures.device_mib:.0f}"
+    if (trained := figures.trained) is not None:
+        rows |= {
+            "training step": f"{trained.step_ms:.1f}",
+            "waiting for its batch": f"{trained.wait_ms:.1f}",
+            "the model waits": f"{100 * trained.wait_share:.1f} %",
+            f"batches ready, 0 to {figures.prefetch}": _curve(trained.depths, figures.prefetch),
+        }
+    return rows
+
+
+def _curve(depths: tuple[int, ...], highest: int) -> str:
+    """Return the queue's depth over time as a line of at most 20 bars, each the mean of its steps."""
+    width = min(20, len(depths))
+    edges = [len(depths) * index // width for index in range(width + 1)]
+    means = [sum(depths[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    return "".join(LEVELS[round(mean / highest * (len(LEVELS) - 1))] for mean in means)
+
+
+def _kernel_table(kernels: dict[str, Any]) -> Table:
+    table = Table("kernel", "ms an unlabeled image", title="kernels, colour operations on every strong view")
+    table.columns[1].justify = "right"
+    for name, ms in kernels.items():
+        table.add_row(name, f"{ms:.2f}")
+    return table
