@@ -20,13 +20,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupt:
     """While entered, the first SIGINT or SIGTERM is only noted; outside the main thread it does nothing."""
 
-    def __init__(self, *, last_words: bool = False) -> None:
-        """`last_words`: one of many processes, all of which torchrun ends by SIGTERM as soon as one has ended.
+    def __init__(self, *, under_torchrun: bool = False) -> None:
+        """`under_torchrun`: SIGTERM may come twice, from whoever ends the job and passed on by torchrun.
 
-        When this one leaves with an error too, it is not ended before it has said so (at most 30 s later).
+        torchrun also sends it to all processes as soon as one has ended. A process that leaves with an error is
+        not ended by it before it has said which; 30 s later torchrun sends SIGKILL.
         """
         self.requested = False
-        self._last_words = last_words
+        self._under_torchrun = under_torchrun
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -39,10 +40,11 @@ class Interrupt:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._before and error is not None and self._last_words:
+        if self._before and error is not None and self._under_torchrun:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        passed_on = self._under_torchrun and number == signal.SIGTERM
+        if self.requested and not passed_on:
             raise KeyboardInterrupt
         self.requested = True

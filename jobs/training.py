@@ -47,7 +47,7 @@ class Training:
         `factors` are the repeat factors that the tables give now.
         """
         start = 0 if state is None else int(state["step"])
-        with Interrupt(last_words=self.ranks.world > 1) as interrupt:
+        with Interrupt(under_torchrun=self.ranks.world > 1) as interrupt:
             self._say_begin(state, start, factors)
             asked = factors if state is None else None  # a resumed loader has those of its checkpoint
             for step in range(start, self.config.steps):
