@@ -26,7 +26,7 @@ def run() -> list[Result]:
     sizes_B2 = np.tile([480, 640], (BATCH_SIZE, 1))
     weak = plan_weak(rng, ViewSettings(), sizes_B2)
     strong = plan_strong(rng, ViewSettings(), sizes_B2)
-    matrices_B33 = strong.matrices_B33 @ np.linalg.inv(weak.matrices_B33)
+    matrices_B33 = strong.box_matrices_B33 @ np.linalg.inv(weak.box_matrices_B33)
     labels = Labels.concatenate([_random_image(rng, size) for size in weak.sizes_B2])
     one, other = project(labels, matrices_B33, strong.sizes_B2), _plain(labels, matrices_B33, strong.sizes_B2)
     assert np.allclose(one.boxes_N4, other, atol=1e-2), "both give the same boxes"

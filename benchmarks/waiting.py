@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.measure import Result, at_most, in_child
 from benchmarks.photos import photo_sets
+from jobs.ranks import Ranks
 from jobs.recipes import coco_partial
 from jobs.train import build_trainer
 from jobs.train_config import ModelConfig
@@ -47,17 +48,17 @@ def train(folder: str, device: Device) -> tuple[float, float]:
     labeled, unlabeled = photo_sets(Path(folder), NUM_PHOTOS)
     torch.set_num_threads(os.cpu_count() or 1)  # as a user has it; the other benchmarks run on one
     config = replace(coco_partial(), model=ModelConfig(weights="none"))
-    trainer = build_trainer(config, labeled, torch.device(device))
+    trainer = build_trainer(config, labeled, torch.device(device), Ranks())
     waited, began = 0.0, 0.0
     steps = 1 + (CUDA_STEPS if device == "cuda" else STEPS)
     with TrainLoader(labeled, unlabeled, seed=0, device=device, num_steps=steps) as loader:
         for batch in loader:
             if batch.step == 0:
-                trainer.step(batch)
+                trainer.apply(batch, trainer.learn(batch))
                 began = time.perf_counter()
                 continue
             waited += batch.timings["wait"]
-            trainer.step(batch)
+            trainer.apply(batch, trainer.learn(batch))
             if batch.step >= LEAST and time.perf_counter() - began > WITHIN:
                 break
     return waited, time.perf_counter() - began

@@ -105,8 +105,8 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             from jobs.recipes import choose_recipe
 
             recipe, rest = choose_recipe(rest)
-            default = default_config(recipe.config)
-            profile(_parse(ProfileConfig, f"{verb} {recipe.name}", rest, default=default))
+            profiled = default_config(recipe.config)
+            profile(_parse(ProfileConfig, f"{verb} {recipe.name}", rest, default=profiled))
         case "eval":
             from jobs.evaluate import EvalConfig, evaluate
 

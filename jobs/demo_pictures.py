@@ -127,7 +127,7 @@ def _weak_truth(unlabeled: Dataset, batch: TrainBatch) -> Labels:
     assert batch.plan is not None
     truth = known_truth(unlabeled, batch.plan.keys)
     assert truth is not None, "the demo keeps the truth of its unlabeled images"
-    return boxes.project(truth, batch.plan.weak.matrices_B33, batch.plan.weak.sizes_B2)
+    return boxes.project(truth, batch.plan.weak.box_matrices_B33, batch.plan.weak.sizes_B2)
 
 
 def _tiles(

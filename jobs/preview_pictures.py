@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from analysis.figures import draw_boxes, draw_hatched, scaled, stacked, tile_grid
 from analysis.plan_figures import Geometry, PlanRow, geometry_picture, plan_picture
-from jobs.preview_step import PreviewStep, StrongViews
+from jobs.preview_step import PreviewStep, StrongSources
 from jobs.view_pictures import Picture, known_truth, original_picture, view_pictures
 from pipeline.batch import View
 from pipeline.mix_plans import Layer, MixPlan, MosaicPlan
@@ -99,7 +99,7 @@ def plan_rows_picture(step: PreviewStep, unlabeled: Dataset, *, view: ViewSettin
 def _mosaic_row(
     step: PreviewStep,
     plan: MosaicPlan,
-    tiles: StrongViews,
+    tiles: StrongSources,
     unlabeled: Dataset,
     mosaic: View,
     view: ViewSettings,
@@ -113,7 +113,7 @@ def _mosaic_row(
     )
 
 
-def _sources(views: StrongViews, dataset: Dataset) -> list[tuple[Picture, Labels | None, str]]:
+def _sources(views: StrongSources, dataset: Dataset) -> list[tuple[Picture, Labels | None, str]]:
     truth = known_truth(dataset, views.keys)
     return [
         (original_picture(dataset, key), None if truth is None else truth.image(index), key)
@@ -124,7 +124,7 @@ def _sources(views: StrongViews, dataset: Dataset) -> list[tuple[Picture, Labels
 def _geometry(
     size: tuple[int, int],
     padded_size: tuple[int, int],
-    parts: Sequence[tuple[StrongViews, Layer]],
+    parts: Sequence[tuple[StrongSources, Layer]],
     *,
     cross: bool,
 ) -> Geometry:
@@ -165,7 +165,7 @@ def _mixup_patches(plan: MixPlan) -> list[Rectangles]:
 
 
 def _mosaic_tiles(
-    step: PreviewStep, plan: MosaicPlan, cached: StrongViews, classes: Sequence[str], view: ViewSettings
+    step: PreviewStep, plan: MosaicPlan, cached: StrongSources, classes: Sequence[str], view: ViewSettings
 ) -> list[tuple[Picture, str]]:
     assert step.batch.mosaic is not None
     tiles = cached.take(plan.positions_4)

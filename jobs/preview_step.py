@@ -33,7 +33,7 @@ Quads = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StrongViews:
+class StrongSources:
     """Strong views by where they come from: what a layer of a mix is made of."""
 
     keys: tuple[str, ...]
@@ -41,9 +41,9 @@ class StrongViews:
     """Original pixels to pixels of the strong view."""
     source_sizes_B2: npt.NDArray[np.int64]
 
-    def take(self, positions: npt.NDArray[np.int64]) -> StrongViews:
+    def take(self, positions: npt.NDArray[np.int64]) -> StrongSources:
         """Return those at these positions, in the order asked for."""
-        return StrongViews(
+        return StrongSources(
             keys=tuple(self.keys[position] for position in positions),
             matrices_B33=self.matrices_B33[positions],
             source_sizes_B2=self.source_sizes_B2[positions],
@@ -66,8 +66,8 @@ class PreviewStep:
     batch: TrainBatch
     strong: View | None
     """The strong views by themselves, neither erased nor mixed."""
-    current: StrongViews | None
-    cached: StrongViews | None
+    current: StrongSources | None
+    cached: StrongSources | None
     """Oldest first, at the positions that the plan speaks of; None while there are none."""
     weak_labels: Labels | None
     strong_labels: Labels | None
@@ -106,7 +106,7 @@ def preview_step(
     back = settings.steps_to_fill() if unlabeled is not None and step >= settings.burn_in else 0
     first = max(step - back, settings.burn_in if back else 0)
     cache = LabelCache(settings.mix.capacity(settings.batch_unlabeled))
-    cached: deque[StrongViews] = deque()
+    cached: deque[StrongSources] = deque()
     with _loader(settings, labeled, unlabeled, first, step + 1) as batches:
         for batch in batches:
             known = weak_labels(batch) if batch.plan is not None else None
@@ -127,7 +127,7 @@ def truth_on_weak(unlabeled: Dataset) -> WeakLabels:
     def project(batch: TrainBatch) -> Labels | None:
         assert batch.plan is not None
         truth, plan = known_truth(unlabeled, batch.plan.keys), batch.plan.weak
-        return None if truth is None else boxes.project(truth, plan.matrices_B33, plan.sizes_B2)
+        return None if truth is None else boxes.project(truth, plan.box_matrices_B33, plan.sizes_B2)
 
     return project
 
@@ -137,7 +137,7 @@ def _seen(
     strong: View | None,
     weak_labels: Labels | None,
     cache: LabelCache,
-    cached: StrongViews | None,
+    cached: StrongSources | None,
 ) -> PreviewStep:
     plan = batch.plan
     strong_labels = student_labels = mosaic_labels = None
@@ -184,19 +184,19 @@ def _strong(settings: StepSettings, unlabeled: Dataset | None, step: int) -> Vie
         return next(batches).student
 
 
-def _of_plan(plan: UnlabeledPlan) -> StrongViews:
-    return StrongViews(
+def _of_plan(plan: UnlabeledPlan) -> StrongSources:
+    return StrongSources(
         keys=plan.keys,
         matrices_B33=plan.strong.matrices_B33,
         source_sizes_B2=plan.strong.source_sizes_B2,
     )
 
 
-def _joined(parts: deque[StrongViews], capacity: int) -> StrongViews | None:
+def _joined(parts: deque[StrongSources], capacity: int) -> StrongSources | None:
     """Return the newest `capacity` views of several steps as one."""
     if not parts:
         return None
-    return StrongViews(
+    return StrongSources(
         keys=tuple(key for part in parts for key in part.keys)[-capacity:],
         matrices_B33=np.concatenate([part.matrices_B33 for part in parts])[-capacity:],
         source_sizes_B2=np.concatenate([part.source_sizes_B2 for part in parts])[-capacity:],

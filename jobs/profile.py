@@ -27,9 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.advice import Figures, TrainedSteps, advise
+from jobs.ranks import Ranks
 from jobs.train import build_trainer, mix_settings
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
+from jobs.trainer import Trainer
+from pipeline.batch import TrainBatch
 from pipeline.breakdown import Breakdown, Drawn
 from pipeline.decoding import Engine
 from pipeline.loader import TrainLoader
@@ -159,17 +162,17 @@ class _Profile:
         return {name: max(0.0, mean) for name, mean in _means(measured[self._warm_up :]).items()}
 
     def _trained(self) -> TrainedSteps:
-        trainer = build_trainer(self._run, self._labeled, self._device)
+        trainer = build_trainer(self._run, self._labeled, self._device, Ranks())
         working, waiting, depths = 0.0, 0.0, []
         with self._loader() as loader:
             for _ in range(self._warm_up):
-                trainer.step(next(loader))
+                _step(trainer, next(loader))
             finish(self._device)
             for _ in range(self._run.steps):
                 depths.append(loader.waiting())
                 batch = next(loader)
                 waiting += batch.timings["wait"]
-                working += timed(partial(trainer.step, batch), self._device)[1]
+                working += timed(partial(_step, trainer, batch), self._device)[1]
         steps = self._run.steps
         return TrainedSteps(
             step_ms=1e3 * working / steps, wait_ms=1e3 * waiting / steps, depths=tuple(depths)
@@ -207,6 +210,10 @@ class _Profile:
                 device="cuda" if self._device.type == "cuda" else "cpu", num_threads=run.data.threads
             ),
         )
+
+
+def _step(trainer: Trainer, batch: TrainBatch) -> None:
+    trainer.apply(batch, trainer.learn(batch))
 
 
 def _means(measured: list[dict[str, float]]) -> dict[str, float]:

@@ -22,13 +22,14 @@ import torch
 
 from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan
 from pipeline.decoding import Engine, Samples, read_samples
+from pipeline.geometry import Sizes, resize_matrices
 from pipeline.mixing import Mixer
 from pipeline.randomness import Purpose, generator
 from pipeline.reader import SampleReader
 from pipeline.ring import StrongRing
 from pipeline.settings import COLOUR_OPS, ColourOp, MixSettings, ViewSettings
 from pipeline.timing import timed
-from pipeline.view_plans import Sizes, ViewPlan, plan_labeled, resize_matrices
+from pipeline.view_plans import ViewPlan, plan_labeled
 from pipeline.views import LabeledViews, UnlabeledViews
 from storage.dataset import Dataset
 from storage.labels import Labels

@@ -56,7 +56,7 @@ class PredictBatch:
 
     def to_original(self, labels: Labels) -> Labels:
         """Return labels of the views in pixels of the original images, clipped, degenerate ones dropped."""
-        inverse_B33 = np.linalg.inv(self.plan.matrices_B33).astype(np.float64)
+        inverse_B33 = np.linalg.inv(self.plan.box_matrices_B33).astype(np.float64)
         return boxes.project(labels, inverse_B33, self.original_sizes_B2)
 
 

@@ -49,9 +49,9 @@ def check_rounds(root: str, *, quick: bool = False, on_table: Callable[[], bool]
 
 def lost_tables(round_: Round, shards: Sequence[str]) -> list[str]:
     """Return the files that a complete round of a data set of these shards must have and has not."""
-    stems = round_.compacted
-    if stems is None:
-        stems = tuple(shard.removesuffix(".tar") for shard in shards)
+    stems = tuple(shard.removesuffix(".tar") for shard in shards)
+    if round_.compacted is not None:
+        stems = tuple(round_.compacted)
     there = set(files.walk_files(round_.path))
     return [name for name in (f"{stem}.parquet" for stem in stems) if name not in there]
 
