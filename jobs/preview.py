@@ -8,17 +8,16 @@ truth where it is known (kept apart or not; training never opens it), or with `-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass, field
 
 import torch
 
 from analysis.figures import write_png
+from jobs.batches import open_data
 from jobs.evaluate import require_same_classes
 from jobs.preview_pictures import plan_rows_picture, step_picture
-from jobs.preview_step import PreviewStep, StepSettings, WeakLabels, preview_step, truth_on_weak
-from jobs.resampling import labeled_repeat_factors
-from jobs.train import mix_settings
+from jobs.preview_step import PreviewStep, WeakLabels, preview_step, steps_to_fill, truth_on_weak
 from jobs.train_config import Arm, DataConfig, ResamplingConfig, TrainConfig
 from jobs.trained import open_trained
 from jobs.trainer import to_labels
@@ -69,15 +68,27 @@ class PreviewConfig:
             resampling=config.resampling,
         )
 
+    def training(self) -> TrainConfig:
+        """Return the run that is looked at, as far as its batches depend on it."""
+        return TrainConfig(
+            arm=self.arm,
+            burn_in=self.burn_in,
+            seed=self.seed,
+            data=dataclasses.replace(self.data, test=None),
+            view=self.view,
+            mix=self.mix,
+            resampling=self.resampling,
+        )
+
 
 def preview(config: PreviewConfig) -> str:
     """Draw one step and return the file. Raises ValueError for data or a run that do not fit."""
-    data = _open(config)
+    run = config.training()
+    data = open_data(run)
     unlabeled = data.get("unlabeled")
-    settings = _settings(config, data)
-    step = config.burn_in + settings.steps_to_fill() if config.step is None else config.step
+    step = config.burn_in + steps_to_fill(run) if config.step is None else config.step
     weak_labels, origin = _boxes(config, unlabeled)
-    seen = preview_step(settings, data["labeled"], unlabeled, step, weak_labels)
+    seen = preview_step(run, data, step, weak_labels)
     title = f"Step {step} of a run with seed {config.seed}"
     if config.plan:
         picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=config.view)
@@ -86,38 +97,6 @@ def preview(config: PreviewConfig) -> str:
     write_png(config.out, picture)
     print(f"{config.out}: step {step}, boxes of unlabeled images: {origin}")
     return config.out
-
-
-def _open(config: PreviewConfig) -> dict[str, Dataset]:
-    data = {"labeled": Dataset.open(config.data.labeled)}
-    if config.arm != "supervised" and config.data.unlabeled is not None:
-        data["unlabeled"] = Dataset.open(config.data.unlabeled)
-        require_same_classes(data["labeled"].classes, data["unlabeled"])
-    return data
-
-
-def _settings(config: PreviewConfig, data: Mapping[str, Dataset]) -> StepSettings:
-    factors = labeled_repeat_factors(
-        data["labeled"],
-        threshold=config.resampling.threshold,
-        unlabeled=data.get("unlabeled"),
-        rounds=config.resampling.rounds,
-    )
-    return StepSettings(
-        view=config.view,
-        mix=mix_settings(TrainConfig(arm=config.arm, mix=config.mix)),
-        batch_labeled=config.data.batch_labeled,
-        batch_unlabeled=config.data.batch_unlabeled,
-        seed=config.seed,
-        burn_in=config.burn_in,
-        options={
-            "window": config.data.window,
-            "smallest": config.data.smallest,
-            "num_threads": config.data.threads,
-            "rounding": config.resampling.rounding,
-            "repeat_factors": factors,
-        },
-    )
 
 
 def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels, str]:

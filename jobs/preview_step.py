@@ -1,29 +1,30 @@
 """One step of a training run, made for a person to look at: every view of it, with boxes and geometry.
 
-In: the run's settings and data, and the number of the step. Out: `PreviewStep`. The loader is the run's own, so the
-plans and pixels are those of the real step, as long as no image of the steps before had to be set aside. It starts
-only so many steps earlier as fill the cache of strong views, with their boxes: the truth where it is known, hidden
-or not, or those of a trained teacher.
+In: the run's configuration and data, and the number of the step. Out: `PreviewStep`. The loader is the run's own,
+so the plans and pixels are those of the real step, as long as no image of the steps before had to be set aside and
+the repeat factors were not asked for again. It starts only so many steps earlier as fill the cache of strong views,
+with their boxes: the truth where it is known, hidden or not, or those of a trained teacher.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from jobs.batches import Asked, ask_tables, mix_settings, open_loader
+from jobs.train_config import TrainConfig
 from jobs.view_pictures import known_truth
 from pipeline import boxes
 from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan, View
 from pipeline.loader import TrainLoader
 from pipeline.mix_plans import Layer
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.settings import MixSettings
 from storage.dataset import Dataset
 from storage.labels import Labels
 
@@ -75,43 +76,27 @@ class PreviewStep:
     mosaic_labels: Labels | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepSettings:
-    """What fixes the batches of a run, in the words of its configuration."""
-
-    view: ViewSettings
-    mix: MixSettings
-    batch_labeled: int
-    batch_unlabeled: int
-    seed: int
-    burn_in: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of `TrainLoader`."""
-
-    def steps_to_fill(self) -> int:
-        """Return how many steps fill the cache."""
-        if not (self.mix.mixup or self.mix.mosaic):
-            return 0
-        return -(-self.mix.capacity(self.batch_unlabeled) // self.batch_unlabeled)
+def steps_to_fill(config: TrainConfig) -> int:
+    """Return how many steps fill the cache of a run."""
+    mix = mix_settings(config)
+    if not (mix.mixup or mix.mosaic):
+        return 0
+    return -(-mix.capacity(config.data.batch_unlabeled) // config.data.batch_unlabeled)
 
 
 def preview_step(
-    settings: StepSettings,
-    labeled: Dataset | None,
-    unlabeled: Dataset | None,
-    step: int,
-    weak_labels: WeakLabels,
+    config: TrainConfig, data: Mapping[str, Dataset], step: int, weak_labels: WeakLabels
 ) -> PreviewStep:
     """Make the batch of one step with everything that was cached before it."""
-    back = settings.steps_to_fill() if unlabeled is not None and step >= settings.burn_in else 0
-    first = max(step - back, settings.burn_in if back else 0)
-    cache = LabelCache(settings.mix.capacity(settings.batch_unlabeled))
+    back = steps_to_fill(config) if "unlabeled" in data and step >= config.burn_in else 0
+    first = max(step - back, config.burn_in if back else 0)
+    cache = LabelCache(config.mix.capacity(config.data.batch_unlabeled))
     cached: deque[StrongSources] = deque()
-    with _loader(settings, labeled, unlabeled, first, step + 1) as batches:
+    with _loader(config, data, ask_tables(config, data), first, step + 1) as batches:
         for batch in batches:
             known = weak_labels(batch) if batch.plan is not None else None
             if batch.step == step:
-                strong = _strong(settings, unlabeled, step) if batch.plan is not None else None
+                strong = _strong(config, data["unlabeled"], step) if batch.plan is not None else None
                 return _seen(batch, strong, known, cache, _joined(cached, cache.capacity))
             if batch.plan is not None:
                 cached.append(_of_plan(batch.plan))
@@ -157,30 +142,18 @@ def _seen(
     )
 
 
-@contextmanager
 def _loader(
-    settings: StepSettings, labeled: Dataset | None, unlabeled: Dataset | None, first: int, end: int
-) -> Iterator[TrainLoader]:
-    with TrainLoader(
-        labeled,
-        unlabeled,
-        batch_labeled=settings.batch_labeled,
-        batch_unlabeled=settings.batch_unlabeled,
-        view=settings.view,
-        mix=settings.mix,
-        seed=settings.seed,
-        unlabeled_start_step=settings.burn_in,
-        start_step=first,
-        num_steps=end,
-        **settings.options,
-    ) as loader:
-        yield loader
+    config: TrainConfig, data: Mapping[str, Dataset], asked: Asked, first: int, end: int
+) -> TrainLoader:
+    device = torch.device("cpu")
+    return open_loader(dataclasses.replace(config, steps=end), data, asked, device, start_step=first)
 
 
-def _strong(settings: StepSettings, unlabeled: Dataset | None, step: int) -> View | None:
+def _strong(config: TrainConfig, unlabeled: Dataset, step: int) -> View | None:
     """Return the strong views of a step: its student views, were nothing mixed and nothing erased."""
-    still = MixSettings(mixup=False, mosaic=False, erase=False)
-    with _loader(dataclasses.replace(settings, mix=still), None, unlabeled, step, step + 1) as batches:
+    still = dataclasses.replace(config, mix=MixSettings(mixup=False, mosaic=False, erase=False))
+    nothing = Asked(factors=None, labels=None, stored_factors=None)  # only labeled images are repeated
+    with _loader(still, {"unlabeled": unlabeled}, nothing, step, step + 1) as batches:
         return next(batches).student
 
 

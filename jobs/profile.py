@@ -27,8 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.advice import Figures, TrainedSteps, advise
+from jobs.batches import ask_tables, mix_settings, open_data, open_loader
 from jobs.ranks import Ranks
-from jobs.train import build_trainer, mix_settings
+from jobs.stored_round import resolve_round
+from jobs.train import build_trainer
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import Trainer
@@ -37,7 +39,6 @@ from pipeline.breakdown import Breakdown, Drawn
 from pipeline.decoding import Engine
 from pipeline.loader import TrainLoader
 from pipeline.timing import finish, resident_mib, timed
-from storage.dataset import Dataset
 
 STEPS = 20
 """Steps that are measured when no number is given."""
@@ -71,11 +72,7 @@ def profile(config: ProfileConfig) -> Figures:
     if run.threads:
         torch.set_num_threads(run.threads)
     device = choose_device(run.device)
-    labeled = Dataset.open(run.data.labeled)
-    unlabeled = None
-    if run.arm != "supervised" and run.data.unlabeled is not None:
-        unlabeled = Dataset.open(run.data.unlabeled)
-    measured = _Profile(config, labeled, unlabeled, device)
+    measured = _Profile(config, device)
     figures = measured.figures()
     advice = advise(figures)
     console = Console()
@@ -94,20 +91,20 @@ def profile(config: ProfileConfig) -> Figures:
 class _Profile:
     """The measurements of one configuration."""
 
-    def __init__(
-        self, config: ProfileConfig, labeled: Dataset, unlabeled: Dataset | None, device: torch.device
-    ) -> None:
-        self._config, self._run, self._device = config, config.run, device
-        self._labeled, self._unlabeled = labeled, unlabeled
-        self._mix = mix_settings(self._run)
-        capacity = self._mix.capacity(self._run.data.batch_unlabeled)
-        self._warm_up = 1 + -(-capacity // self._run.data.batch_unlabeled)
+    def __init__(self, config: ProfileConfig, device: torch.device) -> None:
+        data = config.run.data
+        self._mix = mix_settings(config.run)
+        self._warm_up = 1 + -(-self._mix.capacity(data.batch_unlabeled) // data.batch_unlabeled)
         """Batches until all are mixed."""
+        self._config, self._device = config, device
+        self._run = dataclasses.replace(config.run, steps=self._warm_up + config.run.steps)
+        self._data = open_data(self._run)
+        self._asked = ask_tables(resolve_round(self._run, self._data), self._data)
         self._drawn: list[Drawn] = []
 
     def figures(self) -> Figures:
         data = self._run.data
-        images = data.batch_labeled + (data.batch_unlabeled if self._unlabeled else 0)
+        images = data.batch_labeled + (data.batch_unlabeled if "unlabeled" in self._data else 0)
         seconds, cpu_seconds, read_seconds, resident = self._loader_alone()
         parts = {"read": read_seconds} | self._parts()
         return Figures(
@@ -127,7 +124,7 @@ class _Profile:
 
     def kernels(self) -> dict[str, float]:
         """Return milliseconds an unlabeled image by kernel, over a few batches."""
-        if self._unlabeled is None:
+        if "unlabeled" not in self._data:
             return {}
         breakdown = self._breakdown()
         chosen = self._drawn[self._warm_up :][:KERNEL_STEPS]
@@ -153,54 +150,42 @@ class _Profile:
             finish(self._device)
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
             after = resident_mib()
-        steps = self._run.steps
+        steps = self._config.run.steps
         return seconds / steps, cpu_seconds / steps, reading / steps, (before, after)
 
     def _parts(self) -> dict[str, float]:
         breakdown = self._breakdown()
         measured = [breakdown.parts(drawn) for drawn in self._drawn]
-        return {name: max(0.0, mean) for name, mean in _means(measured[self._warm_up :]).items()}
+        means = _means(measured[self._warm_up :])
+        if self._asked.labels is not None:
+            del means["weak view"]  # nobody looks at one, so the loader makes none
+        return {name: max(0.0, mean) for name, mean in means.items()}
 
     def _trained(self) -> TrainedSteps:
-        trainer = build_trainer(self._run, self._labeled, self._device, Ranks())
+        trainer = build_trainer(self._run, self._data["labeled"], self._device, Ranks())
         working, waiting, depths = 0.0, 0.0, []
         with self._loader() as loader:
             for _ in range(self._warm_up):
                 _step(trainer, next(loader))
             finish(self._device)
-            for _ in range(self._run.steps):
+            for _ in range(self._config.run.steps):
                 depths.append(loader.waiting())
                 batch = next(loader)
                 waiting += batch.timings["wait"]
                 working += timed(partial(_step, trainer, batch), self._device)[1]
-        steps = self._run.steps
+        steps = self._config.run.steps
         return TrainedSteps(
             step_ms=1e3 * working / steps, wait_ms=1e3 * waiting / steps, depths=tuple(depths)
         )
 
     def _loader(self) -> TrainLoader:
-        run = self._run
-        return TrainLoader(
-            self._labeled,
-            self._unlabeled,
-            batch_labeled=run.data.batch_labeled,
-            batch_unlabeled=run.data.batch_unlabeled,
-            view=run.view,
-            mix=self._mix,
-            seed=run.seed,
-            window=run.data.window,
-            smallest=run.data.smallest,
-            num_steps=self._warm_up + run.steps,
-            device="cuda" if self._device.type == "cuda" else "cpu",
-            num_threads=run.data.threads,
-            prefetch=run.data.prefetch,
-        )
+        return open_loader(self._run, self._data, self._asked, self._device)
 
     def _breakdown(self) -> Breakdown:
         run = self._run
         return Breakdown(
-            self._labeled,
-            self._unlabeled,
+            self._data["labeled"],
+            self._data.get("unlabeled"),
             view=run.view,
             mix=self._mix,
             batch_labeled=run.data.batch_labeled,

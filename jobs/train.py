@@ -19,24 +19,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs import evaluate
+from jobs.batches import ask_tables, mix_settings, open_data, open_loader
 from jobs.class_thresholds import ClassThresholds, labeled_rates
 from jobs.ranks import Ranks, joined
 from jobs.resume import previous_state, state_of_rank
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
-from jobs.stored_round import describe_labels, open_labels, resolve_round, stored_repeat_factors
+from jobs.stored_round import describe_labels, resolve_round
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import Trainer
-from jobs.training import Training, repeat_factors
+from jobs.training import Training
 from model.build import build_detector
 from model.optim import Schedule, build_optimizer
 from model.teacher import Teacher
 from pipeline.batch import LabelCache
-from pipeline.loader import TrainLoader
-from pipeline.settings import MixSettings
-from pipeline.stored_labels import StoredLabels
 from storage import files
 from storage.dataset import Dataset
 
@@ -69,21 +66,18 @@ def _train(
     if state is not None and own is not None:
         trainer.load_state_dict(state, own)
     ranks.copy_from_first([*trainer.student.state_dict().values(), *trainer.teacher.state_dict().values()])
-    factors = repeat_factors(config, data, ranks)
-    labels = ranks.each(lambda: open_labels(config, data))
-    stored_factors = ranks.from_first(lambda: stored_repeat_factors(config, data))
+    asked = ask_tables(config, data, ranks)
+    resume = None if own is None else own["loader"]
     start = 0 if state is None else int(state["step"])
     with (
-        ranks.each(
-            lambda: _loader(config, data, device, ranks, factors, labels, stored_factors, own)
-        ) as loader,
+        ranks.each(lambda: open_loader(config, data, asked, device, ranks, resume=resume)) as loader,
         ranks.each(lambda: RunLog(run, config, ranks, start, _label_provenance(data))) as log,
     ):
-        log.say(describe_labels(config, labels, stored_factors))
+        log.say(describe_labels(config, asked.labels, asked.stored_factors))
         training = Training(
             config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
         )
-        return training.go_on(state, factors)
+        return training.go_on(state, asked.factors)
 
 
 def _begin(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset]) -> dict[str, Any] | None:
@@ -143,83 +137,11 @@ def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None
     )
 
 
-def mix_settings(config: TrainConfig) -> MixSettings:
-    """Return the mixing of an arm: plain mean teacher erases as configured and mixes nothing."""
-    if config.arm == "mixpl":
-        return config.mix
-    return dataclasses.replace(config.mix, mixup=False, mosaic=False)
-
-
-def open_data(config: TrainConfig, ranks: Ranks) -> dict[str, Dataset]:
-    """Return the data sets by part. Raises ValueError when the ranks do not see the same ones."""
-    data = ranks.each(lambda: _open_parts(config))
-    hashes = ranks.gather(lambda: {part: dataset.hash for part, dataset in data.items()})
-    for part, dataset in data.items():
-        others = [rank for rank, found in enumerate(hashes) if found[part] != hashes[0][part]]
-        if others:
-            raise ValueError(
-                f"expected the same {part} images on every rank, got others on rank {others[0]} than on rank 0: "
-                f"{dataset.root}; copy the data set of rank 0 there"
-            )
-    return data
-
-
-def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
-    locations = {"labeled": config.data.labeled, "test": config.data.test}
-    if config.arm != "supervised":
-        locations["unlabeled"] = config.data.unlabeled
-    data = {part: Dataset.open(location) for part, location in locations.items() if location is not None}
-    if not data["labeled"].labeled:
-        raise ValueError(f"--data.labeled {config.data.labeled}: that data set has no labels")
-    if "test" in data and not data["test"].labeled:
-        raise ValueError(f"--data.test {config.data.test}: that data set has no labels to score against")
-    for dataset in data.values():
-        evaluate.require_same_classes(data["labeled"].classes, dataset)
-    return data
-
-
 def _data_provenance(data: Mapping[str, Dataset]) -> dict[str, Any]:
     return {
         part: {"root": d.root, "images": d.num_images, "hash": d.hash, "split": d.split}
         for part, d in data.items()
     }
-
-
-def _loader(
-    config: TrainConfig,
-    data: Mapping[str, Dataset],
-    device: torch.device,
-    ranks: Ranks,
-    factors: dict[str, float] | None,
-    labels: StoredLabels | None,
-    stored_factors: dict[str, float] | None,
-    own: dict[str, Any] | None,
-) -> TrainLoader:
-    return TrainLoader(
-        data["labeled"],
-        data.get("unlabeled"),
-        batch_labeled=config.data.batch_labeled,
-        batch_unlabeled=config.data.batch_unlabeled,
-        view=config.view,
-        mix=mix_settings(config),
-        seed=config.seed,
-        rank=ranks.rank,
-        world=ranks.world,
-        unlabeled_start_step=config.burn_in,
-        repeat_factors=factors,
-        unlabeled_repeat_factors=stored_factors,
-        labels=labels,
-        labels_until=config.labels.until or None,
-        rounding=config.resampling.rounding,
-        smallest=config.data.smallest,
-        window=config.data.window,
-        resume=None if own is None else own["loader"],
-        num_steps=config.steps,
-        device="cuda" if device.type == "cuda" else "cpu",
-        device_id=device.index or 0,
-        num_threads=config.data.threads,
-        prefetch=config.data.prefetch,
-    )
 
 
 def _label_provenance(data: Mapping[str, Dataset]) -> dict[str, object]:

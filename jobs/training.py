@@ -14,10 +14,11 @@ from typing import Any
 
 from analysis.coco_eval import Evaluation
 from jobs import checkpoint, evaluate
+from jobs.batches import repeat_factors
 from jobs.interrupt import INTERRUPTED, Interrupt
 from jobs.predictions import PredictSettings
 from jobs.ranks import Ranks
-from jobs.resampling import describe_repeats, labeled_repeat_factors
+from jobs.resampling import describe_repeats
 from jobs.resume import describe_change
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
@@ -181,18 +182,6 @@ class Training:
             parts = ranks.gather(lambda: evaluate.detect(detector, test, shards, settings))
             result = ranks.from_first(lambda: scored(parts))
         self.log.scored(step, test.name, result)
-
-
-def repeat_factors(config: TrainConfig, data: Mapping[str, Dataset], ranks: Ranks) -> dict[str, float] | None:
-    """Return the repeat factor of each labeled image as the tables give it now; None without resampling."""
-    return ranks.from_first(
-        lambda: labeled_repeat_factors(
-            data["labeled"],
-            threshold=config.resampling.threshold,
-            unlabeled=data.get("unlabeled"),
-            rounds=config.resampling.rounds,
-        )
-    )
 
 
 def due(step: int, every: int) -> bool:

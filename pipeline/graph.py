@@ -156,23 +156,27 @@ def normalise(
 def batch_tensor(output: Any) -> torch.Tensor:
     """Return an output of equal HWC images as one NCHW tensor, channels last, without a copy.
 
-    On CUDA the memory goes back to DALI the moment the tensor is dropped, whatever torch has queued on it: be
-    `finished` with it before.
+    Its pixels are there, whatever stream reads them. On CUDA the memory goes back to DALI the moment the tensor is
+    dropped, whatever torch has queued on it: be `finished` with it before.
     """
     images_BHWC: torch.Tensor = from_dlpack(output.as_tensor())
-    return images_BHWC.permute(0, 3, 1, 2)
+    return finished(images_BHWC).permute(0, 3, 1, 2)
 
 
-def finished(images_BCHW: torch.Tensor) -> torch.Tensor:
-    """Return the tensor once torch has done its work on it and on what it was made of."""
-    if images_BCHW.is_cuda:
-        torch.cuda.current_stream(images_BCHW.device).synchronize()
-    return images_BCHW
+def finished(images: torch.Tensor) -> torch.Tensor:
+    """Return the tensor once all work is done on it and on what it was made of, by DALI or torch."""
+    if images.is_cuda:
+        torch.cuda.current_stream(images.device).synchronize()
+    return images
 
 
 def image_list(output: Any) -> list[Image]:
-    """Return an output of images of any sizes one by one, without a copy; each keeps its memory alive."""
+    """Return an output of images of any sizes one by one, without a copy; each keeps its memory alive.
+
+    Their pixels are there, whatever stream reads them.
+    """
     images: list[torch.Tensor] = [from_dlpack(image) for image in output]
+    finished(images[-1])  # torch's stream waits for DALI at each image, and so for all of them
     return [image if image.is_cuda else image.numpy() for image in images]
 
 

@@ -13,27 +13,22 @@ raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
+from pipeline.assembly import RESUME_VERSION, Part, Work, batches
 from pipeline.background import Background
 from pipeline.batch import TrainBatch
 from pipeline.decoding import Engine
-from pipeline.labeled import LabeledSide, LabeledTruth
+from pipeline.labeled import LabeledTruth
 from pipeline.randomness import Purpose
 from pipeline.settings import MixSettings, ViewSettings
 from pipeline.source import Order, SampleSource
 from pipeline.stored_labels import StoredLabels, require_same_labels
 from pipeline.stream import Rounding
-from pipeline.timing import Stopwatch
-from pipeline.unlabeled import UnlabeledSide
 from storage.dataset import Dataset
-
-Part = Literal["labeled", "unlabeled"]
-RESUME_VERSION = 2
 
 
 class TrainLoader(Iterator[TrainBatch]):
@@ -143,7 +138,7 @@ class TrainLoader(Iterator[TrainBatch]):
             source.skip(start_step - (unlabeled_start_step if part == "unlabeled" else 0))
         self._positions = {part: source.position() for part, source in self._sources.items()}
         self._prefetch = prefetch
-        work = _Work(
+        work = Work(
             sources=self._sources,
             truth=truth,
             view=view or ViewSettings(),
@@ -157,7 +152,7 @@ class TrainLoader(Iterator[TrainBatch]):
             start_step=start_step,
             resume=resume,
         )
-        self._background = Background(partial(_batches, work), depth=prefetch, name="train-loader")
+        self._background = Background(partial(batches, work), depth=prefetch, name="train-loader")
 
     def __next__(self) -> TrainBatch:
         """Return the batch of the next step, waiting for it if need be.
@@ -219,92 +214,6 @@ class TrainLoader(Iterator[TrainBatch]):
     def _complete(self, part: Part) -> None:
         position = self._positions[part]
         position["repeat_factors"] = self._sources[part].repeat_factors(position["epoch"])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Work:
-    """What the background thread needs; does not refer to the loader."""
-
-    sources: Mapping[Part, SampleSource]
-    truth: LabeledTruth | None
-    view: ViewSettings
-    mix: MixSettings
-    order: Order
-    engine: Engine
-    num_steps: int | None
-    unlabeled_start_step: int
-    labels: StoredLabels | None
-    labels_until: int | None
-    start_step: int
-    resume: Mapping[str, Any] | None
-
-
-def _batches(work: _Work) -> Generator[TrainBatch]:
-    """Make the sides, fill the ring of a resumed run, and yield one batch a step."""
-    watch = Stopwatch("read", "views", "mix", "blocked")
-    step = work.start_step
-    try:
-        labeled, unlabeled = _sides(work)
-        if work.resume is not None:
-            step = work.resume["step"]
-            if unlabeled is not None:
-                unlabeled.refill(work.resume["unlabeled"])
-        while work.num_steps is None or step < work.num_steps:
-            batch = _batch(work, labeled, unlabeled, step, watch)
-            with watch.measure("blocked"):
-                yield batch
-            step += 1
-    finally:
-        for source in work.sources.values():
-            source.close()
-
-
-def _sides(work: _Work) -> tuple[LabeledSide | None, UnlabeledSide | None]:
-    labeled = unlabeled = None
-    if work.truth is not None:
-        labeled = LabeledSide(
-            work.sources["labeled"], work.truth, settings=work.view, order=work.order, engine=work.engine
-        )
-    if "unlabeled" in work.sources:
-        unlabeled = UnlabeledSide(
-            work.sources["unlabeled"],
-            view=work.view,
-            mix=work.mix,
-            order=work.order,
-            engine=work.engine,
-            labels=work.labels,
-            labels_until=work.labels_until,
-        )
-    return labeled, unlabeled
-
-
-def _batch(
-    work: _Work, labeled: LabeledSide | None, unlabeled: UnlabeledSide | None, step: int, watch: Stopwatch
-) -> TrainBatch:
-    supervised = None if labeled is None else labeled.batch(step, watch)
-    begun = unlabeled is not None and step >= work.unlabeled_start_step
-    mixed = unlabeled.batch(step, watch) if unlabeled is not None and begun else None
-    return TrainBatch(
-        step=step,
-        labeled=supervised,
-        weak=None if mixed is None else mixed.weak,
-        student=None if mixed is None else mixed.student,
-        mosaic=None if mixed is None else mixed.mosaic,
-        plan=None if mixed is None else mixed.plan,
-        thresholds_C=None if mixed is None else mixed.thresholds_C,
-        cached=None if mixed is None else mixed.cached,
-        resume={
-            "version": RESUME_VERSION,
-            "seed": work.order.seed,
-            "rank": work.order.rank,
-            "world": work.order.world,
-            "step": step + 1,
-            "labeled": None if labeled is None else work.sources["labeled"].position(),
-            "unlabeled": None if unlabeled is None else unlabeled.position(),
-        },
-        timings=watch.read(),
-        skipped={part: len(source.quarantine) for part, source in work.sources.items()},
-    )
 
 
 def _check_resume(resume: Mapping[str, Any], order: Order, *, labeled: bool, unlabeled: bool) -> None:

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from jobs.cli import run
-from jobs.preview import PreviewConfig
-from jobs.preview_step import PreviewStep, StepSettings, preview_step, truth_on_weak
+from jobs.preview_step import PreviewStep, preview_step, truth_on_weak
 from jobs.recipes import tiny
+from jobs.train_config import ResamplingConfig
 from jobs.view_pictures import known_truth, original_picture, view_pictures
 from pipeline import boxes
 from pipeline.batch import LabelCache
@@ -41,21 +41,12 @@ def sets(drawn: Path) -> tuple[Dataset, Dataset]:
     return Dataset.open(str(drawn / "labeled")), Dataset.open(str(drawn / "unlabeled"))
 
 
-def settings_of(config: PreviewConfig) -> StepSettings:
-    return StepSettings(
-        view=config.view,
-        mix=config.mix,
-        batch_labeled=config.data.batch_labeled,
-        batch_unlabeled=config.data.batch_unlabeled,
-        seed=config.seed,
-        burn_in=config.burn_in,
-    )
-
-
 def seen_at(drawn: Path, step: int, *, burn_in: int) -> PreviewStep:
-    config = PreviewConfig.of(dataclasses.replace(tiny(), burn_in=burn_in))
     labeled, unlabeled = sets(drawn)
-    return preview_step(settings_of(config), labeled, unlabeled, step, truth_on_weak(unlabeled))
+    resampling = ResamplingConfig(threshold=0.0)
+    config = dataclasses.replace(tiny(), burn_in=burn_in, resampling=resampling)
+    data = {"labeled": labeled, "unlabeled": unlabeled}
+    return preview_step(config, data, step, truth_on_weak(unlabeled))
 
 
 def test_a_step_is_that_of_the_real_run_with_the_boxes_of_all_that_was_cached_before(drawn: Path) -> None:

@@ -19,11 +19,12 @@ import torch
 import torch.distributed as dist
 
 from jobs import checkpoint
+from jobs.batches import mix_settings, open_data
 from jobs.class_thresholds import ClassThresholds
 from jobs.gradients import GradientExchange
 from jobs.ranks import Ranks, joined
 from jobs.recipes import recipe_config
-from jobs.train import build_trainer, mix_settings, open_data
+from jobs.train import build_trainer
 from jobs.trainer import Trainer
 from pipeline.loader import TrainLoader
 from storage.dataset import Dataset
