@@ -90,7 +90,7 @@ def test_a_lost_table_is_named(dataset: Dataset, tmp_path: Path, compacted: bool
     if compacted:
         round_ = compact(round_, table_bytes=1).round
         assert round_.compacted is not None
-        name = f"{round_.compacted[2]}.parquet"
+        name = f"{list(round_.compacted)[2]}.parquet"
     (Path(round_.path) / name).unlink()
     assert lost_tables(round_, dataset.shards) == [name]
     assert found(check(tmp_path, quick=quick)) == {"missing label table": [f"round=0001/{name}"]}
