@@ -332,6 +332,8 @@ def test_an_image_lost_while_stopped_lets_mixing_start_anew(
     resumed = take(None, unlabeled, 4, resume=batches[-1].resume)
     assert [batch.mosaic is None for batch in resumed] == [True, True, True, False]
     assert "mixing starts anew" in caplog.text
+    # What the ring held before is forgotten, or the next resume would fill it with more than is in it.
+    assert [len(batch.resume["unlabeled"]["refill"]) for batch in resumed] == [1, 2, 3, 3]
 
 
 def test_a_set_without_a_readable_image_ends_with_an_error(draw_set: DrawSet, damage: Damage) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from storage.rounds import Round, RoundInfo, open_round, round_path
 DrawSet = Callable[..., Dataset]
 
 VIEW = ViewSettings(short_range=(40, 64), long_max=96)
+REFERENCE = replace(VIEW, interpolation="reference")
 MIX = MixSettings(mosaic_range=(40, 64))
 CLASSES = ("red", "green", "blue")
 BATCH = 3
@@ -143,12 +145,13 @@ def assert_alike(found: Labels | None, wanted: Labels | None) -> None:
         np.testing.assert_allclose(found.boxes_N4, wanted.boxes_N4, atol=1e-4)
 
 
+@pytest.mark.parametrize("view", [VIEW, REFERENCE], ids=lambda view: view.interpolation)
 def test_targets_lie_where_a_teacher_of_the_same_labels_would_put_them(
-    draw_set: DrawSet, tmp_path: Path
+    draw_set: DrawSet, tmp_path: Path, view: ViewSettings
 ) -> None:
     pool = draw_set("pool", 12, labeled=True)
     labels = stored(pool, write_round(pool, tmp_path))
-    by_teacher, by_round = take(pool, 7), take(pool, 7, labels=labels)
+    by_teacher, by_round = take(pool, 7, view=view), take(pool, 7, view=view, labels=labels)
     oracle, boxes = Oracle(labels, pool), 0
     for online, batch in zip(by_teacher, by_round, strict=True):
         student, mosaic = oracle.targets(online)
@@ -234,13 +237,13 @@ def test_labels_and_pixels_stay_in_step_where_a_cached_image_is_lost_before_the_
         assert_alike(mosaic, None if wanted.mosaic is None else wanted.mosaic.targets)
 
 
-@pytest.mark.parametrize("until", [None, 5])
+@pytest.mark.parametrize(("until", "view"), [(None, VIEW), (5, REFERENCE)])
 def test_a_resumed_loader_goes_on_as_if_never_stopped(
-    draw_set: DrawSet, tmp_path: Path, until: int | None
+    draw_set: DrawSet, tmp_path: Path, until: int | None, view: ViewSettings
 ) -> None:
     pool = draw_set("pool", 10, labeled=True)
     round_ = write_round(pool, tmp_path)
-    more: dict[str, Any] = {"labels_until": until, "num_steps": 8, "unlabeled_start_step": 1}
+    more: dict[str, Any] = {"labels_until": until, "num_steps": 8, "unlabeled_start_step": 1, "view": view}
     never_stopped = take(pool, 99, labels=stored(pool, round_), **more)
     wanted = [content(batch) for batch in never_stopped]
     for stop in range(7):
