@@ -178,9 +178,10 @@ class TrainLoader(Iterator[TrainBatch]):
     ) -> int:
         """Repeat images by new factors from a coming epoch on, and return that epoch.
 
-        The epoch follows from the last batch taken alone, not from how far the background is. Where several
-        ranks draw, `agree` is given this one's earliest epoch and returns the latest of all. The batch's
-        `resume` knows the new factors at once, so a checkpoint written after this call carries them.
+        The epoch follows from the last batch taken, not from how far the background is, unless images that it
+        found to be bad carried it into a later one. Where several ranks draw, `agree` is given this one's
+        earliest epoch and returns the latest of all. The batch's `resume` knows the new factors at once, so a
+        checkpoint written after this call carries them.
         """
         if part not in self._sources:
             raise ValueError(f"this loader draws no {part} images, so none can be repeated")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import logging
 import os
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.batch import LabelCache, TrainBatch, View
+from pipeline.batch import LabelCache, TrainBatch
 from pipeline.boxes import project
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
@@ -28,6 +27,7 @@ from storage.dataset import Dataset
 from storage.label_store import table_labels
 from storage.labels import Labels
 from storage.rounds import Round, RoundInfo, open_round, round_path
+from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 
 DrawSet = Callable[..., Dataset]
 
@@ -108,13 +108,6 @@ def content(batch: TrainBatch) -> list[bytes]:
     return [part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode() for part in parts]
 
 
-def through_a_checkpoint(resume: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(resume, file)
-    loaded: dict[str, Any] = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
-    return loaded
-
-
 class Oracle:
     """A trainer's side of a step, with a teacher that says on the weak view what the round says."""
 
@@ -180,19 +173,9 @@ def test_stored_boxes_frame_their_objects_in_the_mixed_images(draw_set: DrawSet,
         assert batch.mosaic is not None
         assert batch.mosaic.targets is not None
         ours = np.concatenate([[True] * 2 + [False] * 2] * BATCH)  # the faint partner's boxes come after ours
-        assert_true_colours(batch.student, batch.student.targets.keep(ours))
-        assert_true_colours(batch.mosaic, batch.mosaic.targets)
-
-
-def assert_true_colours(view: View, labels: Labels) -> None:
-    assert len(labels.boxes_N4) >= 2 * len(labels)
-    for index in range(len(labels)):
-        one = labels.image(index)
-        for box, category in zip(one.boxes_N4, one.categories_N, strict=True):
-            x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
-            rgb = view.images_BCHW[index, :, y, x].numpy() * np.array(VIEW.std) + np.array(VIEW.mean)
-            assert np.argmax(rgb) == category, (index, box, rgb)
-            assert rgb.max() > 200, (index, box, rgb)
+        assert len(batch.student.targets.boxes_N4) >= 4 * BATCH
+        assert_true_colours(batch.student, VIEW, batch.student.targets.keep(ours))
+        assert_true_colours(batch.mosaic, VIEW, batch.mosaic.targets)
 
 
 def test_the_teacher_takes_over_with_the_labels_of_the_cached_views(
@@ -382,6 +365,19 @@ def test_labels_lost_while_training_cost_their_images_and_one_line_of_the_log(
     # Whether the loss was known before or not, the same batches come next.
     again = take(pool, 5, labels=labels, resume=batches[2].resume)
     assert [content(batch) for batch in again] == [content(batch) for batch in batches[3:]]
+
+
+def test_an_image_is_counted_as_left_out_or_as_lost_and_never_as_both(
+    draw_set: DrawSet, tmp_path: Path
+) -> None:
+    pool = draw_set("pool", 12, labeled=True)
+    keys = pool.images()["key"].to_pylist()
+    labels = stored(pool, write_round(pool, tmp_path, without_rows=frozenset({keys[5]})))
+    (Path(labels.name) / "shard-000001.parquet").unlink()
+    with TrainLoader(None, pool, batch_unlabeled=BATCH, view=VIEW, mix=MIX, labels=labels) as loader:
+        batches = list(itertools.islice(loader, 8))
+        assert sum(loader.left_out.values()) == 1
+    assert batches[-1].skipped == {"unlabeled": 3}
 
 
 def test_a_process_without_file_handles_left_blames_no_labels(draw_set: DrawSet, tmp_path: Path) -> None:
