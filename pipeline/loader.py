@@ -4,10 +4,11 @@ In: a labeled and an unlabeled data set (either may be missing), maybe the store
 seed, rank, and where to resume.
 Out: one `TrainBatch` a step, for ever or up to `num_steps`.
 
-Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), bit for bit
-on the same hardware, whatever the threads do; a loader resumed after batch t gives the batches t + 1 ...
-that a never stopped one gives; a bad image is set aside by name and replaced; an error in the background is
-raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.
+Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), and of
+where the ranks stood when their number changed, bit for bit on the same hardware, whatever the threads do; a
+loader resumed after batch t gives the batches t + 1 ... that a never stopped one gives; a bad image is set aside
+by name and replaced; an error in the background is raised here; `close`, leaving the `with` block, and Ctrl-C end
+the thread.
 """
 
 from __future__ import annotations

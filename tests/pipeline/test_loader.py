@@ -344,6 +344,18 @@ def test_the_ranks_of_a_world_share_each_epoch(draw_set: DrawSet) -> None:
     assert set(keys) == set(labeled.images()["key"].to_pylist())
 
 
+def test_the_ranks_of_a_world_draw_other_views_of_the_same_image(draw_set: DrawSet) -> None:
+    sets = draw_set("labeled", 1, labeled=True), draw_set("unlabeled", 1, first_id=100)
+    first, second = (take(*sets, 1, rank=rank, world=2, batch_labeled=1)[0] for rank in range(2))
+    assert first.plan is not None
+    assert second.plan is not None
+    assert not np.array_equal(first.plan.weak.matrices_B33, second.plan.weak.matrices_B33)
+    assert not np.array_equal(first.plan.strong.matrices_B33, second.plan.strong.matrices_B33)
+    assert first.labeled is not None
+    assert second.labeled is not None
+    assert first.labeled.sizes_B2 != second.labeled.sizes_B2
+
+
 def test_the_loader_ends_before_num_steps_and_times_its_work(draw_set: DrawSet) -> None:
     labeled = draw_set("labeled", 5, labeled=True)
     batches = take(labeled, None, 99, num_steps=3)
