@@ -3,7 +3,8 @@
 In: a recipe or a run's `config.json`, data sets, and the number of a step. Out: a PNG: the labeled views with
 their boxes, the weak views, the strong views, the mixup images and the mosaic, with the geometry of its plan; with
 `--plan` one mixup and the mosaic taken apart: originals, plan, pixels, boxes. The boxes of unlabeled images are the
-truth where it is known (kept apart or not; training never opens it), or with `--run` those of a trained teacher.
+truth where it is known (kept apart or not; training never opens it), or with `--run` those of a trained teacher;
+at a step that learns from a stored round, those of the round that count.
 """
 
 from __future__ import annotations
@@ -17,8 +18,16 @@ from analysis.figures import write_png
 from jobs.batches import open_data
 from jobs.evaluate import require_same_classes
 from jobs.preview_pictures import plan_rows_picture, step_picture
-from jobs.preview_step import PreviewStep, WeakLabels, preview_step, steps_to_fill, truth_on_weak
-from jobs.train_config import Arm, DataConfig, ResamplingConfig, TrainConfig
+from jobs.preview_step import (
+    PreviewStep,
+    WeakLabels,
+    preview_step,
+    round_on_weak,
+    steps_to_fill,
+    truth_on_weak,
+)
+from jobs.stored_round import open_labels, resolve_round
+from jobs.train_config import Arm, DataConfig, LabelsConfig, ResamplingConfig, TrainConfig
 from jobs.trained import open_trained
 from jobs.trainer import to_labels
 from pipeline.batch import TrainBatch
@@ -49,6 +58,7 @@ class PreviewConfig:
     view: ViewSettings = field(default_factory=ViewSettings)
     mix: MixSettings = field(default_factory=MixSettings)
     resampling: ResamplingConfig = field(default_factory=ResamplingConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -66,6 +76,7 @@ class PreviewConfig:
             view=config.view,
             mix=config.mix,
             resampling=config.resampling,
+            labels=config.labels,
         )
 
     def training(self) -> TrainConfig:
@@ -78,16 +89,21 @@ class PreviewConfig:
             view=self.view,
             mix=self.mix,
             resampling=self.resampling,
+            labels=self.labels,
         )
 
 
 def preview(config: PreviewConfig) -> str:
     """Draw one step and return the file. Raises ValueError for data or a run that do not fit."""
-    run = config.training()
-    data = open_data(run)
+    data = open_data(config.training())
+    run = resolve_round(config.training(), data)
     unlabeled = data.get("unlabeled")
     step = config.burn_in + steps_to_fill(run) if config.step is None else config.step
     weak_labels, origin = _boxes(config, unlabeled)
+    stored = open_labels(run, data)
+    if stored is not None and unlabeled is not None:
+        weak_labels = round_on_weak(stored, unlabeled, otherwise=weak_labels)
+        origin = stored.name if step < (run.labels.until or step + 1) else origin
     seen = preview_step(run, data, step, weak_labels)
     title = f"Step {step} of a run with seed {config.seed}"
     if config.plan:

@@ -49,14 +49,16 @@ def _unlabeled_sections(
     step: PreviewStep, classes: Sequence[str], view: ViewSettings, origin: str
 ) -> Iterator[Section]:
     batch, plan = step.batch, step.batch.plan
-    if batch.weak is None or plan is None or batch.student is None or step.strong is None:
+    if plan is None or batch.student is None or step.strong is None:
         return
-    for name, images, labels, views in (
-        (f"Weak views, which the teacher labels (boxes: {origin})", batch.weak, step.weak_labels, plan.weak),
-        ("Strong views of the same images", step.strong, step.strong_labels, plan.strong),
-    ):
-        captions = [_described(views, index, key) for index, key in enumerate(plan.keys)]
-        yield name, _tiles(images, labels, classes, view, captions)
+    name = f"Strong views (boxes: {origin})"
+    if batch.weak is not None:
+        captions = [_described(plan.weak, index, key) for index, key in enumerate(plan.keys)]
+        tiles = _tiles(batch.weak, step.weak_labels, classes, view, captions)
+        yield f"Weak views, which the teacher labels (boxes: {origin})", tiles
+        name = "Strong views of the same images"
+    captions = [_described(plan.strong, index, key) for index, key in enumerate(plan.keys)]
+    yield name, _tiles(step.strong, step.strong_labels, classes, view, captions)
     mixed = "Pseudo-mixup" if plan.mix.mixup.partner is not None else "Strong views, not mixed,"
     patches = _mixup_patches(plan.mix)
     tiles = _tiles(batch.student, step.student_labels, classes, view, _keys(batch.student), patches)
@@ -154,6 +156,7 @@ def _one(layer: Layer, index: int) -> Layer:
         offsets_N2=layer.offsets_N2[only],
         patches_P4=layer.patches_P4[first:last],
         patch_offsets_N1=np.array([0, last - first]),
+        scales_N=None if layer.scales_N is None else layer.scales_N[only],
     )
 
 

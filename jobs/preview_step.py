@@ -3,7 +3,7 @@
 In: the run's configuration and data, and the number of the step. Out: `PreviewStep`. The loader is the run's own,
 so the plans and pixels are those of the real step, as long as no image of the steps before had to be set aside and
 the repeat factors were not asked for again. It starts only so many steps earlier as fill the cache of strong views,
-with their boxes: the truth where it is known, hidden or not, or those of a trained teacher.
+with their boxes: the truth where it is known, hidden or not, those of a trained teacher, or of a stored round.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan, View
 from pipeline.loader import TrainLoader
 from pipeline.mix_plans import Layer
 from pipeline.settings import MixSettings
+from pipeline.stored_labels import StoredLabels
 from storage.dataset import Dataset
 from storage.labels import Labels
 
 WeakLabels = Callable[[TrainBatch], Labels | None]
-"""The boxes of a batch's weak views in their pixels; None where none are known."""
+"""The boxes of a batch's weak views, made or not, in their pixels; None where none are known."""
 Quads = npt.NDArray[np.float64]
 
 
@@ -92,11 +93,12 @@ def preview_step(
     first = max(step - back, config.burn_in if back else 0)
     cache = LabelCache(config.mix.capacity(config.data.batch_unlabeled))
     cached: deque[StrongSources] = deque()
-    with _loader(config, data, ask_tables(config, data), first, step + 1) as batches:
+    asked = ask_tables(config, data)
+    with _loader(config, data, asked, first, step + 1) as batches:
         for batch in batches:
             known = weak_labels(batch) if batch.plan is not None else None
             if batch.step == step:
-                strong = _strong(config, data["unlabeled"], step) if batch.plan is not None else None
+                strong = None if batch.plan is None else _strong(config, data["unlabeled"], asked, step)
                 return _seen(batch, strong, known, cache, _joined(cached, cache.capacity))
             if batch.plan is not None:
                 cached.append(_of_plan(batch.plan))
@@ -113,6 +115,21 @@ def truth_on_weak(unlabeled: Dataset) -> WeakLabels:
         assert batch.plan is not None
         truth, plan = known_truth(unlabeled, batch.plan.keys), batch.plan.weak
         return None if truth is None else boxes.project(truth, plan.box_matrices_B33, plan.sizes_B2)
+
+    return project
+
+
+def round_on_weak(stored: StoredLabels, unlabeled: Dataset, *, otherwise: WeakLabels) -> WeakLabels:
+    """Return what gives a batch its labels of a stored round that count; `otherwise` where the teacher labels."""
+    rows = {key: row for row, key in enumerate(unlabeled.images()["key"].to_pylist())}
+
+    def project(batch: TrainBatch) -> Labels | None:
+        if batch.weak is not None:
+            return otherwise(batch)
+        assert batch.plan is not None
+        labels = stored.of(np.array([rows[key] for key in batch.plan.keys], np.int64))
+        counted = labels.keep(labels.scores_N > stored.thresholds_C[labels.categories_N])
+        return boxes.project(counted, batch.plan.weak.box_matrices_B33, batch.plan.weak.sizes_B2)
 
     return project
 
@@ -149,11 +166,10 @@ def _loader(
     return open_loader(dataclasses.replace(config, steps=end), data, asked, device, start_step=first)
 
 
-def _strong(config: TrainConfig, unlabeled: Dataset, step: int) -> View | None:
+def _strong(config: TrainConfig, unlabeled: Dataset, asked: Asked, step: int) -> View | None:
     """Return the strong views of a step: its student views, were nothing mixed and nothing erased."""
     still = dataclasses.replace(config, mix=MixSettings(mixup=False, mosaic=False, erase=False))
-    nothing = Asked(factors=None, labels=None, stored_factors=None)  # only labeled images are repeated
-    with _loader(still, {"unlabeled": unlabeled}, nothing, step, step + 1) as batches:
+    with _loader(still, {"unlabeled": unlabeled}, asked, step, step + 1) as batches:
         return next(batches).student
 
 

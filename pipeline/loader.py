@@ -4,10 +4,11 @@ In: a labeled and an unlabeled data set (either may be missing), maybe the store
 seed, rank, and where to resume.
 Out: one `TrainBatch` a step, for ever or up to `num_steps`.
 
-Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), bit for bit
-on the same hardware, whatever the threads do; a loader resumed after batch t gives the batches t + 1 ...
-that a never stopped one gives; a bad image is set aside by name and replaced; an error in the background is
-raised here; `close`, leaving the `with` block, and Ctrl-C end the thread.
+Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), and of
+where the ranks stood when their number changed, bit for bit on the same hardware, whatever the threads do; a
+loader resumed after batch t gives the batches t + 1 ... that a never stopped one gives; a bad image is set aside
+by name and replaced; an error in the background is raised here; `close`, leaving the `with` block, and Ctrl-C end
+the thread.
 """
 
 from __future__ import annotations
@@ -178,9 +179,10 @@ class TrainLoader(Iterator[TrainBatch]):
     ) -> int:
         """Repeat images by new factors from a coming epoch on, and return that epoch.
 
-        The epoch follows from the last batch taken alone, not from how far the background is. Where several
-        ranks draw, `agree` is given this one's earliest epoch and returns the latest of all. The batch's
-        `resume` knows the new factors at once, so a checkpoint written after this call carries them.
+        The epoch follows from the last batch taken, not from how far the background is, unless images that it
+        found to be bad carried it into a later one. Where several ranks draw, `agree` is given this one's
+        earliest epoch and returns the latest of all. The batch's `resume` knows the new factors at once, so a
+        checkpoint written after this call carries them.
         """
         if part not in self._sources:
             raise ValueError(f"this loader draws no {part} images, so none can be repeated")

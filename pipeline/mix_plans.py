@@ -155,6 +155,8 @@ def mixup_plan(
     bounds_2 = np.array(padded_size(sizes_B2, pad_multiple))
     partner_sizes_B2, scales_B = fitted_sizes(sources_B2, bounds_2, interpolation)
     canvas_B2 = np.maximum(sizes_B2, partner_sizes_B2)
+    _require_on_canvas(draw.current_offsets_B2, sizes_B2, canvas_B2)
+    _require_on_canvas(draw.partner_offsets_B2, partner_sizes_B2, canvas_B2)
     as_is, flipped = np.zeros(len(sizes_B2), bool), np.ones(len(sizes_B2), bool)
     offsets_B2, patches = draw.partner_offsets_B2, draw.partner_patches
     return MixupPlan(
@@ -177,6 +179,10 @@ def mosaic_plan(
 ) -> MosaicPlan:
     """Return the plan of these draws; tiles are always flipped, and each touches the centre cross."""
     sources_42 = _at(cached_sizes_K2, draw.positions_4)
+    if min(draw.bounds) < 1:
+        raise ValueError(
+            f"bounds of a mosaic: got {draw.bounds}, expected the (height, width) of a tile, each at least 1"
+        )
     sizes_42, scales_4 = fitted_sizes(sources_42, np.array(draw.bounds), interpolation)
     quadrant = np.array(padded_size(sizes_42, settings.mosaic_multiple))
     touches_cross_42 = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])  # aligned to the quadrant's bottom, right
@@ -213,6 +219,20 @@ def _at(cached_sizes_K2: npt.ArrayLike, positions_N: Positions) -> Sizes:
     return cached[positions_N]
 
 
+def _require_on_canvas(offsets_N2: Sizes, sizes_N2: Sizes, canvas_N2: Sizes) -> None:
+    """Raise ValueError for an image that leaves its canvas, or whose place is missing."""
+    offsets_N2 = np.asarray(offsets_N2, np.int64).reshape(-1, 2)
+    if len(offsets_N2) != len(sizes_N2):
+        raise ValueError(f"offsets: got {len(offsets_N2)}, expected one for each of {len(sizes_N2)} images")
+    outside_N = ((offsets_N2 < 0) | (offsets_N2 + sizes_N2 > canvas_N2)).any(axis=1)
+    if outside_N.any():
+        first = int(outside_N.argmax())
+        raise ValueError(
+            f"offsets of image {first}: got (y, x) {offsets_N2[first].tolist()}, expected 0 to "
+            f"{(canvas_N2 - sizes_N2)[first].tolist()}, as far as its canvas is larger than the image"
+        )
+
+
 def _layer(
     source_sizes_N2: Sizes,
     sizes_N2: Sizes,
@@ -222,16 +242,14 @@ def _layer(
     scales_N: npt.NDArray[np.float64] | None = None,
 ) -> Layer:
     """Return the layer, its patches moved along with their images."""
-    if len(patches.offsets_N1) != len(sizes_N2) + 1 or len(offsets_N2) != len(sizes_N2):
+    if len(patches.offsets_N1) != len(sizes_N2) + 1:
         raise ValueError(
-            f"draws of mixing: got offsets of {len(offsets_N2)} and patches of {len(patches.offsets_N1) - 1} "
-            f"images, expected {len(sizes_N2)} of each"
+            f"draws of mixing: got patches of {len(patches.offsets_N1) - 1} images, expected {len(sizes_N2)}"
         )
     counts_N = np.diff(patches.offsets_N1)
     ends_P2 = np.repeat(sizes_N2, counts_N, axis=0)[:, ::-1]
-    outside_P = (patches.patches_P4[:, :2] < 0).any(axis=1) | (patches.patches_P4[:, 2:] > ends_P2).any(
-        axis=1
-    )
+    starts_P2, stops_P2 = patches.patches_P4[:, :2], patches.patches_P4[:, 2:]
+    outside_P = ((starts_P2 < 0) | (stops_P2 < starts_P2) | (stops_P2 > ends_P2)).any(axis=1)
     if outside_P.any():
         raise ValueError(
             f"erased patches: got {patches.patches_P4[outside_P][0].tolist()}, expected xyxy inside an image of "

@@ -149,11 +149,12 @@ class SampleSource:
         batches_ahead: int,
         agree: Callable[[int], int],
     ) -> int:
-        """Repeat images by new factors, from an epoch on that is a function of the consumer's position alone.
+        """Repeat images by new factors from a coming epoch on, and return that epoch.
 
         It is the first that cannot have begun when the background is `batches_ahead` batches further than the
-        consumer, or a later one that `agree` makes of it; nothing is drawn until `agree` has answered. Returns
-        that epoch. Factors that no epoch from the consumer's on needs are dropped.
+        consumer, so a function of the consumer's position; a later one where bad images carried the background
+        further, or where `agree` makes one of it. Nothing is drawn until `agree` has answered. Factors that no
+        epoch from the consumer's on needs are dropped.
         """
         factors_R = self._factors(factors)
         consumed = StreamState(epoch=position["epoch"], offset=position["offset"])

@@ -135,7 +135,8 @@ class StoredLabels:
                     return self._table(shard)
                 if isinstance(error.__cause__, OSError) and error.__cause__.errno in OUT_OF_RESOURCES:
                     raise error.__cause__ from None
-                raise LabelsLostError(f"its labels are lost ({error})", self._covered(stem)) from error
+                lost = np.intersect1d(self._covered(stem), self.rows)  # the others are in `left_out` already
+                raise LabelsLostError(f"its labels are lost ({error})", lost) from error
             self._held[stem] = read
             while (
                 len(self._held) > 1 and sum(table.num_bytes for table in self._held.values()) > self._memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,10 @@ import pytest
 import torch
 
 from jobs import checkpoint, cli
+from jobs.batches import ask_tables, open_data, open_loader
 from jobs.label import LabelConfig, label
+from jobs.preview import PreviewConfig, preview
+from jobs.preview_step import preview_step, round_on_weak, truth_on_weak
 from jobs.ranks import Ranks
 from jobs.stored_round import open_labels, resolve_round, stored_repeat_factors
 from jobs.train import build_trainer, train
@@ -329,3 +333,40 @@ def test_train_label_train_from_the_round_on_the_command_line(
     with pytest.raises(SystemExit, match="2"):
         cli.run(["train", "tiny", "--out", f"{second}-2", *data, *stored[:2]])
     assert "--labels.source round needs --labels.round" in capsys.readouterr().err
+
+
+def test_a_preview_shows_the_images_and_boxes_of_the_run_that_learns_from_a_round(
+    run_config: Make, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = Path(shutil.copytree(labels, tmp_path / "some"))
+    (some / "round=0001" / "shard-000000.parquet").unlink()  # so the order of images is another one
+    config = run_config(labels=by_round(some, "round-then-teacher", until=4, partial=True), burn_in=0)
+    data = open_data(config)
+    config = resolve_round(config, data)
+    with open_loader(config, data, ask_tables(config, data), torch.device("cpu")) as loader:
+        batches = list(itertools.islice(loader, 6))
+    looked_at = PreviewConfig.of(config)
+    stored = open_labels(config, data)
+    assert stored is not None
+    weak_labels = round_on_weak(stored, data["unlabeled"], otherwise=truth_on_weak(data["unlabeled"]))
+    for step in (3, 5):
+        seen, batch = preview_step(looked_at.training(), data, step, weak_labels), batches[step]
+        assert (seen.batch.weak is None) == (step == 3)
+        assert seen.batch.student is not None
+        assert batch.student is not None
+        assert seen.batch.student.keys == batch.student.keys
+        assert torch.equal(seen.batch.student.images_BCHW, batch.student.images_BCHW)
+        assert batch.plan is not None
+        assert seen.strong is not None
+        assert seen.strong.keys == batch.plan.keys
+        if batch.student.targets is not None:
+            targets = batch.student.targets
+            assert batch.thresholds_C is not None
+            counted = targets.keep(targets.scores_N > batch.thresholds_C[targets.categories_N])
+            assert seen.student_labels is not None
+            assert len(counted.boxes_N4)
+            np.testing.assert_allclose(seen.student_labels.boxes_N4, counted.boxes_N4, atol=1e-3)
+        preview(replace(looked_at, step=step, out=str(tmp_path / f"{step}.png")))
+    said = capsys.readouterr().out
+    assert "step 3, boxes of unlabeled images: " + stored.name in said
+    assert "step 5, boxes of unlabeled images: the truth" in said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import itertools
 import logging
 import shutil
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.batch import LabelCache, TrainBatch, View
+from pipeline.batch import LabelCache, TrainBatch
 from pipeline.boxes import project
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
@@ -26,6 +25,7 @@ from pipeline.stream import StreamExhaustedError
 from storage.dataset import Dataset
 from storage.label_store import table_labels
 from storage.labels import Labels
+from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 
 DrawSet = Callable[..., Dataset]
 Damage = Callable[..., str]
@@ -60,13 +60,6 @@ def content(batch: TrainBatch) -> list[bytes]:
 
 def contents(batches: list[TrainBatch]) -> list[list[bytes]]:
     return [content(batch) for batch in batches]
-
-
-def through_a_checkpoint(resume: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(resume, file)
-    loaded: dict[str, Any] = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
-    return loaded
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(draw_set: DrawSet) -> None:
@@ -146,16 +139,21 @@ def test_ranks_that_stand_in_other_epochs_take_up_new_factors_in_the_same_one(dr
     assert set(Counter(drawn[4:28]).values()) == {4}  # epochs 1 to 4
 
 
-def colours_at_centres(view: View, labels: Labels) -> list[tuple[int, list[float]]]:
-    """Category and normalised-back RGB at the centre of every box."""
-    found = []
-    for index in range(len(labels)):
-        one = labels.image(index)
-        for box, category in zip(one.boxes_N4, one.categories_N, strict=True):
-            x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
-            pixel = view.images_BCHW[index, :, y, x].numpy() * np.array(VIEW.std) + np.array(VIEW.mean)
-            found.append((int(category), pixel.tolist()))
-    return found
+def test_an_epoch_that_bad_images_brought_forward_is_not_changed(draw_set: DrawSet, damage: Damage) -> None:
+    labeled = draw_set("labeled", 6, labeled=True)
+    rows = {key: row for row, key in enumerate(labeled.images()["key"].to_pylist())}
+    one: dict[str, Any] = {"batch_labeled": 1}
+    order = [batch.labeled.keys[0] for batch in take(labeled, None, 6, **one) if batch.labeled]
+    for key in order[1:5]:
+        damage(labeled, rows[key])
+    with TrainLoader(labeled, None, prefetch=2, **(SMALL | one)) as loader:
+        assert next(loader).skipped == {"labeled": 0}
+        while loader.waiting() < 2:  # the last image of epoch 0, and one of epoch 1
+            time.sleep(0.01)
+        assert loader.set_repeat_factors({order[0]: 3.0}) == 2
+        drawn = [batch.labeled.keys[0] for batch in itertools.islice(loader, 7) if batch.labeled]
+    assert sorted(drawn[1:3]) == sorted([order[0], order[5]])
+    assert Counter(drawn[3:7]) == {order[0]: 3, order[5]: 1}
 
 
 @pytest.mark.parametrize("weights", [(0.9, 0.1), (0.1, 0.9)])
@@ -176,7 +174,7 @@ def test_labels_follow_their_pixels_through_views_cache_mixup_and_mosaic(
         assert batch.labeled.targets is not None
         assert batch.student
         assert batch.plan
-        assert_true_colours(batch.labeled, batch.labeled.targets)
+        assert_true_colours(batch.labeled, VIEW, batch.labeled.targets)
         originals = Labels.concatenate([truth.image(rows[key]) for key in batch.plan.keys])
         weak = project(originals, batch.plan.weak.matrices_B33, batch.plan.weak.sizes_B2)
         back = batch.plan.original_labels(weak)
@@ -184,28 +182,16 @@ def test_labels_follow_their_pixels_through_views_cache_mixup_and_mosaic(
         strong = batch.plan.strong_labels(weak)
         student = batch.plan.student_labels(strong, cache)
         if batch.mosaic is None:
-            assert_true_colours(batch.student, student)
+            assert_true_colours(batch.student, VIEW, student)
         else:
             mixed += 1
             both = np.concatenate([[True] * 2 + [False] * 2] * 3)  # two boxes of ours, two of the partner's
-            assert_true_colours(batch.student, student.keep(both if weights[0] > 0.5 else ~both))
+            assert_true_colours(batch.student, VIEW, student.keep(both if weights[0] > 0.5 else ~both))
             mosaic = batch.plan.mosaic_labels(cache)
             assert mosaic.counts().tolist() == [8]
-            assert_true_colours(batch.mosaic, mosaic)
+            assert_true_colours(batch.mosaic, VIEW, mosaic)
         cache.push(strong)
     assert mixed == 4
-
-
-def assert_true_colours(view: View, labels: Labels) -> None:
-    """The pixel at the centre of every box has the colour of the box's class."""
-    assert len(labels.boxes_N4)
-    for index in range(len(labels)):
-        one = labels.image(index)
-        for box, category in zip(one.boxes_N4, one.categories_N, strict=True):
-            x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
-            rgb = view.images_BCHW[index, :, y, x].numpy() * np.array(VIEW.std) + np.array(VIEW.mean)
-            assert np.argmax(rgb) == category, (index, box, rgb)
-            assert rgb.max() > 200, (index, box, rgb)
 
 
 def test_images_that_teach_nothing_are_left_out_and_counted(
@@ -332,6 +318,8 @@ def test_an_image_lost_while_stopped_lets_mixing_start_anew(
     resumed = take(None, unlabeled, 4, resume=batches[-1].resume)
     assert [batch.mosaic is None for batch in resumed] == [True, True, True, False]
     assert "mixing starts anew" in caplog.text
+    # What the ring held before is forgotten, or the next resume would fill it with more than is in it.
+    assert [len(batch.resume["unlabeled"]["refill"]) for batch in resumed] == [1, 2, 3, 3]
 
 
 def test_a_set_without_a_readable_image_ends_with_an_error(draw_set: DrawSet, damage: Damage) -> None:
@@ -354,6 +342,18 @@ def test_the_ranks_of_a_world_share_each_epoch(draw_set: DrawSet) -> None:
             keys += batch.labeled.keys
     assert len(keys) == 8
     assert set(keys) == set(labeled.images()["key"].to_pylist())
+
+
+def test_the_ranks_of_a_world_draw_other_views_of_the_same_image(draw_set: DrawSet) -> None:
+    sets = draw_set("labeled", 1, labeled=True), draw_set("unlabeled", 1, first_id=100)
+    first, second = (take(*sets, 1, rank=rank, world=2, batch_labeled=1)[0] for rank in range(2))
+    assert first.plan is not None
+    assert second.plan is not None
+    assert not np.array_equal(first.plan.weak.matrices_B33, second.plan.weak.matrices_B33)
+    assert not np.array_equal(first.plan.strong.matrices_B33, second.plan.strong.matrices_B33)
+    assert first.labeled is not None
+    assert second.labeled is not None
+    assert first.labeled.sizes_B2 != second.labeled.sizes_B2
 
 
 def test_the_loader_ends_before_num_steps_and_times_its_work(draw_set: DrawSet) -> None:

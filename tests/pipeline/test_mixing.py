@@ -160,3 +160,14 @@ def test_views_of_other_sizes_than_planned_are_refused(mixer: Mixer) -> None:
     plan = plan_mix(np.random.default_rng(0), MIX, [(50, 60)], []).mixup
     with pytest.raises(ValueError, match=r"strong views: got sizes \[\[40, 60\]\], planned \[\[50, 60\]\]"):
         mixer.mixup(plan, [np.zeros((40, 60, 3), np.uint8)], [])
+
+
+def test_a_partner_that_keeps_its_size_is_mirrored_all_the_same(mixer: Mixer) -> None:
+    rng = np.random.default_rng(0)
+    current, partner = (rng.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(2))
+    plan = plan_mix(rng, replace(MIX, erase=False), [(64, 96)], [(64, 96)] * 8).mixup
+    assert plan.partner is not None
+    assert plan.partner.sizes_N2.tolist() == [[64, 96]]
+    (found,) = pixels(mixer.mixup(plan, [current], [partner]))
+    expected = (current.astype(np.float64) + partner[:, ::-1]) / 2
+    np.testing.assert_allclose(found * VIEW.std + VIEW.mean, expected, atol=1e-3)

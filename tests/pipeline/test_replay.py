@@ -252,3 +252,31 @@ def test_draws_that_fit_no_image_are_refused() -> None:
     outside = Patches.of_images([[], [], [], [[0, 0, 25, 500]]])
     with pytest.raises(ValueError, match=r"erased patches: got \[0, 0, 25, 500\]"):
         mosaic_plan(MixSettings(), replace(MOSAIC, patches=outside), SIZES)
+    inverted = Patches.of_images([[], [], [], [[9, 9, 2, 20]]])
+    with pytest.raises(ValueError, match=r"erased patches: got \[9, 9, 2, 20\]"):
+        mosaic_plan(MixSettings(), replace(MOSAIC, patches=inverted), SIZES)
+    with pytest.raises(ValueError, match=r"bounds of a mosaic: got \(0, 90\)"):
+        mosaic_plan(MixSettings(), replace(MOSAIC, bounds=(0, 90)), SIZES)
+
+
+@pytest.mark.parametrize(
+    ("current", "partner", "message"),
+    [
+        ([[0, 0], [0, 41]], [[0, 0]] * 2, r"image 1: got \(y, x\) \[0, 41\], expected 0 to \[0, 40\]"),
+        ([[0, 0]] * 2, [[0, -1], [0, 0]], r"image 0: got \(y, x\) \[0, -1\], expected 0 to \[0, 0\]"),
+        ([[0, 0]], [[0, 0]] * 2, r"offsets: got 1, expected one for each of 2 images"),
+    ],
+)
+def test_an_image_that_would_leave_its_canvas_is_refused(
+    current: list[list[int]], partner: list[list[int]], message: str
+) -> None:
+    sizes, cached = [(64, 96), (64, 56)], [(64, 96)] * 2
+    draw = MixupDraw(
+        positions_B=np.array([0, 1]),
+        current_offsets_B2=np.array(current),
+        partner_offsets_B2=np.array(partner),
+        current_patches=Patches.of_images([[], []]),
+        partner_patches=Patches.of_images([[], []]),
+    )
+    with pytest.raises(ValueError, match=message):
+        mixup_plan(MixSettings(), draw, sizes, cached)

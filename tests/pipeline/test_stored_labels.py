@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import logging
 import os
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.batch import LabelCache, TrainBatch, View
+from pipeline.batch import LabelCache, TrainBatch
 from pipeline.boxes import project
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
@@ -27,10 +27,12 @@ from storage.dataset import Dataset
 from storage.label_store import table_labels
 from storage.labels import Labels
 from storage.rounds import Round, RoundInfo, open_round, round_path
+from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 
 DrawSet = Callable[..., Dataset]
 
 VIEW = ViewSettings(short_range=(40, 64), long_max=96)
+REFERENCE = replace(VIEW, interpolation="reference")
 MIX = MixSettings(mosaic_range=(40, 64))
 CLASSES = ("red", "green", "blue")
 BATCH = 3
@@ -106,13 +108,6 @@ def content(batch: TrainBatch) -> list[bytes]:
     return [part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode() for part in parts]
 
 
-def through_a_checkpoint(resume: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(resume, file)
-    loaded: dict[str, Any] = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
-    return loaded
-
-
 class Oracle:
     """A trainer's side of a step, with a teacher that says on the weak view what the round says."""
 
@@ -143,12 +138,13 @@ def assert_alike(found: Labels | None, wanted: Labels | None) -> None:
         np.testing.assert_allclose(found.boxes_N4, wanted.boxes_N4, atol=1e-4)
 
 
+@pytest.mark.parametrize("view", [VIEW, REFERENCE], ids=lambda view: view.interpolation)
 def test_targets_lie_where_a_teacher_of_the_same_labels_would_put_them(
-    draw_set: DrawSet, tmp_path: Path
+    draw_set: DrawSet, tmp_path: Path, view: ViewSettings
 ) -> None:
     pool = draw_set("pool", 12, labeled=True)
     labels = stored(pool, write_round(pool, tmp_path))
-    by_teacher, by_round = take(pool, 7), take(pool, 7, labels=labels)
+    by_teacher, by_round = take(pool, 7, view=view), take(pool, 7, view=view, labels=labels)
     oracle, boxes = Oracle(labels, pool), 0
     for online, batch in zip(by_teacher, by_round, strict=True):
         student, mosaic = oracle.targets(online)
@@ -177,19 +173,9 @@ def test_stored_boxes_frame_their_objects_in_the_mixed_images(draw_set: DrawSet,
         assert batch.mosaic is not None
         assert batch.mosaic.targets is not None
         ours = np.concatenate([[True] * 2 + [False] * 2] * BATCH)  # the faint partner's boxes come after ours
-        assert_true_colours(batch.student, batch.student.targets.keep(ours))
-        assert_true_colours(batch.mosaic, batch.mosaic.targets)
-
-
-def assert_true_colours(view: View, labels: Labels) -> None:
-    assert len(labels.boxes_N4) >= 2 * len(labels)
-    for index in range(len(labels)):
-        one = labels.image(index)
-        for box, category in zip(one.boxes_N4, one.categories_N, strict=True):
-            x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
-            rgb = view.images_BCHW[index, :, y, x].numpy() * np.array(VIEW.std) + np.array(VIEW.mean)
-            assert np.argmax(rgb) == category, (index, box, rgb)
-            assert rgb.max() > 200, (index, box, rgb)
+        assert len(batch.student.targets.boxes_N4) >= 4 * BATCH
+        assert_true_colours(batch.student, VIEW, batch.student.targets.keep(ours))
+        assert_true_colours(batch.mosaic, VIEW, batch.mosaic.targets)
 
 
 def test_the_teacher_takes_over_with_the_labels_of_the_cached_views(
@@ -234,13 +220,13 @@ def test_labels_and_pixels_stay_in_step_where_a_cached_image_is_lost_before_the_
         assert_alike(mosaic, None if wanted.mosaic is None else wanted.mosaic.targets)
 
 
-@pytest.mark.parametrize("until", [None, 5])
+@pytest.mark.parametrize(("until", "view"), [(None, VIEW), (5, REFERENCE)])
 def test_a_resumed_loader_goes_on_as_if_never_stopped(
-    draw_set: DrawSet, tmp_path: Path, until: int | None
+    draw_set: DrawSet, tmp_path: Path, until: int | None, view: ViewSettings
 ) -> None:
     pool = draw_set("pool", 10, labeled=True)
     round_ = write_round(pool, tmp_path)
-    more: dict[str, Any] = {"labels_until": until, "num_steps": 8, "unlabeled_start_step": 1}
+    more: dict[str, Any] = {"labels_until": until, "num_steps": 8, "unlabeled_start_step": 1, "view": view}
     never_stopped = take(pool, 99, labels=stored(pool, round_), **more)
     wanted = [content(batch) for batch in never_stopped]
     for stop in range(7):
@@ -379,6 +365,19 @@ def test_labels_lost_while_training_cost_their_images_and_one_line_of_the_log(
     # Whether the loss was known before or not, the same batches come next.
     again = take(pool, 5, labels=labels, resume=batches[2].resume)
     assert [content(batch) for batch in again] == [content(batch) for batch in batches[3:]]
+
+
+def test_an_image_is_counted_as_left_out_or_as_lost_and_never_as_both(
+    draw_set: DrawSet, tmp_path: Path
+) -> None:
+    pool = draw_set("pool", 12, labeled=True)
+    keys = pool.images()["key"].to_pylist()
+    labels = stored(pool, write_round(pool, tmp_path, without_rows=frozenset({keys[5]})))
+    (Path(labels.name) / "shard-000001.parquet").unlink()
+    with TrainLoader(None, pool, batch_unlabeled=BATCH, view=VIEW, mix=MIX, labels=labels) as loader:
+        batches = list(itertools.islice(loader, 8))
+        assert sum(loader.left_out.values()) == 1
+    assert batches[-1].skipped == {"unlabeled": 3}
 
 
 def test_a_process_without_file_handles_left_blames_no_labels(draw_set: DrawSet, tmp_path: Path) -> None:
