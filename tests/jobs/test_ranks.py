@@ -102,6 +102,15 @@ def test_a_rank_that_is_silent_for_too_long_is_an_error_on_the_others(reports: R
         assert report["seconds"] < 30
 
 
+def test_a_world_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(ValueError, match="expected RANK beside WORLD_SIZE 2"),
+        joined(torch.device("cpu"), silence=1.0),
+    ):
+        pass
+
+
 def test_a_process_alone_joins_no_group_and_keeps_its_gradients() -> None:
     with joined(torch.device("cpu"), silence=1.0) as ranks:
         assert not torch.distributed.is_initialized()

@@ -168,7 +168,9 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_had_never_stopped(
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Path) -> None:
-    config = run_config(steps=2000)
+    base = run_config()
+    scored = replace(base.data, test=base.data.labeled)
+    config = run_config(steps=2000, data=scored, log=replace(base.log, evaluate=1))
     process = start(config, tmp_path)
     wait_for_checkpoint(config, process, 4)
     process.send_signal(signal.SIGINT)
@@ -179,9 +181,12 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Pat
         f"stopped after step {stopped}; continue with `mixpl train {config.out}/config.json --resume`"
         in output
     )
+    scorings = Path(config.out) / "evaluations"
+    assert len(list(scorings.iterdir())) == stopped - 1  # nobody who asked it to stop waits for one more
     longer = replace(config, steps=stopped + 2, resume=True)
     assert train(longer) == 0
     assert final_state(longer)["step"] == stopped + 2
+    assert len(list(scorings.iterdir())) == stopped + 2
 
 
 def test_a_finished_folder_is_not_trained_over(run_config: Make) -> None:

@@ -177,8 +177,10 @@ def test_a_rank_that_is_killed_ends_the_others_soon(runs: Runs) -> None:
 
 def test_a_run_that_is_stopped_says_how_it_goes_on(runs: Runs) -> None:
     assert runs.stopped_at < STEPS
-    again = f"mixpl train {runs.broken.out}/config.json --resume"
-    assert f"stopped after step {runs.stopped_at}; continue with `{again}`" in runs.said_stopped
+    again = (
+        f"under torchrun, with 2 processes as before: `mixpl train {runs.broken.out}/config.json --resume`"
+    )
+    assert f"stopped after step {runs.stopped_at}; continue {again}" in runs.said_stopped
 
 
 def test_killed_stopped_and_resumed_the_ranks_are_where_they_would_have_been(runs: Runs) -> None:
