@@ -49,14 +49,13 @@ class Training:
         start = 0 if resumed is None else resumed.step
         with Interrupt(under_torchrun=self.ranks.world > 1) as interrupt:
             self._say_begin(resumed, start, factors)
-            asked = factors if resumed is None else None  # a resumed loader has those of its checkpoint
             for step in range(start, self.config.steps):
                 batch, stop = self._step(step, interrupt)
                 done = step + 1
                 if self.trainer.thresholds is not None:
                     self.trainer.thresholds.follow(self.ranks)
                 if due(done, self.config.resampling.every):
-                    asked = self._ask_again(asked)
+                    self._ask_again()
                 if due(done, self.config.log.checkpoint) or done == self.config.steps or stop:
                     self._save(batch)
                 if stop and done < self.config.steps:  # a scoring that is due now is made up for on resume
@@ -111,17 +110,16 @@ class Training:
         )
         return NonFiniteLossError(f"step {step}: {error}; {kept}; try a lower --optim.lr or --optim.clip")
 
-    def _ask_again(self, before: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    def _ask_again(self) -> None:
         """Take up the repeat factors that the tables give now; a checkpoint written after this carries them."""
         factors = repeat_factors(self.config, self.data, self.ranks)
-        if factors is not None and factors != before:
+        if factors is not None and not self.loader.repeats_by(factors):
             # All ranks change at the same epoch: the first that none of them can have begun.
             epoch = self.loader.set_repeat_factors(
                 factors, agree=lambda earliest: max(self.ranks.gather(lambda: earliest))
             )
             described = describe_repeats(self.data["labeled"], factors)
             self.log.say(f"from epoch {epoch} of the labeled images, {described}")
-        return factors
 
     def _save(self, batch: TrainBatch) -> None:
         """Write a checkpoint of all ranks; none goes on before it is there."""

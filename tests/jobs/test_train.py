@@ -365,12 +365,14 @@ def test_repeat_factors_are_asked_again_while_training(
     resampling = ResamplingConfig(threshold=0.5, every=4, rounds=str(labels))
     first = run_config(steps=4, resampling=resampling)
     train(first)
+    train(replace(first, steps=5, resume=True, log=replace(first.log, checkpoint=1)))
+    train(replace(first, steps=8, resume=True))
     assert "from epoch" not in capsys.readouterr().err  # no round yet: the same factors again
     label(LabelConfig(run=str(trained), data=str(drawn / "unlabeled"), out=str(labels), score_threshold=0.06))
-    longer = replace(first, steps=12, resume=True)
+    longer = replace(first, steps=16, resume=True)
     train(longer)
     assert "of the labeled images, resampling:" in capsys.readouterr().err
-    assert final_state(longer)["step"] == 12
+    assert final_state(longer)["step"] == 16
 
 
 @pytest.mark.gpu
