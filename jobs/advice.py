@@ -138,9 +138,14 @@ def _too_much(figures: Figures, trained: TrainedSteps) -> str:
     views = {name: ms for name, ms in figures.parts_ms.items() if name in (*VIEWS, *MIXING)}
     largest = max(views, key=lambda name: views[name])
     fixed_ms = figures.parts_ms["read"] + figures.parts_ms["decode"]
+    who = f"{figures.cores} cores" if figures.device == "cpu" else "One GPU for data and model"
+    if fixed_ms >= trained.step_ms:
+        return (
+            f"{who} cannot keep up with this step: reading and decoding alone take {fixed_ms:.0f} ms, the step "
+            f"{trained.step_ms:.0f}, whatever the size of the views; smaller original images or more cores can."
+        )
     pixels = max(0.05, (trained.step_ms - fixed_ms) / (figures.batch_ms - fixed_ms))
     low, high = (math.sqrt(pixels) * side for side in figures.short_range)
-    who = f"{figures.cores} cores" if figures.device == "cpu" else "One GPU for data and model"
     return (
         f"{who} cannot keep up with this step at this size, whatever the threads; {largest} costs most "
         f"({views[largest]:.0f} ms). Smaller views can: --view.short-range {low:.0f} {high:.0f} instead of "

@@ -107,15 +107,39 @@ def label(config: LabelConfig) -> int:
         return INTERRUPTED
     _require_labels(round_, mine)
     if _all_labeled(round_, dataset):
-        write_class_thresholds(
-            round_,
-            config.threshold_policy,
-            classes=trained.classes,
-            score_threshold=threshold,
-            labeled=labeled,
-        )
-        _finish(round_, dataset, trained.classes, threshold, provenance, seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        info = _describe(round_, dataset, trained.classes, threshold, provenance, seconds=seconds)
+        complete_round(round_, info, policy=config.threshold_policy, labeled=labeled)
     return 0
+
+
+def complete_round(
+    round_: Round, info: RoundInfo, *, policy: ThresholdPolicy, labeled: Dataset | None
+) -> None:
+    """Give the round its thresholds and declare it complete, unless another worker was faster.
+
+    Workers that are done at the same moment all find every shard labeled.
+    """
+    try:
+        write_class_thresholds(
+            round_, policy, classes=info.classes, score_threshold=info.score_threshold, labeled=labeled
+        )
+        finished = round_.finish(info)
+    except ValueError:
+        if not open_round(round_.path).complete:
+            raise
+        print(f"{round_.path}: another worker completed the round")
+        return
+    with connect(Workspace(rounds=(finished,))) as con:
+        [(confident,)] = con.execute("SELECT count(*) FROM pseudo_labels").fetchall()
+    if finished.thresholds() is None:
+        above = f"score > {info.score_threshold:g}"
+    else:
+        above = "a score above the threshold of their class"
+    print(
+        f"{round_.path}: {info.num_images} images, {confident} pseudo labels with {above} "
+        f"(of {info.num_boxes} boxes kept), {info.seconds:.1f} s"
+    )
 
 
 def choose_round(root: str, provenance: dict[str, Any], *, score_threshold: float) -> Round:
@@ -250,7 +274,7 @@ def _all_labeled(round_: Round, dataset: Dataset) -> bool:
     return True
 
 
-def _finish(
+def _describe(
     round_: Round,
     dataset: Dataset,
     classes: tuple[str, ...],
@@ -258,15 +282,12 @@ def _finish(
     provenance: dict[str, Any],
     *,
     seconds: float,
-) -> None:
+) -> RoundInfo:
     store = round_.labels()
-    if open_round(round_.path).complete:
-        print(f"{round_.path}: another worker completed the round")
-        return
     boxes_per_image = [
         pc.list_value_length(store.read(stem, columns=["scores"])["scores"]) for stem in store.stems()
     ]
-    info = RoundInfo(
+    return RoundInfo(
         number=round_.number,
         dataset_name=dataset.name,
         dataset_root=dataset.root,
@@ -277,17 +298,6 @@ def _finish(
         num_boxes=sum(pc.sum(counts).as_py() or 0 for counts in boxes_per_image),
         seconds=seconds,
         provenance=provenance,
-    )
-    finished = round_.finish(info)
-    with connect(Workspace(rounds=(finished,))) as con:
-        [(confident,)] = con.execute("SELECT count(*) FROM pseudo_labels").fetchall()
-    if finished.thresholds() is None:
-        above = f"score > {threshold:g}"
-    else:
-        above = "a score above the threshold of their class"
-    print(
-        f"{round_.path}: {info.num_images} images, {confident} pseudo labels with {above} "
-        f"(of {info.num_boxes} boxes kept), {seconds:.1f} s"
     )
 
 

@@ -3,8 +3,8 @@
 In: the variables that torchrun sets (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`). Out: `Ranks`, through
 which values pass between them. Guarantees: where the work of one rank fails, all raise, it with its own error and
 the others with its number; a rank that is silent for too long, or gone, is an error on the others and never a wait
-without end. A process that was not started by torchrun is alone: it joins no group, and nothing here costs it
-anything.
+without end (inside NCCL it is torch's watchdog that ends a process after that time, with its own words). A
+process that was not started by torchrun is alone: it joins no group, and nothing here costs it anything.
 
 Every method must be called by all ranks in the same order. So nothing that only one of them knows may decide
 whether it is called.
@@ -124,6 +124,10 @@ def joined(device: torch.device, *, silence: float) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
+    if "RANK" not in os.environ:
+        raise ValueError(
+            f"expected RANK beside WORLD_SIZE {world}, got none; start the processes with torchrun"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     ranks = Ranks(rank=int(os.environ["RANK"]), world=world, silence=silence)

@@ -9,6 +9,7 @@ was left of each epoch is dealt anew (`pipeline/redealing.py`) and all that belo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jobs import checkpoint, config_file
@@ -18,6 +19,15 @@ from jobs.train_config import TrainConfig
 from pipeline.redealing import redeal
 
 State = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """Where a run goes on: all of its checkpoint that is still asked for once every rank has its part."""
+
+    step: int
+    ranks_before: int
+
 
 MAY_CHANGE = (
     "out", "steps", "resume", "threads", "silence", "log.",
@@ -74,9 +84,9 @@ def state_of_rank(state: State, ranks: Ranks) -> State:
     }
 
 
-def describe_change(config: TrainConfig, state: Mapping[str, Any], ranks: Ranks) -> str | None:
+def describe_change(config: TrainConfig, resumed: Resumed, ranks: Ranks) -> str | None:
     """Return what goes on and what starts anew with another number of ranks; None with the same."""
-    before = len(state["ranks"])
+    before = resumed.ranks_before
     if before == ranks.world:
         return None
     images = config.data.batch_labeled
@@ -88,7 +98,7 @@ def describe_change(config: TrainConfig, state: Mapping[str, Any], ranks: Ranks)
         anew.append("the labels since the last thresholds by class")
     kept = "weights, teacher, optimiser, step, and that each image is drawn once an epoch (times its repeat factor)"
     lines = [
-        f"step {state['step']} was reached by {before} processes and goes on with {ranks.world}:",
+        f"step {resumed.step} was reached by {before} processes and goes on with {ranks.world}:",
         f"  kept: {kept}; what is left of this epoch is dealt anew",
         *(f"  anew: {what}" for what in anew),
         f"  images a step: {before * images} before, {ranks.world * images} now; the learning rate is unchanged",

@@ -57,7 +57,8 @@ class RunLog:
 
     def step(self, batch: TrainBatch, report: StepReport, *, waiting: int) -> None:
         """Take one step's report; `waiting` finished batches were there when it asked for its own."""
-        self._tally.add(batch, report, waiting=waiting, burn_in=batch.step < self._burn_in)
+        if self._every.metrics:
+            self._tally.add(batch, report, waiting=waiting, burn_in=batch.step < self._burn_in)
         if self._progress:
             self._progress.advance()
         done = batch.step + 1

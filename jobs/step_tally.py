@@ -28,8 +28,8 @@ class StepTally:
     """Steps without a loss part, by part, and of the burn-in."""
     reasons: dict[str, str] = field(default_factory=dict)
     """The last reason by loss part."""
-    unreadable: Counter[str] = field(default_factory=Counter)
-    """Images set aside since the run began, by part."""
+    unreadable: dict[str, frozenset[int]] = field(default_factory=dict)
+    """Images set aside since the run began, by part, as rows of the image table: ranks meet the same ones."""
     waited: float = 0.0
     """Seconds that the steps waited for their batches."""
     seconds: float = 0.0
@@ -55,7 +55,7 @@ class StepTally:
         self.skipped.update(report.skipped.keys())
         self.skipped["burn_in"] += burn_in
         self.reasons |= report.skipped
-        self.unreadable = Counter(batch.skipped)
+        self.unreadable = {part: frozenset(batch.resume[part]["left_out"]) for part in batch.skipped}
 
     @classmethod
     def join(cls, tallies: Sequence[StepTally]) -> StepTally:
@@ -68,7 +68,8 @@ class StepTally:
                 joined.losses[name] += values
             joined.skipped.update(one.skipped)
             joined.reasons |= one.reasons
-            joined.unreadable.update(one.unreadable)
+            for part, rows in one.unreadable.items():
+                joined.unreadable[part] = joined.unreadable.get(part, frozenset()) | rows
             joined.waited += one.waited
             joined.seconds += one.seconds
         return joined
@@ -85,5 +86,5 @@ class StepTally:
         """Return how many steps had no loss of a part, and how many images were set aside."""
         return {
             **{f"skipped_{name}_steps": count for name, count in self.skipped.items() if count},
-            **{f"unreadable_{part}": count for part, count in self.unreadable.items()},
+            **{f"unreadable_{part}": len(rows) for part, rows in self.unreadable.items()},
         }

@@ -22,7 +22,7 @@ import torch
 from jobs.batches import ask_tables, mix_settings, open_data, open_loader
 from jobs.class_thresholds import ClassThresholds, labeled_rates
 from jobs.ranks import Ranks, joined
-from jobs.resume import previous_state, state_of_rank
+from jobs.resume import Resumed, previous_state, state_of_rank
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
 from jobs.stored_round import describe_labels, resolve_round
@@ -58,29 +58,44 @@ def train(config: TrainConfig) -> int:
 def _train(
     config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device, ranks: Ranks
 ) -> int:
-    state = ranks.from_first(lambda: _begin(config, run, data))
-    trainer = ranks.each(lambda: build_trainer(config, data["labeled"], device, ranks))
-    if ranks.rank:  # rank 0 draws what a process alone draws
-        torch.manual_seed(int(np.random.SeedSequence([config.seed, ranks.rank]).generate_state(1)[0]))
-    own = None if state is None else ranks.each(lambda: state_of_rank(state, ranks))
-    if state is not None and own is not None:
-        trainer.load_state_dict(state, own)
-    ranks.copy_from_first([*trainer.student.state_dict().values(), *trainer.teacher.state_dict().values()])
+    trainer, resumed, position = _begin(config, run, data, device, ranks)
     asked = ask_tables(config, data, ranks)
-    resume = None if own is None else own["loader"]
-    start = 0 if state is None else int(state["step"])
+    start = 0 if resumed is None else resumed.step
     with (
-        ranks.each(lambda: open_loader(config, data, asked, device, ranks, resume=resume)) as loader,
+        ranks.each(lambda: open_loader(config, data, asked, device, ranks, resume=position)) as loader,
         ranks.each(lambda: RunLog(run, config, ranks, start, _label_provenance(data))) as log,
     ):
         log.say(describe_labels(config, asked.labels, asked.stored_factors))
         training = Training(
             config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
         )
-        return training.go_on(state, asked.factors)
+        return training.go_on(resumed, asked.factors)
 
 
-def _begin(config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset]) -> dict[str, Any] | None:
+def _begin(
+    config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device, ranks: Ranks
+) -> tuple[Trainer, Resumed | None, Mapping[str, Any] | None]:
+    """Return the trainer as it is before its next step, where it was resumed, and the loader's position there.
+
+    The checkpoint ends with this function: as large as the trainer, it must not lie beside it for a whole run.
+    """
+    state = ranks.from_first(lambda: _previous_state(config, run, data))
+    trainer = ranks.each(lambda: build_trainer(config, data["labeled"], device, ranks))
+    if ranks.rank:  # rank 0 draws what a process alone draws
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, ranks.rank]).generate_state(1)[0]))
+    resumed = position = None
+    if state is not None:
+        own = ranks.each(lambda: state_of_rank(state, ranks))
+        trainer.load_state_dict(state, own)
+        resumed = Resumed(step=int(state["step"]), ranks_before=len(state["ranks"]))
+        position = own["loader"]
+    ranks.copy_from_first([*trainer.student.state_dict().values(), *trainer.teacher.state_dict().values()])
+    return trainer, resumed, position
+
+
+def _previous_state(
+    config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset]
+) -> dict[str, Any] | None:
     """Return where the run goes on, or None and the folder made ready for a new one."""
     state = previous_state(config, run)
     if state is None:

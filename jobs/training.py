@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from analysis.coco_eval import Evaluation
 from jobs import checkpoint, evaluate
@@ -19,7 +18,7 @@ from jobs.interrupt import INTERRUPTED, Interrupt
 from jobs.predictions import PredictSettings
 from jobs.ranks import Ranks
 from jobs.resampling import describe_repeats
-from jobs.resume import describe_change
+from jobs.resume import Resumed, describe_change
 from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
 from jobs.train_config import TrainConfig
@@ -42,45 +41,41 @@ class Training:
     loader: TrainLoader
     log: RunLog
 
-    def go_on(self, state: Mapping[str, Any] | None, factors: Mapping[str, float] | None) -> int:
-        """Train from `state`, or from the start, to the last step; return 0, or 130 when asked to stop.
+    def go_on(self, resumed: Resumed | None, factors: Mapping[str, float] | None) -> int:
+        """Train from where it was `resumed`, or from the start, to the last step; return 0, or 130 when stopped.
 
         `factors` are the repeat factors that the tables give now.
         """
-        start = 0 if state is None else int(state["step"])
+        start = 0 if resumed is None else resumed.step
         with Interrupt(under_torchrun=self.ranks.world > 1) as interrupt:
-            self._say_begin(state, start, factors)
-            asked = factors if state is None else None  # a resumed loader has those of its checkpoint
+            self._say_begin(resumed, start, factors)
             for step in range(start, self.config.steps):
                 batch, stop = self._step(step, interrupt)
                 done = step + 1
                 if self.trainer.thresholds is not None:
                     self.trainer.thresholds.follow(self.ranks)
                 if due(done, self.config.resampling.every):
-                    asked = self._ask_again(asked)
+                    self._ask_again()
                 if due(done, self.config.log.checkpoint) or done == self.config.steps or stop:
                     self._save(batch)
+                if stop and done < self.config.steps:  # a scoring that is due now is made up for on resume
+                    self.log.say(f"stopped after step {done}; continue {self._how_to_resume()}")
+                    return INTERRUPTED
                 if self._scored_after(done):
                     self._score(done)
-                if stop and done < self.config.steps:
-                    again = f"mixpl train {self.run.config} --resume"
-                    self.log.say(f"stopped after step {done}; continue with `{again}`")
-                    return INTERRUPTED
         return 0
 
-    def _say_begin(
-        self, state: Mapping[str, Any] | None, start: int, factors: Mapping[str, float] | None
-    ) -> None:
-        if state is not None:
+    def _say_begin(self, resumed: Resumed | None, start: int, factors: Mapping[str, float] | None) -> None:
+        if resumed is not None:
             # What was asked anew is kept, so that a resume from RUN/config.json goes on with it.
             self.ranks.from_first(
                 lambda: self.run.write_config(dataclasses.replace(self.config, resume=False))
             )
-            self.log.say(describe_change(self.config, state, self.ranks))
+            self.log.say(describe_change(self.config, resumed, self.ranks))
         self.log.say(describe_repeats(self.data["labeled"], factors))
         if start == self.config.steps:
             self.log.say(f"{self.run.root} is complete at step {start}; a higher --steps goes on from there")
-        if state is not None and self.ranks.from_first(lambda: self._is_unscored(start)):
+        if resumed is not None and self.ranks.from_first(lambda: self._is_unscored(start)):
             self._score(start)
 
     def _step(self, step: int, interrupt: Interrupt) -> tuple[TrainBatch, bool]:
@@ -108,20 +103,23 @@ class Training:
         if not isinstance(error, NonFiniteLossError):
             return error
         newest = checkpoint.latest(self.run.checkpoints)
-        kept = f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
+        kept = (
+            f"the last good checkpoint is {newest}"
+            if newest
+            else f"no checkpoint lies in {self.run.root} yet"
+        )
         return NonFiniteLossError(f"step {step}: {error}; {kept}; try a lower --optim.lr or --optim.clip")
 
-    def _ask_again(self, before: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    def _ask_again(self) -> None:
         """Take up the repeat factors that the tables give now; a checkpoint written after this carries them."""
         factors = repeat_factors(self.config, self.data, self.ranks)
-        if factors is not None and factors != before:
+        if factors is not None and not self.loader.repeats_by(factors):
             # All ranks change at the same epoch: the first that none of them can have begun.
             epoch = self.loader.set_repeat_factors(
                 factors, agree=lambda earliest: max(self.ranks.gather(lambda: earliest))
             )
             described = describe_repeats(self.data["labeled"], factors)
             self.log.say(f"from epoch {epoch} of the labeled images, {described}")
-        return factors
 
     def _save(self, batch: TrainBatch) -> None:
         """Write a checkpoint of all ranks; none goes on before it is there."""
@@ -153,6 +151,11 @@ class Training:
                     f"rank {rank} holds other weights than rank 0, though both took the same steps; the ranks "
                     "must run the same code on the same kind of device"
                 )
+
+    def _how_to_resume(self) -> str:
+        again = f"`mixpl train {self.run.config} --resume`"
+        world = self.ranks.world
+        return f"with {again}" if world == 1 else f"under torchrun, with {world} processes as before: {again}"
 
     def _scored_after(self, step: int) -> bool:
         at_the_end = step == self.config.steps

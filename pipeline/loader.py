@@ -170,6 +170,10 @@ class TrainLoader(Iterator[TrainBatch]):
             self._complete(part)
         return batch
 
+    def repeats_by(self, factors: Mapping[str, float], part: Part = "labeled") -> bool:
+        """Return whether these are the repeat factors that were asked for last, before a resume or after."""
+        return self._sources[part].repeats_by(factors)
+
     def set_repeat_factors(
         self,
         factors: Mapping[str, float],

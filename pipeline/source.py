@@ -141,6 +141,11 @@ class SampleSource:
             for start, factors_R in self.stream.schedule(epoch)
         ]
 
+    def repeats_by(self, factors: Mapping[str, float]) -> bool:
+        """Return whether these are the repeat factors that were asked for last, before a resume or after."""
+        _, last_R = self.stream.schedule(self.state.epoch)[-1]
+        return np.array_equal(last_R, self._factors(factors))
+
     def set_repeat_factors(
         self,
         factors: Mapping[str, float],

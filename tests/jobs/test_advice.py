@@ -62,6 +62,15 @@ def test_too_few_cores_ask_for_smaller_views() -> None:
     assert "--view.short-range 154 462 instead of 400 1200" in remedy
 
 
+def test_smaller_views_are_not_advised_where_decoding_alone_takes_longer_than_the_step() -> None:
+    decoding = replace(
+        trained(step=44.0, wait=156.0), cores=1, batch_ms=200.0, parts_ms=PARTS | {"decode": 70.0}
+    )
+    _, remedy = advise(decoding)
+    assert "reading and decoding alone take 71 ms, the step 44" in remedy
+    assert "--view" not in remedy
+
+
 def test_on_cuda_threads_are_not_the_remedy() -> None:
     _, remedy = advise(replace(trained(step=44.0, wait=132.0), device="cuda"))
     assert remedy.startswith("One GPU for data and model cannot keep up")

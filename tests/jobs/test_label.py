@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.label import LabelConfig, choose_round, label
+from jobs.label import LabelConfig, choose_round, complete_round, label
 from storage.database import connect
 from storage.dataset import Dataset
-from storage.rounds import list_rounds
+from storage.rounds import list_rounds, open_round
 
 
 def tables(labels: Path) -> dict[str, bytes]:
@@ -91,6 +91,19 @@ def test_workers_share_a_round_and_the_last_one_completes_it(
         (round_,) = list_rounds(str(tmp_path))
         assert round_.complete == (worker == 0)
     assert "have no labels yet, the first is shard-000000.tar" in capsys.readouterr().out
+
+
+def test_a_worker_that_finds_the_round_completed_meanwhile_says_so(
+    drawn: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = open_round(str(tmp_path / "round=0001"))  # as a worker that is done at the same moment sees it
+    label(config(trained, drawn / "unlabeled", tmp_path))
+    (finished,) = list_rounds(str(tmp_path))
+    assert finished.info is not None
+    before = {path.name: path.read_bytes() for path in (tmp_path / "round=0001").iterdir()}
+    complete_round(begun, finished.info, policy="fixed", labeled=None)
+    assert "another worker completed the round" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "round=0001").iterdir()} == before
 
 
 def test_the_same_weights_label_once_and_other_weights_make_the_next_round(

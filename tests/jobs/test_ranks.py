@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +22,20 @@ Reports = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def reports(
-    drawn: Path, short_run: Callable[..., Any], torchrun: Callable[..., Any], tmp_path_factory: Any
-) -> Reports:
+def reports(drawn: Path, short_run: Callable[..., Any], tmp_path_factory: Any) -> Reports:
     """What each of three ranks saw; 3 x 11 labeled images a step are more than the 20 that there are."""
     folder = tmp_path_factory.mktemp("three")
     config = short_run(drawn, folder / "run")
     config = replace(config, data=replace(config.data, batch_labeled=11, test=str(drawn / "test")))
     path = folder / "config.json"
     path.write_text(config_file.to_json(config))
-    process = torchrun(3, folder, str(Path(__file__).with_name("three_ranks.py")), str(path), str(folder))
-    try:
-        process.wait(timeout=150)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        raise
+    script = Path(__file__).with_name("three_ranks.py")
+    with (folder / "said.txt").open("w") as said:
+        subprocess.run(
+            [sys.executable, str(script), str(path), str(folder)],
+            stdout=said, stderr=said, timeout=200, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[2])},
+        )  # fmt: skip
     found = [folder / f"rank-{rank}.json" for rank in range(3)]
     assert all(path.exists() for path in found), (folder / "said.txt").read_text()
     return [json.loads(path.read_text()) for path in found]
@@ -100,6 +101,15 @@ def test_a_rank_that_is_silent_for_too_long_is_an_error_on_the_others(reports: R
         assert report["lost"].startswith("RankLostError: another rank is gone")
         assert "was silent for 60 s (--silence)" in report["lost"]
         assert report["seconds"] < 30
+
+
+def test_a_world_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(ValueError, match="expected RANK beside WORLD_SIZE 2"),
+        joined(torch.device("cpu"), silence=1.0),
+    ):
+        pass
 
 
 def test_a_process_alone_joins_no_group_and_keeps_its_gradients() -> None:

@@ -12,7 +12,8 @@ def tally(rank: int, *, waited: float, steps: int = 2) -> StepTally:
     for step in range(steps):
         skipped = step == steps - 1
         batch = TrainBatch(
-            step=step, labeled=None, weak=None, student=None, mosaic=None, plan=None, resume={},
+            step=step, labeled=None, weak=None, student=None, mosaic=None, plan=None,
+            resume={"unlabeled": {"left_out": list(range(rank))}},
             timings={"wait": waited / steps, "mix": 0.5}, skipped={"unlabeled": rank},
         )  # fmt: skip
         report = StepReport(
@@ -32,7 +33,7 @@ def test_tallies_of_ranks_become_means_and_sums() -> None:
     assert means["supervised_loss"] == 2.0
     assert means["mixup_loss"] == 1.0  # of the steps that had one
     assert means["queue_depth"] == 2.0
-    assert joined.counts() == {"skipped_mixup_steps": 2, "unreadable_unlabeled": 4}
+    assert joined.counts() == {"skipped_mixup_steps": 2, "unreadable_unlabeled": 3}  # the same image is one
     assert joined.reasons == {"mixup": "rank 3 has no box"}
     assert joined.wait_share() == 0.25
     assert StepTally.join([tally(2, waited=1.0)]).wait_share() == tally(2, waited=1.0).wait_share() == 0.25

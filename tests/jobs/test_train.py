@@ -168,7 +168,9 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_had_never_stopped(
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Path) -> None:
-    config = run_config(steps=2000)
+    base = run_config()
+    scored = replace(base.data, test=base.data.labeled)
+    config = run_config(steps=2000, data=scored, log=replace(base.log, evaluate=1))
     process = start(config, tmp_path)
     wait_for_checkpoint(config, process, 4)
     process.send_signal(signal.SIGINT)
@@ -179,9 +181,12 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Pat
         f"stopped after step {stopped}; continue with `mixpl train {config.out}/config.json --resume`"
         in output
     )
+    scorings = Path(config.out) / "evaluations"
+    assert len(list(scorings.iterdir())) == stopped - 1  # nobody who asked it to stop waits for one more
     longer = replace(config, steps=stopped + 2, resume=True)
     assert train(longer) == 0
     assert final_state(longer)["step"] == stopped + 2
+    assert len(list(scorings.iterdir())) == stopped + 2
 
 
 def test_a_finished_folder_is_not_trained_over(run_config: Make) -> None:
@@ -360,12 +365,14 @@ def test_repeat_factors_are_asked_again_while_training(
     resampling = ResamplingConfig(threshold=0.5, every=4, rounds=str(labels))
     first = run_config(steps=4, resampling=resampling)
     train(first)
+    train(replace(first, steps=5, resume=True, log=replace(first.log, checkpoint=1)))
+    train(replace(first, steps=8, resume=True))
     assert "from epoch" not in capsys.readouterr().err  # no round yet: the same factors again
     label(LabelConfig(run=str(trained), data=str(drawn / "unlabeled"), out=str(labels), score_threshold=0.06))
-    longer = replace(first, steps=12, resume=True)
+    longer = replace(first, steps=16, resume=True)
     train(longer)
     assert "of the labeled images, resampling:" in capsys.readouterr().err
-    assert final_state(longer)["step"] == 12
+    assert final_state(longer)["step"] == 16
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""`mixpl train` under torchrun: two processes that are killed, stopped and resumed, and become one and three."""
+"""`mixpl train` under torchrun: two processes are stopped and resumed, become one, then three; one is killed."""
 
 from __future__ import annotations
 
@@ -80,8 +80,6 @@ class Runs:
     whole: TrainConfig
     broken: TrainConfig
     said_whole: str
-    said_killed: str
-    seconds_to_end: float
     said_stopped: str
     stopped_at: int
 
@@ -118,13 +116,9 @@ def runs(
     assert process.wait(timeout=200) == 0, said_whole.read_text()
 
     broken = config_of("broken", test=None)
-    process, said_killed = start(broken)
-    until(broken, process, 2)
-    os.kill(child_of(process, 1), signal.SIGKILL)
-    began = time.monotonic()
-    assert process.wait(timeout=100) != 0
-    seconds_to_end = time.monotonic() - began
-
+    shutil.copytree(whole.out, broken.out)  # what a kill after step 4 leaves, and more to be taken anew
+    for step in range(5, STEPS + 1):
+        (Path(broken.out) / "checkpoints" / f"step-{step:09d}.pt").unlink()
     process, said_stopped = start(broken, "--resume")
     until(broken, process, 1)
     process.send_signal(signal.SIGTERM)
@@ -133,8 +127,6 @@ def runs(
         whole=whole,
         broken=broken,
         said_whole=said_whole.read_text(),
-        said_killed=said_killed.read_text(),
-        seconds_to_end=seconds_to_end,
         said_stopped=said_stopped.read_text(),
         stopped_at=saved_steps(broken)[-1],
     )
@@ -170,15 +162,12 @@ def test_a_scoring_dealt_to_the_ranks_has_the_figures_of_one_process(runs: Runs)
     assert scored["AP50_tiny"] == round(alone.figures["AP50_tiny"], 3)
 
 
-def test_a_rank_that_is_killed_ends_the_others_soon(runs: Runs) -> None:
-    assert runs.seconds_to_end < 60
-    assert "mixpl train: rank 0: another rank is gone" in runs.said_killed
-
-
 def test_a_run_that_is_stopped_says_how_it_goes_on(runs: Runs) -> None:
-    assert runs.stopped_at < STEPS
-    again = f"mixpl train {runs.broken.out}/config.json --resume"
-    assert f"stopped after step {runs.stopped_at}; continue with `{again}`" in runs.said_stopped
+    assert 4 < runs.stopped_at < STEPS
+    again = (
+        f"under torchrun, with 2 processes as before: `mixpl train {runs.broken.out}/config.json --resume`"
+    )
+    assert f"stopped after step {runs.stopped_at}; continue {again}" in runs.said_stopped
 
 
 def test_killed_stopped_and_resumed_the_ranks_are_where_they_would_have_been(runs: Runs) -> None:
@@ -188,7 +177,7 @@ def test_killed_stopped_and_resumed_the_ranks_are_where_they_would_have_been(run
     assert all(broken[step]["loss"] == whole[step]["loss"] for step in broken)
 
 
-def test_two_ranks_become_one_and_then_three_that_lose_most_of_their_shards(
+def test_two_ranks_become_one_and_then_three_that_lose_most_of_their_shards_and_at_last_one_of_them(
     runs: Runs, drawn: Path, torchrun: TorchRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(runs.whole.out, tmp_path / "run")
@@ -210,15 +199,21 @@ def test_two_ranks_become_one_and_then_three_that_lose_most_of_their_shards(
         saved(runs.whole, STEPS)["optimizer"]["param_groups"],
     )
 
-    longer = replace(config, steps=STEPS + 8)
+    longer = replace(config, steps=2000)
     (tmp_path / "asked.json").write_text(config_file.to_json(longer))
     process = torchrun(3, tmp_path, "-m", "jobs.cli", "train", str(tmp_path / "asked.json"))
     until(longer, process, 1)
     for shard in sorted(unlabeled.glob("*.tar"))[1:]:
         os.truncate(shard, 0)  # a rank that has it open would read on in a file that is only unlinked
         shard.unlink()
-    assert process.wait(timeout=200) == 0, (tmp_path / "said.txt").read_text()
-    assert "goes on with 3:" in (tmp_path / "said.txt").read_text()
+    until(longer, process, STEPS + 8 - max(saved_steps(longer)))
+    os.kill(child_of(process, 1), signal.SIGKILL)
+    began = time.monotonic()
+    assert process.wait(timeout=100) != 0
+    assert time.monotonic() - began < 60
+    told = (tmp_path / "said.txt").read_text()
+    assert "goes on with 3:" in told
+    assert "mixpl train: rank 0: another rank is gone" in told
     assert metrics(longer)[STEPS + 8]["unreadable_unlabeled"] > 0
     states = [state["loader"]["labeled"] for state in saved(longer, STEPS + 8)["ranks"]]
     assert len(states) == 3

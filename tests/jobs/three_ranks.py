@@ -1,4 +1,7 @@
-"""What `test_ranks.py` starts on three processes: every way in which they meet, each once, in one group.
+"""What `test_ranks.py` starts: three processes that meet in every way, each once, in one group.
+
+They are forks of one that has imported everything, which is most of what starting them costs, with the variables
+that torchrun would set.
 
 Arguments: a run's config.json and a folder. Each rank writes `rank-R.json` there: what it saw and what was raised.
 """
@@ -7,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +36,7 @@ from storage.dataset import Dataset
 from storage.labels import Labels
 
 CPU = torch.device("cpu")
+WORLD = 3
 
 
 def said(act: Callable[[], object]) -> str:
@@ -143,7 +149,10 @@ def silence(ranks: Ranks, out: Path) -> dict[str, object]:
     return {"lost": lost, "seconds": time.monotonic() - began}
 
 
-def main(config_path: str, out: str) -> None:
+def meet(rank: int, port: int, config_path: str, out: str) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     config = recipe_config(config_path)
     with contextlib.suppress(RuntimeError), joined(CPU, silence=60.0) as ranks:  # leaving a broken group
         report = agreements(ranks) | thresholds(ranks) | means(ranks)
@@ -170,6 +179,19 @@ def main(config_path: str, out: str) -> None:
         ranks.gather(lambda: None)  # all loaders are closed
         report |= silence(ranks, Path(out))
         Path(out, f"rank-{ranks.rank}.json").write_text(json.dumps(report))
+
+
+def main(config_path: str, out: str) -> None:
+    fork = multiprocessing.get_context("fork")
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    ranks = [
+        fork.Process(target=meet, args=(rank, store.port, config_path, out), daemon=True)
+        for rank in range(WORLD)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
 
 
 if __name__ == "__main__":
