@@ -192,7 +192,9 @@ class _Profile:
             batch_unlabeled=run.data.batch_unlabeled,
             seed=run.seed,
             engine=Engine(
-                device="cuda" if self._device.type == "cuda" else "cpu", num_threads=run.data.threads
+                device="cuda" if self._device.type == "cuda" else "cpu",
+                device_id=self._device.index or 0,
+                num_threads=run.data.threads,
             ),
         )
 
