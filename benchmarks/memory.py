@@ -2,25 +2,27 @@
 
 The run is the whole of `mixpl train` (the recipe tiny on drawn images: logs, checkpoints and all); the loader makes
 batches of 640 x 480 photographs at the paper's sizes, so its tensors are of another size each time. Each runs in a
-process of its own. After warm-up the size at the end stands beside the size at its beginning, both as means over a
-tenth of the steps, as single readings swing with the size of the batch at hand.
+process of its own, set up as `mixpl train` sets up its own. After warm-up the size at the end stands beside that at
+its beginning, both as means over a tenth of the steps.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.measure import Result, at_most, in_child
+from benchmarks.measure import Result, at_most
 from benchmarks.photos import photo_sets
 from jobs.recipes import tiny
 from jobs.shard import ShardConfig, shard
@@ -28,28 +30,31 @@ from jobs.split import SplitConfig, split
 from jobs.synth.synth import SynthConfig, synth
 from jobs.train import train
 from jobs.train_config import DataConfig, LogConfig
+from pipeline.heap import use_one_heap
 from pipeline.loader import TrainLoader
 from pipeline.timing import resident_mib
 
 STEPS, WARM_UP = 2000, 200
-LOADER_STEPS, LOADER_WARM_UP = 400, 60
 NUM_PHOTOS, EVERY = 16, 10
 BAR_MIB = 50
 
 
 def run() -> list[Result]:
     """Return by how much each grows after its warm-up, either way."""
-    loader = f"memory of the loader alone, 640 x 480, batch {LOADER_WARM_UP} to {LOADER_STEPS}"
     return [
-        _flat(f"memory of a training run, step {WARM_UP} to {STEPS}", training, STEPS, WARM_UP),
-        _flat(loader, loading, LOADER_STEPS, LOADER_WARM_UP),
+        _flat(f"memory of a training run, step {WARM_UP} to {STEPS}", training),
+        _flat(f"memory of the loader alone, 640 x 480, batch {WARM_UP} to {STEPS}", loading),
     ]
 
 
-def _flat(name: str, work: Callable[[str, int], list[float]], steps: int, warm_up: int) -> Result:
-    with tempfile.TemporaryDirectory() as folder:
-        sizes, _ = in_child(work, folder, steps)
-    curve = np.array(sizes[warm_up:])
+def _flat(name: str, work: Callable[[str, int], list[float]]) -> Result:
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, mp_context=spawn, initializer=use_one_heap) as pool,
+    ):
+        sizes = pool.submit(work, folder, STEPS).result()
+    curve = np.array(sizes[WARM_UP:])
     tenth = max(1, len(curve) // 10)
     slope = 1000 * np.polyfit(np.arange(len(curve)), curve, 1)[0]
     print(

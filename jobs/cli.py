@@ -14,6 +14,7 @@ from typing import TypeVar
 import tyro
 
 from jobs.interrupt import INTERRUPTED
+from pipeline.heap import use_one_heap
 
 Config = TypeVar("Config")
 
@@ -35,11 +36,15 @@ VERBS = {
     "sql": "ask the tables",
     "catalog": "write the views as a small database file for any DuckDB client",
 }
+_WITH_GRAPHS = {"demo", "preview", "train", "profile", "eval", "label"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb and leave with its exit code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given and given[0] in _WITH_GRAPHS:
+        use_one_heap()  # before a verb's imports start threads
+    sys.exit(run(given))
 
 
 def run(arguments: Sequence[str]) -> int:

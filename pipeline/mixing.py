@@ -57,7 +57,7 @@ class Mixer:
             _layer_graph,
             list(settings.mean),
             device,
-            batch_size=max(2 * batch_size, MOSAIC_TILES),
+            batch_size=max(batch_size, MOSAIC_TILES),
             num_threads=num_threads,
             device=device,
             device_id=device_id,
@@ -65,23 +65,18 @@ class Mixer:
 
     def mixup(self, plan: MixupPlan, current: Sequence[Image], partner: Sequence[Image]) -> torch.Tensor:
         """Return the mixed batch (B, 3, H, W); `partner` holds the plan's cached views, none if unmixed."""
-        num_images = len(plan.current)
-        weights_N = np.repeat(plan.weights, num_images)
-        images, layer = [*current], plan.current
-        if plan.partner is not None:
-            images_of_partner, partner_layer = _picked(plan.partner, partner)
-            images, layer = [*images, *images_of_partner], _joined([layer, partner_layer])
-        images_NCHW = self._run(images, layer, plan.padded_size, weights_N)
+        images_BCHW = self._run(current, plan.current, plan.padded_size, plan.weights[0])
         if plan.partner is None:
-            return images_NCHW
-        return finished(images_NCHW[:num_images].add_(images_NCHW[num_images:]))
+            return images_BCHW
+        picked, layer = _picked(plan.partner, partner)
+        return finished(images_BCHW.add_(self._run(picked, layer, plan.padded_size, plan.weights[1])))
 
     def mosaic(self, plan: MosaicPlan, tiles: Sequence[Image]) -> torch.Tensor:
         """Return the mosaic (1, 3, H, W) of the four cached views of the plan, in its order."""
         height, width = plan.canvas_size[0] // 2, plan.canvas_size[1] // 2
         starts_42 = np.array([[0, 0], [0, width], [height, 0], [height, width]])
         picked, layer = _picked(_shifted(plan.tiles, -starts_42), tiles)
-        tiles_4CHW = self._run(picked, layer, (height, width), np.ones(MOSAIC_TILES))
+        tiles_4CHW = self._run(picked, layer, (height, width), 1.0)
         mosaic_HWC = tiles_4CHW.new_zeros((*plan.padded_size, 3))
         for tile_CHW, (top, left) in zip(tiles_4CHW, starts_42.tolist(), strict=True):
             mosaic_HWC[top : top + height, left : left + width] = tile_CHW.permute(1, 2, 0)
@@ -92,9 +87,9 @@ class Mixer:
         images: Sequence[Image],
         layer: Layer,
         canvas_size: tuple[int, int],
-        weights_N: npt.NDArray[np.float64],
+        weight: float,
     ) -> torch.Tensor:
-        """Return each image of the layer on a canvas of its own, times its weight."""
+        """Return each image of the layer on a canvas of its own, times the weight."""
         _same_sizes(layer, images)
         free_N2 = np.array(canvas_size) - layer.sizes_N2
         fractions_N2 = (layer.offsets_N2 / np.maximum(free_N2, 1)).astype(np.float32)
@@ -109,7 +104,7 @@ class Mixer:
             "canvas": np.tile(np.array(canvas_size, np.float32), (len(layer), 1)),
             "top": np.ascontiguousarray(fractions_N2[:, 0]),
             "left": np.ascontiguousarray(fractions_N2[:, 1]),
-            "std": self._std / weights_N[:, None].astype(np.float32),  # weighting costs nothing here
+            "std": np.tile(self._std / np.float32(weight), (len(layer), 1)),  # weighting costs nothing here
             "patch_start": [patch_P4[:, 1::-1].flatten() for patch_P4 in patches],
             "patch_sides": [(patch_P4[:, :1:-1] - patch_P4[:, 1::-1]).flatten() for patch_P4 in patches],
         }
@@ -166,19 +161,6 @@ def _sources(side: int, source_side: int, scale: float) -> npt.NDArray[np.int64]
     places = np.arange(side, dtype=np.float32) * np.float32(1 / scale)
     indices: npt.NDArray[np.int64] = np.floor(places).astype(np.int64).clip(max=source_side - 1)
     return indices
-
-
-def _joined(layers: Sequence[Layer]) -> Layer:
-    """Return one layer of all images."""
-    patch_counts_N = np.concatenate([np.diff(layer.patch_offsets_N1) for layer in layers])
-    return Layer(
-        source_sizes_N2=np.concatenate([layer.source_sizes_N2 for layer in layers]),
-        sizes_N2=np.concatenate([layer.sizes_N2 for layer in layers]),
-        flips_N=np.concatenate([layer.flips_N for layer in layers]),
-        offsets_N2=np.concatenate([layer.offsets_N2 for layer in layers]),
-        patches_P4=np.concatenate([layer.patches_P4 for layer in layers]),
-        patch_offsets_N1=np.concatenate([[0], np.cumsum(patch_counts_N)]),
-    )
 
 
 def _shifted(layer: Layer, shifts_N2: Sizes) -> Layer:
