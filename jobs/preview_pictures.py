@@ -57,10 +57,10 @@ def _unlabeled_sections(
     ):
         captions = [_described(views, index, key) for index, key in enumerate(plan.keys)]
         yield name, _tiles(images, labels, classes, view, captions)
-    mixed = "Pseudo-mixup" if plan.mix.mixup.partner is not None else "Strong views, not mixed,"
+    mixed = "Pseudo-mixup images" if plan.mix.mixup.partner is not None else "Strong views, not mixed,"
     patches = _mixup_patches(plan.mix)
     tiles = _tiles(batch.student, step.student_labels, classes, view, _keys(batch.student), patches)
-    yield f"{mixed} as the student sees it; what is erased is hatched", tiles
+    yield f"{mixed} as the student sees them; what is erased is hatched", tiles
     if plan.mix.mosaic is not None and step.cached is not None:
         tiles = _mosaic_tiles(step, plan.mix.mosaic, step.cached, classes, view)
         yield "Pseudo-mosaic of four cached views, and its plan", tiles
