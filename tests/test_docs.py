@@ -45,7 +45,9 @@ def test_the_tour_has_a_place_for_every_file_of_the_five_folders() -> None:
     folders = ("storage", "model", "pipeline", "analysis", "jobs")
     files = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")} - {"__init__.py"}
     assert not files - named, "files without a place in docs/tour.md"
-    assert not named - {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}, "names of no file"
+    assert not named - {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}, (
+        "names of no file"
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
