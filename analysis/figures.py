@@ -150,7 +150,7 @@ def learning_curves(
             )
     axes.set(xlabel="training step", ylabel=f"{metric} (%)", title=title, ylim=(0, None))
     axes.legend(frameon=False, loc="lower right")
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def class_counts(
@@ -172,7 +172,7 @@ def class_counts(
     axes.set_xticks(places, classes, rotation=30 if crowded else 0, ha="right" if crowded else "center")
     axes.set(ylabel="boxes", title=title)
     axes.legend(frameon=False)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def class_colour(category: int) -> Colour:
@@ -180,6 +180,13 @@ def class_colour(category: int) -> Colour:
     lightness = (0.62, 0.52, 0.72)[category % 3]
     red, green, blue = colorsys.hls_to_rgb((0.03 + category * 0.61803398875) % 1, lightness, 0.9)
     return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def drawn(figure: Figure) -> Picture:
+    """Return a figure as the pixels that it draws."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.array(canvas.buffer_rgba(), np.uint8)[:, :, :3]  # type: ignore[no-untyped-call]
 
 
 def png_bytes(picture_HW3: Picture) -> bytes:
@@ -229,9 +236,3 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     return figure, axes
-
-
-def _drawn(figure: Figure) -> Picture:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.array(canvas.buffer_rgba(), np.uint8)[:, :, :3]  # type: ignore[no-untyped-call]

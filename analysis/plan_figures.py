@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from analysis.figures import PLOT_COLOURS, Picture, class_colour
+from analysis.figures import PLOT_COLOURS, Picture, class_colour, drawn
 from storage.labels import Labels
 
 INK = "#1e1e22"
@@ -77,14 +76,14 @@ def plan_picture(rows: Sequence[PlanRow], classes: Sequence[str], *, dpi: int = 
             (plan, pixels, with_boxes), ("the plan", "its pixels", "its boxes"), strict=True
         ):
             axes.set_title(title, fontsize=9.5, color=INK)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def geometry_picture(geometry: Geometry, *, side: int) -> Picture:
     """Return one plan by itself, `side` pixels wide and high."""
     figure = Figure(figsize=(side / 100, side / 100), dpi=100, layout="constrained")
     draw_geometry(figure.subplots(), geometry)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def draw_geometry(axes: Axes, geometry: Geometry) -> None:
@@ -173,9 +172,3 @@ def _frame(axes: Axes, colour: str, width: float) -> None:
 
 def _colour(number: int) -> str:
     return PLOT_COLOURS[number % len(PLOT_COLOURS)]
-
-
-def _drawn(figure: Figure) -> Picture:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.array(canvas.buffer_rgba(), np.uint8)[:, :, :3]  # type: ignore[no-untyped-call]

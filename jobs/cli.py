@@ -19,7 +19,7 @@ from pipeline.heap import use_one_heap
 Config = TypeVar("Config")
 
 VERBS = {
-    "demo": "raw images to a trained detector, pseudo labels in SQL and pictures, in about 6 minutes",
+    "demo": "raw images to a trained detector, pseudo labels in SQL and pictures, in about 3 minutes",
     "synth": "draw a data set in COCO format to try things on",
     "prepare": "a published setting from the folders you downloaded: COCO partial, COCO full, VOC 07+12",
     "split": "divide a COCO file into labeled and unlabeled images by percent and fold",

@@ -33,7 +33,7 @@ from storage.database import connect
 from storage.dataset import Dataset
 from storage.findings import RELABEL
 from storage.label_store import LabelStore
-from storage.rounds import Round, RoundInfo, list_rounds, open_round, round_path
+from storage.rounds import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
 from storage.verify_rounds import lost_tables
 from storage.workspace import Workspace
 
@@ -95,6 +95,11 @@ def label(config: LabelConfig) -> int:
         _require_tables(round_, dataset)
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
         return 0
+    if round_.compacted is not None:  # tables written now would stand beside those that tables.json names
+        raise ValueError(
+            f"expected {ROUND_FILE} in a compacted round, got none: {round_.path}; restore it, or delete the whole "
+            "folder and run the same command again"
+        )
     labeled = _labeled(config, trained) if config.threshold_policy == "prior" else None
     store = round_.labels(num_classes=len(trained.classes))
     settings = PredictSettings(

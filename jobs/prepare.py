@@ -79,6 +79,10 @@ def prepare(config: PrepareConfig) -> list[Prepared]:
     print("train with")
     for one in prepared:
         print(f"  {one.command()}")
+    if config.setting != "coco-partial":
+        print(
+            "(the recipe coco-partial has the paper's constants for 10 % of COCO; --steps is yours to choose)"
+        )
     return prepared
 
 

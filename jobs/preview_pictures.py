@@ -59,10 +59,10 @@ def _unlabeled_sections(
         name = "Strong views of the same images"
     captions = [_described(plan.strong, index, key) for index, key in enumerate(plan.keys)]
     yield name, _tiles(step.strong, step.strong_labels, classes, view, captions)
-    mixed = "Pseudo-mixup" if plan.mix.mixup.partner is not None else "Strong views, not mixed,"
+    mixed = "Pseudo-mixup images" if plan.mix.mixup.partner is not None else "Strong views, not mixed,"
     patches = _mixup_patches(plan.mix)
     tiles = _tiles(batch.student, step.student_labels, classes, view, _keys(batch.student), patches)
-    yield f"{mixed} as the student sees it; what is erased is hatched", tiles
+    yield f"{mixed} as the student sees them; what is erased is hatched", tiles
     if plan.mix.mosaic is not None and step.cached is not None:
         tiles = _mosaic_tiles(step, plan.mix.mosaic, step.cached, classes, view)
         yield "Pseudo-mosaic of four cached views, and its plan", tiles

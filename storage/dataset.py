@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from storage import files
 from storage.label_store import LabelStore
-from storage.parquet import read_parquet
+from storage.parquet import UNREADABLE, read_parquet, reason
 
 SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"
@@ -84,7 +84,7 @@ class Dataset:
             head = json.loads(files.read_bytes(files.join(root, DATASET_FILE)))
         except (FileNotFoundError, NotADirectoryError):
             raise ValueError(_why_not_open(root)) from None
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ValueError(
                 f"expected JSON, got {error}: {files.join(root, DATASET_FILE)}; write the set again"
             ) from error
@@ -123,9 +123,9 @@ class Dataset:
         location = files.join(self.root, IMAGES_FILE)
         try:
             table = read_parquet(location)
-        except (OSError, pa.ArrowInvalid) as error:
+        except UNREADABLE as error:
             raise ValueError(
-                f"expected the image table, got {error}: {location}; write the set again"
+                f"expected the image table, got {reason(error)}: {location}; write the set again"
             ) from error
         if len(table) != self.num_images:
             raise ValueError(
@@ -179,8 +179,13 @@ def _why_not_open(root: str) -> str:
     expected = f"expected a data set folder with {DATASET_FILE}"
     if files.exists(files.join(root, PARTS_FOLDER)):
         return f"{expected}, got an unfinished one: {root}; run the same `mixpl shard` again, it continues"
+    if root.endswith(f"/{DATASET_FILE}"):
+        return f"{expected}, got that file: {root}; name the folder, {root.removesuffix(f'/{DATASET_FILE}')}"
     if root.endswith(".json"):
         return f"{expected}, got a file: {root}; make a data set of it with `mixpl shard`"
     if not files.exists(root):
         return f"{expected}, got nothing there: {root}; check the path, or make one with `mixpl shard`"
+    below = [files.join(root, name) for name in files.list_folders(root)]
+    if sets := [path for path in below if files.exists(files.join(path, DATASET_FILE))]:
+        return f"{expected}, got a folder above some: {root}; name {' or '.join(sets[:3])}"
     return f"{expected}, got a folder without it: {root}; make one with `mixpl shard`"

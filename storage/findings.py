@@ -54,7 +54,10 @@ REMEDIES = {
     "stray shard": "no reader sees it: delete it, or move it to the set it belongs to",
     "stray table": "no reader sees it: delete it, or move it to the set it belongs to",
     "leftover of a killed writer": "no reader sees it: delete it",
-    "unreadable round": "copy round.json again, or delete it and run the same `mixpl label` again",
+    "unreadable round": (
+        "copy its JSON files again, or delete round.json (of a compacted round the whole folder) and run the same "
+        "`mixpl label` again"
+    ),
     "missing label table": RELABEL,
     "unreadable label table": RELABEL,
     "unsound labels": RELABEL,

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from storage import files
 from storage.columns import box_lists, column_labels, flat, label_columns, lists, offsets_of
 from storage.labels import Labels
-from storage.parquet import write_parquet
+from storage.parquet import UNREADABLE, reason, write_parquet
 from storage.problems import version_remedy
 
 SCHEMA_VERSION = 1
@@ -185,7 +185,10 @@ class LabelStore:
 
     def read(self, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the table of one stem. Raises ValueError naming the file when it is missing or damaged."""
-        return self._open(stem).read(columns=list(columns) if columns else None)
+        try:
+            return self._open(stem).read(columns=list(columns) if columns else None)
+        except UNREADABLE as error:
+            raise self._damaged(stem, error) from error
 
     def read_all(self, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all tables as one, in the order of their stems; an empty label table if there are none."""
@@ -207,12 +210,16 @@ class LabelStore:
             raise ValueError(
                 f"expected a label table, got no file: {location}; write it, or name another folder"
             ) from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(
-                f"expected a Parquet label table, got {error}: {location}; delete the file and write it again"
-            ) from error
+        except UNREADABLE as error:
+            raise self._damaged(stem, error) from error
         self._head(table_file, stem)
         return table_file
+
+    def _damaged(self, stem: str, error: Exception) -> ValueError:
+        return ValueError(
+            f"expected a Parquet label table, got {reason(error)}: {self.path(stem)}; delete the file and write it "
+            "again"
+        )
 
     def _head(self, table_file: Any, stem: str) -> dict[str, Any]:
         stored = (table_file.schema_arrow.metadata or {}).get(b"mixpl")

@@ -1,6 +1,7 @@
 """The one way in which a table becomes a Parquet file and is read back: encoded in memory, written atomically.
 
-In: an Arrow table and a location, a path or URL. Out: a file that exists completely or not at all.
+In: an Arrow table and a location, a path or URL. Out: a file that exists completely or not at all; of a damaged
+one an error out of `UNREADABLE`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import pyarrow.parquet as pq
 
 from storage import files
 
+UNREADABLE = (pa.ArrowException, OSError)
+"""What reading a missing or damaged table raises: Arrow reports bad pages as OSError, bad types in its own way."""
+
 
 def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy") -> None:
     """Write a table, with the metadata of its schema."""
@@ -17,8 +21,13 @@ def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy"
 
 
 def read_parquet(location: str) -> pa.Table:
-    """Return a whole table. Raises OSError when there is no such file, pa.ArrowInvalid when it is damaged."""
+    """Return a whole table. Raises FileNotFoundError, or another of `UNREADABLE` when it is damaged."""
     return pq.read_table(pa.BufferReader(files.read_bytes(location)))
+
+
+def reason(error: Exception) -> str:
+    """Return what an error of `UNREADABLE` says, on one line."""
+    return " ".join(str(error).split())
 
 
 def encode_parquet(table: pa.Table, *, compression: str) -> bytes:

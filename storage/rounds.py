@@ -108,7 +108,7 @@ class Round:
             found = json.loads(files.read_bytes(location))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
         return found if isinstance(found, dict) else {}
 
@@ -174,8 +174,14 @@ def _info(path: str) -> RoundInfo | None:
 
 
 def _compacted(path: str) -> dict[str, tuple[str, ...]] | None:
-    head = _read_head(files.join(path, COMPACTED_FILE))
-    return None if head is None else {stem: tuple(shards) for stem, shards in head["tables"].items()}
+    location = files.join(path, COMPACTED_FILE)
+    head = _read_head(location)
+    try:
+        return None if head is None else {stem: tuple(shards) for stem, shards in head["tables"].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected the tables of a compacted round, got {error}: {location}; label the round again"
+        ) from None
 
 
 def _read_head(location: str) -> dict[str, Any] | None:
@@ -184,7 +190,7 @@ def _read_head(location: str) -> dict[str, Any] | None:
         head: dict[str, Any] = json.loads(files.read_bytes(location))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
     version = head.pop("schema_version", None) if isinstance(head, dict) else None
     if version != SCHEMA_VERSION:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage import files
-from storage.parquet import write_parquet
+from storage.parquet import UNREADABLE, read_parquet, reason, write_parquet
 from storage.problems import version_remedy
 
 SCHEMA_VERSION = 1
@@ -53,14 +52,12 @@ def read_thresholds(folder: str) -> pa.Table | None:
     """
     location = _location(folder)
     try:
-        data = files.read_bytes(location)
+        table = read_parquet(location)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(
-            f"expected a Parquet table of thresholds, got {error}: {location}; label the round again"
+            f"expected a Parquet table of thresholds, got {reason(error)}: {location}; label the round again"
         ) from error
     stored = (table.schema.metadata or {}).get(b"mixpl_thresholds", b"")
     version = int(stored) if stored.isdigit() else None

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from storage import files
 from storage.dataset import DATASET_FILE, IMAGE_SCHEMA, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
 from storage.findings import Finding, Findings
-from storage.parquet import read_parquet
+from storage.parquet import UNREADABLE, read_parquet, reason
 from storage.verify_shard import ShardReport, ShardTask, check_shard
 from storage.worker_pool import spawn_pool
 
@@ -113,8 +113,8 @@ def _image_table(dataset: Dataset, findings: Findings) -> pa.Table | None:
     location = files.join(dataset.root, IMAGES_FILE)
     try:
         table = read_parquet(location)
-    except (OSError, pa.ArrowInvalid) as error:
-        got = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+    except UNREADABLE as error:
+        got = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
         findings.add([_finding("unreadable image table", IMAGES_FILE, "the image table", got)])
         return None
     try:

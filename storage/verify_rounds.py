@@ -2,7 +2,8 @@
 
 In: a folder of rounds, or one round. Out: `Checked`. `round.json` says how many images and boxes the tables hold;
 the data set, where it still lies where it was labeled, says which tables there must be. A round that is not
-complete is work in progress and nothing is wrong with it. `quick` reads the tables' footers only.
+complete is work in progress and nothing is wrong with it, unless it was compacted, which only complete ones are.
+`quick` reads the tables' footers only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from storage import files
 from storage.dataset import Dataset
 from storage.findings import Finding
 from storage.label_store import LabelStore, check_labels
-from storage.rounds import ROUND_FILE, Round, RoundInfo, is_round, open_round
+from storage.parquet import UNREADABLE
+from storage.rounds import COMPACTED_FILE, ROUND_FILE, Round, RoundInfo, is_round, open_round
 from storage.verify import Checked
 
 
@@ -35,11 +37,13 @@ def check_rounds(root: str, *, quick: bool = False, on_table: Callable[[], bool]
             round_ = open_round(path)
             round_.thresholds()
         except ValueError as error:
-            what = "a round that can be opened"
             checked.findings.add(
-                [Finding(kind="unreadable round", place=place, expected=what, got=str(error))]
+                [_finding("unreadable round", place, "a round that can be opened", str(error))]
             )
             continue
+        if round_.info is None and round_.compacted is not None:
+            expected = f"{ROUND_FILE}, as {COMPACTED_FILE} belongs to a finished round"
+            checked.findings.add([_finding("unreadable round", place, expected, "none")])
         if round_.info is not None:
             _check_round(round_, round_.info, place, checked, quick=quick, on_table=on_table)
         if checked.stopped:
@@ -101,7 +105,7 @@ def _check_table(
             footer = pq.read_metadata(pa.BufferReader(files.read_bytes(store.path(stem))))
             return int(footer.num_rows), 0, []
         table = store.read(stem)
-    except (ValueError, OSError) as error:
+    except (ValueError, *UNREADABLE) as error:
         return 0, 0, [_finding("unreadable label table", place, "a label table", str(error))]
     try:
         check_labels(table, num_classes=len(info.classes), where=place)

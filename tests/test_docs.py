@@ -40,6 +40,16 @@ def test_the_python_of_the_page_on_plans_prints_what_stands_below_it() -> None:
         assert printed == expected
 
 
+def test_the_tour_has_a_place_for_every_file_of_the_five_folders() -> None:
+    named = set(re.findall(r"[\w-]+\.py", (ROOT / "docs/tour.md").read_text(encoding="utf-8")))
+    folders = ("storage", "model", "pipeline", "analysis", "jobs")
+    files = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")} - {"__init__.py"}
+    assert not files - named, "files without a place in docs/tour.md"
+    assert not named - {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}, (
+        "names of no file"
+    )
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
     for target in LINK.findall(document.read_text(encoding="utf-8")):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.label import LabelConfig, choose_round, complete_round, label
+from storage.compaction import compact
 from storage.database import connect
 from storage.dataset import Dataset
 from storage.rounds import list_rounds, open_round
@@ -177,3 +178,13 @@ def test_a_complete_round_that_lost_a_table_says_so_and_how_it_comes_back(
     assert label(job) == 0
     assert tables(tmp_path) == before
     assert label(job) == 0
+    compact(list_rounds(str(tmp_path))[0])
+    (tmp_path / "round=0001" / "round.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"expected round\.json in a compacted round.*delete the whole folder"
+    ):
+        label(job)
+    assert not tables(tmp_path)  # nothing was written beside the packed tables
+    shutil.rmtree(tmp_path / "round=0001")
+    assert label(job) == 0
+    assert tables(tmp_path) == before

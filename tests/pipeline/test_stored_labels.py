@@ -342,7 +342,15 @@ def test_a_round_without_a_single_label_row_is_refused(draw_set: DrawSet, tmp_pa
         stored(pool, round_)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1 cut short")])
+def zero_the_pages(path: Path) -> None:
+    """Damage what only reading the columns finds."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(300) + whole[304:])
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1 cut short"), zero_the_pages]
+)
 def test_labels_lost_while_training_cost_their_images_and_one_line_of_the_log(
     draw_set: DrawSet, tmp_path: Path, damage: Callable[[Path], Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,10 +16,14 @@ def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "begun" / ".parts").mkdir(parents=True)
     (tmp_path / "annotations.json").write_text("{}")
+    (tmp_path / "sets" / "labeled").mkdir(parents=True)
+    (tmp_path / "sets" / "labeled" / "dataset.json").write_text("{}")
     for name, words in (
         ("nothing", "got nothing there"),
         ("plain", "got a folder without it"),
         ("begun", "got an unfinished one: .*run the same `mixpl shard` again"),
+        ("sets", "got a folder above some: .*; name .*sets/labeled$"),
+        ("sets/labeled/dataset.json", "got that file: .*; name the folder, .*sets/labeled$"),
         ("annotations.json", "got a file: .*make a data set of it with `mixpl shard`"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -37,6 +41,12 @@ def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
 def test_a_damaged_description_is_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(ValueError, match=rf"{words}.*dataset\.json"):
+        Dataset.open(str(tmp_path))
+
+
+def test_a_description_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_bytes(b'{"name": "\xff"}')
+    with pytest.raises(ValueError, match=r"expected JSON.*dataset\.json"):
         Dataset.open(str(tmp_path))
 
 

@@ -183,6 +183,10 @@ def test_a_missing_a_damaged_and_a_foreign_file_are_named(tmp_path: Path) -> Non
     (tmp_path / "cut.parquet").write_bytes(whole[:-20])
     with pytest.raises(ValueError, match=r"expected a Parquet label table.*cut\.parquet"):
         store.read("cut")
+    holed = whole[:4] + bytes(300) + whole[304:]  # the footer is whole, the pages are not
+    (tmp_path / "cut.parquet").write_bytes(holed)
+    with pytest.raises(ValueError, match=r"expected a Parquet label table.*cut\.parquet"):
+        store.read("cut")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "foreign.parquet")
     with pytest.raises(ValueError, match=r"without one: .*foreign\.parquet"):
         store.read("foreign")

@@ -121,7 +121,21 @@ def test_damaged_tables_and_heads_are_named(dataset: Dataset, tmp_path: Path) ->
         "unreadable label table": ["round=0001/shard-000000.parquet"],
         "unsound labels": ["round=0001/shard-000001.parquet"],
     }
-    (Path(round_.path) / "round.json").write_text("{")
+    for damage in (b"{", b"\xff"):
+        (Path(round_.path) / "round.json").write_bytes(damage)
+        assert found(check(tmp_path)) == {"unreadable round": ["round=0001"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("round.json", None), ("tables.json", '{"schema_version": 1, "tables": 3}')]
+)
+def test_a_compacted_round_without_one_of_its_heads_is_named(
+    dataset: Dataset, tmp_path: Path, name: str, content: str | None
+) -> None:
+    head = Path(compact(labeled_round(dataset, tmp_path)).round.path) / name
+    head.unlink()
+    if content is not None:
+        head.write_text(content)
     assert found(check(tmp_path)) == {"unreadable round": ["round=0001"]}
 
 
