@@ -11,7 +11,8 @@ from storage.database import connect
 from storage.dataset_writer import write_dataset
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import RoundInfo, open_round, round_path
+from storage.rounds import open_round, round_path
+from tests.rounds import round_info
 
 CLASSES = ("disk", "square", "tee")
 WIDTH, HEIGHT = 200, 160
@@ -77,16 +78,13 @@ def write_round(root, dataset, pseudo, *, number=1, score_threshold=SCORE_THRESH
     unfinished = open_round(round_path(str(root), number))
     unfinished.labels().write("shard-000000", table, {"dataset": dataset.name, "dataset_hash": dataset.hash})
     return unfinished.finish(
-        RoundInfo(
+        round_info(
+            dataset,
             number=number,
-            dataset_name=dataset.name,
-            dataset_root=dataset.root,
-            dataset_hash=dataset.hash,
             classes=CLASSES,
             score_threshold=score_threshold,
             num_images=len(ids),
             num_boxes=len(table),
-            seconds=1.0,
             provenance={"run": "mixpl"},
         )
     )

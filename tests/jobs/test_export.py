@@ -11,7 +11,8 @@ from jobs import cli
 from storage.dataset import Dataset
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo, open_round, round_path
+from storage.rounds import Round, open_round, round_path
+from tests.rounds import round_info
 
 
 def add_round(dataset: Dataset, labels: Path, number: int, *, finish: bool = True) -> Round:
@@ -30,20 +31,7 @@ def add_round(dataset: Dataset, labels: Path, number: int, *, finish: bool = Tru
         round_.labels().write(shard.removesuffix(".tar"), table, {})
     if not finish:
         return round_
-    return round_.finish(
-        RoundInfo(
-            number=number,
-            dataset_name=dataset.name,
-            dataset_root=dataset.root,
-            dataset_hash=dataset.hash,
-            classes=dataset.classes,
-            score_threshold=0.5,
-            num_images=dataset.num_images,
-            num_boxes=number * dataset.num_images,
-            seconds=1.0,
-            provenance={},
-        )
-    )
+    return round_.finish(round_info(dataset, number=number, num_boxes=number * dataset.num_images))
 
 
 @pytest.fixture

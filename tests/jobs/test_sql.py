@@ -17,8 +17,9 @@ from storage.database import VIEWS, connect
 from storage.dataset import Dataset
 from storage.label_store import LabelStore, label_table
 from storage.labels import Labels
-from storage.rounds import RoundInfo, open_round, round_path
+from storage.rounds import open_round, round_path
 from storage.workspace import discover
+from tests.rounds import round_info
 
 COUNTS = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"
 
@@ -30,20 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     labels = Labels.of_image([(0, 0, 9, 9)] * 4, [1, 1, 0, 1], [0.9, 0.8, 0.7, 0.2])
     table = label_table(["k"], [1], [(20, 20)], labels, step=5)
     LabelStore(round_.path).write("shard-000000", table, {})
-    round_.finish(
-        RoundInfo(
-            number=1,
-            dataset_name="unlabeled",
-            dataset_root="x",
-            dataset_hash="h",
-            classes=("disk", "ring[s]"),
-            score_threshold=0.5,
-            num_images=1,
-            num_boxes=4,
-            seconds=1.0,
-            provenance={},
-        )
-    )
+    round_.finish(round_info(classes=("disk", "ring[s]"), num_images=1, num_boxes=4))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

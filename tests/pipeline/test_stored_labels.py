@@ -26,8 +26,9 @@ from storage.compaction import compact
 from storage.dataset import Dataset
 from storage.label_store import table_labels
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo, open_round, round_path
+from storage.rounds import Round, open_round, round_path
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
+from tests.rounds import round_info
 
 DrawSet = Callable[..., Dataset]
 
@@ -71,16 +72,13 @@ def write_round(
     if not finish:
         return round_
     return round_.finish(
-        RoundInfo(
+        round_info(
+            dataset,
             number=number,
-            dataset_name=dataset.name,
-            dataset_root=dataset.root,
-            dataset_hash=dataset.hash,
             classes=classes,
             score_threshold=0.6,
             num_images=num_images,
             num_boxes=num_boxes,
-            seconds=1.0,
             provenance=provenance,
         )
     )

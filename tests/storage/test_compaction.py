@@ -13,7 +13,8 @@ from storage.compaction import compact
 from storage.database import connect
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo, open_round, round_path
+from storage.rounds import Round, open_round, round_path
+from tests.rounds import round_info
 
 NUM_TABLES = 7
 
@@ -24,20 +25,7 @@ def finished_round(root: Path, *, num_boxes: int = NUM_TABLES, keys: tuple[str, 
         key = keys[number] if keys else f"k{number}"
         table = label_table([key], [number], [(9, 9)], Labels.of_image([(0, 0, 1, number)], [0], [0.9]))
         round_.labels().write(f"shard-{number:06d}", table, {"run": "mixpl"})
-    return round_.finish(
-        RoundInfo(
-            number=1,
-            dataset_name="unlabeled",
-            dataset_root="x",
-            dataset_hash="h",
-            classes=("disk",),
-            score_threshold=0.5,
-            num_images=NUM_TABLES,
-            num_boxes=num_boxes,
-            seconds=1.0,
-            provenance={},
-        )
-    )
+    return round_.finish(round_info(classes=("disk",), num_images=NUM_TABLES, num_boxes=num_boxes))
 
 
 def answer(root: Path) -> list[tuple[Any, ...]]:

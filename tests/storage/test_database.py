@@ -18,8 +18,9 @@ from storage.dataset import Dataset
 from storage.dataset_writer import write_dataset
 from storage.label_store import LabelStore, label_table, table_labels
 from storage.labels import Labels
-from storage.rounds import RoundInfo, open_round, round_path
+from storage.rounds import open_round, round_path
 from storage.workspace import Workspace
+from tests.rounds import round_info
 
 THRESHOLD = 0.5
 
@@ -58,16 +59,11 @@ def label(root: Path, number: int, dataset: Dataset, *, score: float, finish: bo
         num_boxes += len(labels.scores_N)
     if finish:
         round_.finish(
-            RoundInfo(
+            round_info(
+                dataset,
                 number=number,
-                dataset_name=dataset.name,
-                dataset_root=dataset.root,
-                dataset_hash=dataset.hash,
-                classes=dataset.classes,
                 score_threshold=THRESHOLD,
-                num_images=dataset.num_images,
                 num_boxes=num_boxes,
-                seconds=1.0,
                 provenance={"run": "mixpl", "teacher_step": 10 * number, "weights_hash": f"w{number}"},
                 finished_at=f"2026-01-0{number}T00:00:00.000+00:00",
             )
@@ -260,17 +256,13 @@ def test_filters_over_files_of_a_few_rows_answer(tmp_path: Path) -> None:
             f"shard-{stem:06d}", label_table(keys, range(count), [(10, 10)] * count, labels), {}
         )
     round_.finish(
-        RoundInfo(
-            number=1,
+        round_info(
             dataset_name="few",
             dataset_root="few",
             dataset_hash="hash",
             classes=("a", "b"),
-            score_threshold=0.5,
             num_images=7,
             num_boxes=14,
-            seconds=1.0,
-            provenance={},
         )
     )
     for _ in range(3):

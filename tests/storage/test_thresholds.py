@@ -11,8 +11,9 @@ import pytest
 from storage.database import connect
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo, open_round, round_path
+from storage.rounds import Round, open_round, round_path
 from storage.thresholds import THRESHOLD_SCHEMA, class_thresholds
+from tests.rounds import round_info
 
 
 def thresholds(*values: float | None) -> pa.Table:
@@ -31,20 +32,7 @@ def begun_round(root: Path) -> Round:
 
 
 def finish(round_: Round) -> Round:
-    return round_.finish(
-        RoundInfo(
-            number=1,
-            dataset_name="unlabeled",
-            dataset_root="x",
-            dataset_hash="h",
-            classes=("c0", "c1"),
-            score_threshold=0.5,
-            num_images=1,
-            num_boxes=4,
-            seconds=1.0,
-            provenance={},
-        )
-    )
+    return round_.finish(round_info(classes=("c0", "c1"), num_images=1, num_boxes=4))
 
 
 def test_pseudo_labels_are_those_above_the_threshold_of_their_class(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from storage.dataset import Dataset
 from storage.dataset_writer import write_dataset
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo, open_round, round_path
+from storage.rounds import Round, open_round, round_path
 from storage.verify import Checked
 from storage.verify_rounds import check_rounds, holds_rounds, lost_tables
+from tests.rounds import round_info
 
 
 @pytest.fixture
@@ -41,20 +42,7 @@ def labeled_round(dataset: Dataset, root: Path, number: int = 1) -> Round:
             label_table(keys, ids, sizes, Labels.concatenate([one] * len(rows))),
             {},
         )
-    return round_.finish(
-        RoundInfo(
-            number=number,
-            dataset_name=dataset.name,
-            dataset_root=dataset.root,
-            dataset_hash=dataset.hash,
-            classes=dataset.classes,
-            score_threshold=0.3,
-            num_images=30,
-            num_boxes=30,
-            seconds=1.0,
-            provenance={},
-        )
-    )
+    return round_.finish(round_info(dataset, number=number, score_threshold=0.3, num_images=30, num_boxes=30))
 
 
 def check(root: Path, *, quick: bool = False) -> Checked:

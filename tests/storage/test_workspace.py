@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from storage.dataset import IMAGES_FILE, Dataset
-from storage.rounds import Round, RoundInfo
+from storage.rounds import Round
 from storage.workspace import Workspace, discover
+from tests.rounds import round_info
 
 
 def make_dataset(path: Path, name: str) -> None:
@@ -85,17 +86,12 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_the_latest_round_of_a_data_set_is_the_complete_one_that_finished_last() -> None:
     def made(path: str, number: int, dataset: str, finished_at: str) -> Round:
-        info = RoundInfo(
+        info = round_info(
             number=number,
             dataset_name=dataset,
             dataset_root=dataset,
             dataset_hash=dataset,
-            classes=(),
-            score_threshold=0.5,
-            num_images=0,
-            num_boxes=0,
             seconds=0.0,
-            provenance={},
             finished_at=finished_at,
         )
         return Round(path=path, number=number, info=info)

@@ -15,7 +15,8 @@ from storage.dataset_writer import write_dataset
 from storage.export.labeled_images import LabelSource
 from storage.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import RoundInfo, open_round, round_path
+from storage.rounds import open_round, round_path
+from tests.rounds import round_info
 
 CLASSES = ((7, 'disk "a"'), (3, "ring & <b>"), (5, "star: é"))
 THRESHOLD = 0.5
@@ -69,16 +70,12 @@ def make_round(dataset: Dataset, root: Path, *, number: int, finish: bool = True
         keys, ids = [row["key"] for row in rows], [row["image_id"] for row in rows]
         store.write(shard.removesuffix(".tar"), label_table(keys, ids, sizes, labels, step=7), {})
         total += len(labels.scores_N)
-    info = RoundInfo(
+    info = round_info(
+        dataset,
         number=number,
-        dataset_name=dataset.name,
-        dataset_root=dataset.root,
-        dataset_hash=dataset.hash,
-        classes=dataset.classes,
         score_threshold=THRESHOLD,
         num_images=dataset.num_images - 1,
         num_boxes=total,
-        seconds=1.0,
         provenance={"weights_hash": "0123456789abcdef", "teacher_step": 7},
     )
     if finish:
