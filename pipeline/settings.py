@@ -52,8 +52,8 @@ class ViewSettings:
     """Colour operations, of which a strong or labeled view draws one."""
     enhance_range: tuple[float, float] = (0.1, 1.9)
     """Factor of sharpness, saturation, contrast and brightness; 1 leaves an image as it is."""
-    posterize_bits: int = 4
-    """Most low bits that posterize removes; drawn from 0 to this number, both included."""
+    posterize_range: tuple[int, int] = (0, 4)
+    """Fewest and most low bits that posterize removes, both included; 4 7 is what the published code does."""
     solarize_range: tuple[float, float] = (0.0, 256.0)
     """Level at and above which solarize inverts."""
     geometric_ops: tuple[GeometricOp, ...] = GEOMETRIC_OPS
@@ -85,7 +85,8 @@ class ViewSettings:
         _at_least("test_long_max", self.test_long_max, 1)
         _known("colour_ops", self.colour_ops, COLOUR_OPS)
         _ordered("enhance_range", self.enhance_range, low=0.0)
-        _within("posterize_bits", self.posterize_bits, 0, 8)
+        _ordered("posterize_range", self.posterize_range, low=0)
+        _within("posterize_range", self.posterize_range[1], 0, 8)
         _ordered("solarize_range", self.solarize_range, low=0.0)
         _known("geometric_ops", self.geometric_ops, GEOMETRIC_OPS)
         _within("rotate_degrees", self.rotate_degrees, 0.0, 180.0)

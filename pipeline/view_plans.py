@@ -198,7 +198,7 @@ def _draw_colour_value(rng: np.random.Generator, settings: ViewSettings, name: C
         case "sharpness" | "saturation" | "contrast" | "brightness":
             return rng.uniform(*settings.enhance_range)
         case "posterize":
-            return float(rng.integers(settings.posterize_bits, endpoint=True))
+            return float(rng.integers(*settings.posterize_range, endpoint=True))
         case "solarize":
             return rng.uniform(*settings.solarize_range)
         case "identity" | "auto_contrast" | "equalize":

@@ -68,6 +68,12 @@ def test_colour_values_stay_in_their_ranges(seed: int) -> None:
         assert low <= value <= high
 
 
+def test_posterize_removes_as_many_bits_as_its_range_says() -> None:
+    view = ViewSettings(colour_ops=("posterize",), posterize_range=(4, 7))
+    plan = plan_labeled(np.random.default_rng(0), view, [(50, 60)] * 200)
+    assert set(plan.colour_values_B) == {4, 5, 6, 7}
+
+
 def test_every_operation_and_both_orders_are_drawn() -> None:
     plan = plan_strong(np.random.default_rng(0), ViewSettings(), [(50, 60)] * 400)
     counts = np.bincount(plan.colour_ops_B, minlength=len(COLOUR_OPS))
