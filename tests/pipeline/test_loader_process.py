@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -18,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DrawSet = Callable[..., Dataset]
 
 SCRIPT = """
-import sys, time
+import signal, sys
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset import Dataset
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without
 loader = TrainLoader(
     None,
     Dataset.open(sys.argv[1]),
@@ -35,15 +35,6 @@ for batch in loader:
     if sys.argv[2] == "exit" and batch.step == 3:
         sys.exit(0)  # without closing
 """
-
-
-def press_ctrl_c(process: subprocess.Popen[str]) -> None:
-    """Send SIGINT as a person does: again when nothing happens. Python loses one that falls into a destructor."""
-    for _ in range(3):
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=15)
-            return
 
 
 @pytest.mark.parametrize("end", ["interrupt", "exit"])
@@ -62,7 +53,7 @@ def test_the_process_ends_promptly(draw_set: DrawSet, end: str) -> None:
             assert process.stdout.readline() == "step 0\n"
             if end == "interrupt":
                 time.sleep(0.3)
-                press_ctrl_c(process)
+                process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=20)
         finally:
             process.kill()
