@@ -1,6 +1,6 @@
 """How often classes occur, and how often images are repeated for it: the two `.sql` files, from Python.
 
-In: a connection to the label tables (`storage.database.connect`). Out: Arrow tables. Guaranteed: repeat
+In: a connection to the label tables (`storage.database.connect.connect`). Out: Arrow tables. Guaranteed: repeat
 factors are at least 1, never rise with a class's frequency, and stand there for every labeled image, also one
 without boxes. The rule is LVIS's (arXiv 1908.03195, section 4.3): r(c) = max(1, sqrt(t / f(c))); an image
 takes the greatest of its classes.

@@ -1,6 +1,6 @@
 """How good pseudo labels are: precision and recall against the truth, by class, size and score threshold.
 
-In: a connection to the label tables (`storage.database.connect`), or pseudo labels and truth as `Labels` of
+In: a connection to the label tables (`storage.database.connect.connect`), or pseudo labels and truth as `Labels` of
 the same images. Out: `Quality`, an Arrow table with one row a (class, size, score threshold), and the same
 for a person to read. Guaranteed: only images that were labeled and whose truth is known are counted, those
 labeled as empty among them; a pseudo label counts where its score is strictly greater than the threshold, and
@@ -27,7 +27,7 @@ from rich.table import Table
 from analysis.matching import match_labels
 from analysis.queries import ask
 from storage.boxes import LARGE_AREA, SMALL_AREA, TINY_AREA, area
-from storage.label_store import table_labels
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
 
 Counts = npt.NDArray[np.int64]

@@ -1,6 +1,6 @@
 """The questions of `analysis/sql/`, asked by name.
 
-In: a connection to the label tables (`storage.database.connect`), the name of a `.sql` file and its
+In: a connection to the label tables (`storage.database.connect.connect`), the name of a `.sql` file and its
 parameters. Out: an Arrow table. The head of the file says what a row and a column mean, and which parameters
 there are.
 """

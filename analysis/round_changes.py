@@ -21,12 +21,12 @@ import pyarrow as pa
 
 from analysis.matching import match_labels
 from analysis.queries import ask
-from storage.database import connect
-from storage.label_store import table_labels
+from storage.database.connect import connect
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo
-from storage.thresholds import class_thresholds
-from storage.workspace import Workspace
+from storage.rounds.round import Round, RoundInfo
+from storage.rounds.round_thresholds import class_thresholds
+from storage.database.workspace import Workspace
 
 STAYED_IOU = 0.9
 """A pair that overlaps less has moved."""

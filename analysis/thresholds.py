@@ -1,7 +1,7 @@
 """Score thresholds by class: above which score a box becomes a pseudo label.
 
-In: a round of labels and, for one policy, the labeled data (a connection of `storage.database`); or the scores at
-hand (`Labels`), as while training. Out: a table of `storage.thresholds.THRESHOLD_SCHEMA`, or an array by class. The
+In: a round of labels and, for one policy, the labeled data (a connection of `storage.database.connect`); or the scores at
+hand (`Labels`), as while training. Out: a table of `storage.rounds.round_thresholds.THRESHOLD_SCHEMA`, or an array by class. The
 policies:
 
 - fixed: the same for all classes;
@@ -29,7 +29,7 @@ import pyarrow as pa
 from analysis.mixtures import MIN_BOXES, Mixture, fit_two_gaussians
 from analysis.queries import ask
 from storage.labels import Labels
-from storage.thresholds import THRESHOLD_SCHEMA
+from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
 
 ThresholdPolicy = Literal["fixed", "prior", "mixture"]
 Floats = npt.NDArray[np.float64]

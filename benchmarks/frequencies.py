@@ -33,7 +33,7 @@ from analysis.frequencies import class_frequencies, repeat_factors
 from benchmarks.measure import Result, at_most, compare
 from benchmarks.tables import CLASSES, SIDE, keys_of, random_labels, write_labeled
 from storage.boxes import xyxy_to_xywh
-from storage.database import connect
+from storage.database.connect import connect
 from storage.labels import Labels
 
 NUM_IMAGES, NUM_BOXES, POLYGON_POINTS, THRESHOLD = 118_000, 860_000, 25, 0.05

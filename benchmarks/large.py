@@ -20,7 +20,7 @@ from analysis.frequencies import class_frequencies, repeat_factors
 from benchmarks.frequencies import Records, count_images, loops, records_of
 from benchmarks.measure import Result, at_most, cpu_seconds, in_child
 from benchmarks.tables import random_labels, write_labeled, write_round
-from storage.database import connect
+from storage.database.connect import connect
 from storage.labels import Labels
 
 NUM_LABELED, NUM_UNLABELED, BOXES_AN_IMAGE, IMAGES_A_FILE = 100_000, 1_900_000, 15, 1_500

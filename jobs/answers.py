@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from storage import files
-from storage.parquet import encode_parquet
+from storage.tables.parquet import encode_parquet
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
 

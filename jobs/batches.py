@@ -22,7 +22,7 @@ from jobs.train_config import TrainConfig
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings
 from pipeline.stored_labels import StoredLabels
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 ALONE = Ranks()
 

@@ -12,9 +12,9 @@ import tyro
 
 from jobs.questions import report_left_out
 from storage import files
-from storage.catalog_file import write_catalog
-from storage.database import VIEWS
-from storage.workspace import discover
+from storage.database.catalog_file import write_catalog
+from storage.database.connect import VIEWS
+from storage.database.workspace import discover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,7 +37,7 @@ from jobs.train import train
 from jobs.train_config import Arm, TrainConfig
 from jobs.trained import open_trained
 from storage import files
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
 FIGURES = ("AP", "AP50", "AP50_tiny")

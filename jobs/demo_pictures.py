@@ -29,8 +29,8 @@ from pipeline import boxes
 from pipeline.batch import LabelCache, TrainBatch, View
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
-from storage.dataset import Dataset
-from storage.label_store import table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
 
 

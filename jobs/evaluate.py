@@ -23,10 +23,10 @@ from jobs.run_directory import RunDirectory
 from jobs.trained import Weights, choose_device, open_trained
 from model.detector import Detector
 from pipeline.predict import SkippedImage
-from storage.dataset import Dataset
-from storage.label_store import label_table
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import label_table
 from storage.labels import Labels
-from storage.parquet import write_parquet
+from storage.tables.parquet import write_parquet
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 RECALLS = ("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")

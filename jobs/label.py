@@ -29,13 +29,13 @@ from jobs.thresholds import require_same_thresholds, write_class_thresholds
 from jobs.trained import TrainedDetector, Weights, choose_device, open_trained
 from pipeline.predict import SkippedImage
 from storage import files
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.findings import RELABEL
-from storage.label_store import LabelStore
-from storage.rounds import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
-from storage.verify_rounds import lost_tables
-from storage.workspace import Workspace
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.verify.findings import RELABEL
+from storage.tables.label_store import LabelStore
+from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
+from storage.verify.check_rounds import lost_tables
+from storage.database.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

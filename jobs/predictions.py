@@ -15,8 +15,8 @@ from jobs.trainer import to_labels
 from model.detector import Detector
 from pipeline.predict import PredictLoader, SkippedImage
 from pipeline.settings import ViewSettings
-from storage.dataset import Dataset
-from storage.label_store import label_table
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import label_table
 
 MAX_NAMED = 10
 """Unreadable images that are named on the screen."""

@@ -32,7 +32,7 @@ from jobs.trained import open_trained
 from jobs.trainer import to_labels
 from pipeline.batch import TrainBatch
 from pipeline.settings import MixSettings, ViewSettings
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
 

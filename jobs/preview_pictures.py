@@ -19,7 +19,7 @@ from pipeline.batch import View
 from pipeline.mix_plans import Layer, MixPlan, MosaicPlan
 from pipeline.settings import COLOUR_OPS, ViewSettings
 from pipeline.view_plans import ViewPlan
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
 Rectangles = npt.NDArray[np.int64]

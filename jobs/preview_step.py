@@ -26,7 +26,7 @@ from pipeline.loader import TrainLoader
 from pipeline.mix_plans import Layer
 from pipeline.settings import MixSettings
 from pipeline.stored_labels import StoredLabels
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
 WeakLabels = Callable[[TrainBatch], Labels | None]

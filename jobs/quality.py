@@ -14,9 +14,9 @@ from rich.console import Console
 
 from analysis.quality import Quality, pseudo_label_quality
 from jobs.questions import report_left_out
-from storage.database import connect, one_line
-from storage.parquet import write_parquet
-from storage.workspace import discover
+from storage.database.connect import connect, one_line
+from storage.tables.parquet import write_parquet
+from storage.database.workspace import discover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

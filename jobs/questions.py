@@ -1,6 +1,6 @@
 """One question to the views: only reading, with parameters, progress and a way to stop.
 
-In: a connection of `storage.database`, the text of one query, its parameters. Out: an Arrow table. Guaranteed:
+In: a connection of `storage.database.connect`, the text of one query, its parameters. Out: an Arrow table. Guaranteed:
 nothing but queries is run; what DuckDB complains of comes as one line with what to do about it; a long query
 shows a bar on a terminal, and Ctrl-C ends it and not the program around it.
 """
@@ -17,8 +17,8 @@ import duckdb
 import pyarrow as pa
 from tqdm import tqdm
 
-from storage.database import VIEWS, one_line
-from storage.workspace import Workspace
+from storage.database.connect import VIEWS, one_line
+from storage.database.workspace import Workspace
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 

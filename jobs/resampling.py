@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from analysis.frequencies import repeat_factors
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.label_store import table_labels
-from storage.rounds import list_rounds
-from storage.workspace import Workspace
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
+from storage.rounds.round import list_rounds
+from storage.database.workspace import Workspace
 
 
 def labeled_repeat_factors(

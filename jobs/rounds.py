@@ -18,10 +18,10 @@ from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
 from jobs.answers import print_table, write_answer
 from jobs.questions import report_left_out
 from storage import files
-from storage.compaction import TABLE_BYTES, Compaction, compact
-from storage.database import connect, one_line
-from storage.rounds import Round, open_round
-from storage.workspace import discover
+from storage.rounds.compaction import TABLE_BYTES, Compaction, compact
+from storage.database.connect import connect, one_line
+from storage.rounds.round import Round, open_round
+from storage.database.workspace import discover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

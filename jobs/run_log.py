@@ -25,7 +25,7 @@ from jobs.step_tally import StepTally
 from jobs.train_config import TrainConfig
 from jobs.trainer import StepReport
 from pipeline.batch import TrainBatch
-from storage.label_store import LabelStore, label_table
+from storage.tables.label_store import LabelStore, label_table
 
 
 class RunLog:

@@ -1,7 +1,7 @@
 """`mixpl shard`: images into tar shards, an image table, and `dataset.json`.
 
 In: a COCO or LVIS file and the folder of its images, a Pascal VOC folder, a YOLO `data.yaml`, or a plain folder of
-images. Out: the data set that `storage.dataset` describes: labeled where the source has annotations, else
+images. Out: the data set that `storage.dataset.dataset` describes: labeled where the source has annotations, else
 unlabeled. Image bytes are kept as they are; what is missing or does not decode is named, counted and left out.
 Killed and run again it continues.
 """
@@ -15,11 +15,11 @@ import tyro
 from tqdm import tqdm
 
 from storage import files
-from storage.coco import read_coco
-from storage.dataset import Dataset
-from storage.dataset_writer import SKIPPED_FILE, Written, write_dataset
-from storage.image_set import ImageSet
-from storage.sources import Source, detect_format, open_source
+from storage.readers.coco import read_coco
+from storage.dataset.dataset import Dataset
+from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
+from storage.readers.image_set import ImageSet
+from storage.readers.open_source import Source, detect_format, open_source
 
 MAX_NAMED = 5
 """Images left out that are named on the screen; `skipped.json` names all."""

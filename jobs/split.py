@@ -16,10 +16,10 @@ from typing import Any, Literal
 import tyro
 
 from storage import files
-from storage.coco import read_document, unique_images
+from storage.readers.coco import read_document, unique_images
 from storage.problems import Problems
-from storage.split_ids import import_split
-from storage.splits import Split, annotated_image, draw_split, split_documents
+from storage.splits.published_list import import_split
+from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
 
 SPLIT_FILE = "split.json"
 

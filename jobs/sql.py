@@ -2,7 +2,7 @@
 
 In: a query, or a file with one, and the folder below which data sets, rounds and runs lie. Out: the answer as a
 table on the screen, or as CSV, JSON lines or Parquet, on standard output or in a file. Without a query: a shell
-on a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/sql/`. Nothing on disk
+on a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/database/sql/`. Nothing on disk
 is changed: only queries are run; the one file that is written is --output.
 """
 
@@ -22,8 +22,8 @@ from jobs.answers import Format, write_answer
 from jobs.questions import answer, empty_views, parse_parameters, report_left_out
 from jobs.sql_shell import shell
 from storage import files
-from storage.database import connect, describe_views
-from storage.workspace import Workspace, discover
+from storage.database.connect import connect, describe_views
+from storage.database.workspace import Workspace, discover
 
 FORMATS: dict[str, Format] = {"csv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
 """What the end of an output file's name says."""

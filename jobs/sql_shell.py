@@ -15,8 +15,8 @@ import duckdb
 
 from jobs.answers import print_table
 from jobs.questions import answer, empty_views
-from storage.database import VIEWS, connect, describe_views
-from storage.workspace import Workspace, discover
+from storage.database.connect import VIEWS, connect, describe_views
+from storage.database.workspace import Workspace, discover
 
 PROMPT, CONTINUED = "mixpl> ", "  ...> "
 

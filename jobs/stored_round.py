@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from analysis.frequencies import repeat_factors
 from jobs.train_config import TrainConfig
 from pipeline.stored_labels import StoredLabels
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.rounds import Round, list_rounds, open_round
-from storage.workspace import Workspace
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.rounds.round import Round, list_rounds, open_round
+from storage.database.workspace import Workspace
 
 
 def resolve_round(config: TrainConfig, data: Mapping[str, Dataset]) -> TrainConfig:

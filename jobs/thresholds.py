@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from analysis.thresholds import ThresholdPolicy, round_thresholds
 from jobs.answers import print_table
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.rounds import Round
-from storage.workspace import Workspace
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.rounds.round import Round
+from storage.database.workspace import Workspace
 
 
 def write_class_thresholds(

@@ -35,7 +35,7 @@ from model.optim import Schedule, build_optimizer
 from model.teacher import Teacher
 from pipeline.batch import LabelCache
 from storage import files
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 
 def train(config: TrainConfig) -> int:

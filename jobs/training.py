@@ -26,7 +26,7 @@ from jobs.trainer import NonFiniteLossError, Trainer
 from pipeline.batch import TrainBatch
 from pipeline.loader import TrainLoader
 from storage import files
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -23,10 +23,10 @@ from rich.table import Table
 from jobs.interrupt import INTERRUPTED, Interrupt
 from jobs.metrics import Progress
 from storage import files
-from storage.findings import REMEDIES
-from storage.verify import Checked, check_dataset, num_shards
-from storage.verify_rounds import check_rounds, holds_rounds
-from storage.verify_shard import ShardReport
+from storage.verify.findings import REMEDIES
+from storage.verify.check_dataset import Checked, check_dataset, num_shards
+from storage.verify.check_rounds import check_rounds, holds_rounds
+from storage.verify.check_shard import ShardReport
 
 FOUND = 1
 """Exit code when anything is wrong."""

@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 from pipeline.batch import View
 from pipeline.settings import ViewSettings
 from storage import files
-from storage.dataset import Dataset
-from storage.label_store import LabelStore, table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import LabelStore, table_labels
 from storage.labels import Labels
 
 Picture = npt.NDArray[np.uint8]

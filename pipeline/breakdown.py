@@ -31,7 +31,7 @@ from pipeline.settings import COLOUR_OPS, ColourOp, MixSettings, ViewSettings
 from pipeline.timing import timed
 from pipeline.view_plans import ViewPlan, plan_labeled
 from pipeline.views import LabeledViews, UnlabeledViews
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from pipeline.source import Order, SampleSource
 from pipeline.timing import Stopwatch
 from pipeline.view_plans import plan_labeled
 from pipeline.views import LabeledViews
-from storage.dataset import Dataset
-from storage.label_store import table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
 
 LOG = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from pipeline.settings import MixSettings, ViewSettings
 from pipeline.source import Order, SampleSource
 from pipeline.stored_labels import StoredLabels, require_same_labels
 from pipeline.stream import Rounding
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 
 class TrainLoader(Iterator[TrainBatch]):

@@ -27,7 +27,7 @@ from pipeline.reader import SampleReader
 from pipeline.settings import ViewSettings
 from pipeline.view_plans import ViewPlan, plan_test
 from pipeline.views import TestViews
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
 

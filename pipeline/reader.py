@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.files import is_local, local_path, read_range
 
 Encoded = npt.NDArray[np.uint8]

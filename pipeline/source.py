@@ -23,7 +23,7 @@ from pipeline.randomness import Purpose
 from pipeline.reader import SampleReader
 from pipeline.stream import Rounding, SampleStream, Stop, StreamState
 from pipeline.timing import Stopwatch
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 G = TypeVar("G")
 T = TypeVar("T")

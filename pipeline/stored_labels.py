@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.reader import OUT_OF_RESOURCES, rows_by_shard
-from storage.dataset import Dataset
-from storage.label_store import check_labels, table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import check_labels, table_labels
 from storage.labels import Labels
-from storage.rounds import Round, open_round
-from storage.thresholds import class_thresholds
+from storage.rounds.round import Round, open_round
+from storage.rounds.round_thresholds import class_thresholds
 
 LOG = logging.getLogger(__name__)
 Rows = npt.NDArray[np.int64]

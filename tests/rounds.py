@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from storage.dataset import Dataset
-from storage.rounds import RoundInfo
+from storage.dataset.dataset import Dataset
+from storage.rounds.round import RoundInfo
 
 
 def round_info(dataset: Dataset | None = None, number: int = 1, **others: Any) -> RoundInfo:

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage import boxes
-from storage.label_store import LABEL_SCHEMA
+from storage.tables.label_store import LABEL_SCHEMA
 from storage.labels import Labels
-from storage.rounds import RoundInfo
+from storage.rounds.round import RoundInfo
 
 LOCKED = {
     "enable_external_access": "false",

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.export.condition import Condition, box_table
-from storage.label_store import check_labels, table_labels
+from storage.tables.label_store import check_labels, table_labels
 from storage.labels import Labels
-from storage.rounds import Round, RoundInfo
-from storage.thresholds import class_thresholds
+from storage.rounds.round import Round, RoundInfo
+from storage.rounds.round_thresholds import class_thresholds
 
 IMAGES_AT_ONCE = 1024
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import files
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.export.labeled_images import LabeledImages
 
 LIST_FILE = "images.csv"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.export.labeled_images import LabelSource
-from storage.rounds import Round, RoundInfo
-from storage.workspace import Workspace, discover
+from storage.rounds.round import Round, RoundInfo
+from storage.database.workspace import Workspace, discover
 
 
 def find_source(location: str, *, number: int | None = None, data: str | None = None) -> LabelSource:

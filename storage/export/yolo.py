@@ -16,7 +16,7 @@ from storage.export.header import ExportHeader
 from storage.export.labeled_images import LabeledImages
 from storage.export.names import inside, listed, stem_of
 from storage.export.text import exact_decimals, joined, quoted, rounded, shortest
-from storage.yolo import label_place
+from storage.readers.yolo import label_place
 
 DIGITS = 9
 

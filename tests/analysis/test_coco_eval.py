@@ -12,10 +12,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from analysis.coco_eval import evaluate_labels, evaluate_tables
-from storage.image_set import Truth
-from storage.label_store import label_table, truth_table
+from storage.readers.image_set import Truth
+from storage.tables.label_store import label_table, truth_table
 from storage.labels import Labels
-from storage.truth_columns import with_truth_columns
+from storage.tables.truth_table import with_truth_columns
 
 CLASSES = ("disk", "square", "tee")
 COCO_FIGURES = [

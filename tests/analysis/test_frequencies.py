@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.frequencies import class_frequencies, rarest_classes, repeat_factors
-from storage.database import SQL_FOLDER
+from storage.database.connect import SQL_FOLDER
 
 CLASSES = ("disk", "square", "tee", "star")
 

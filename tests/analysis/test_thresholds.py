@@ -17,12 +17,12 @@ from analysis.thresholds import (
     prior_thresholds,
     round_thresholds,
 )
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.label_store import label_table
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import open_round, round_path
-from storage.workspace import Workspace
+from storage.rounds.round import open_round, round_path
+from storage.database.workspace import Workspace
 
 CLASSES = ("disk", "square", "tee")
 NUM_IMAGES = 50

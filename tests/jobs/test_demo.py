@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jobs.demo import COUNTS_SQL, DemoConfig, demo
-from storage.database import connect
+from storage.database.connect import connect
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs.evaluate import EvalConfig, evaluate
-from storage.database import connect
-from storage.dataset import Dataset
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
 
 
 def test_figures_are_printed_and_answer_sql(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from storage.dataset import Dataset
-from storage.label_store import label_table
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import label_table
 from storage.labels import Labels
-from storage.rounds import Round, open_round, round_path
+from storage.rounds.round import Round, open_round, round_path
 from tests.rounds import round_info
 
 

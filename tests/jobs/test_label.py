@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from jobs.label import LabelConfig, choose_round, complete_round, label
-from storage.compaction import compact
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.rounds import list_rounds, open_round
+from storage.rounds.compaction import compact
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.rounds.round import list_rounds, open_round
 
 
 def tables(labels: Path) -> dict[str, bytes]:

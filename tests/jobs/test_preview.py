@@ -21,8 +21,8 @@ from jobs.view_pictures import known_truth, original_picture, view_pictures
 from pipeline import boxes
 from pipeline.batch import LabelCache
 from pipeline.loader import TrainLoader
-from storage.dataset import Dataset
-from storage.label_store import LabelStore
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import LabelStore
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs import cli
 from jobs.label import LabelConfig, label
-from storage.database import connect
+from storage.database.connect import connect
 
 
 @pytest.fixture(scope="module")

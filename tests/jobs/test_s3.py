@@ -19,13 +19,13 @@ from jobs.label import LabelConfig, label
 from jobs.shard import ShardConfig, shard
 from pipeline.reader import SampleReader
 from storage import files
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.label_store import LabelStore, label_table
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import LabelStore, label_table
 from storage.labels import Labels
 from storage.remote import open_filesystem
-from storage.rounds import list_rounds
-from storage.verify import check_dataset
+from storage.rounds.round import list_rounds
+from storage.verify.check_dataset import check_dataset
 
 pytestmark = pytest.mark.timeout(120)
 

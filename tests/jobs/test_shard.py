@@ -13,8 +13,8 @@ from PIL import Image
 from jobs import cli
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
-from storage.dataset import Dataset
-from storage.label_store import table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
 
 NUM_IMAGES = 12
 

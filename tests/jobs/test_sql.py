@@ -13,12 +13,12 @@ from jobs import cli
 from jobs.answers import MAX_ROWS_SHOWN
 from jobs.sql import SqlConfig, sql
 from jobs.sql_shell import shell
-from storage.database import VIEWS, connect
-from storage.dataset import Dataset
-from storage.label_store import LabelStore, label_table
+from storage.database.connect import VIEWS, connect
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import LabelStore, label_table
 from storage.labels import Labels
-from storage.rounds import open_round, round_path
-from storage.workspace import discover
+from storage.rounds.round import open_round, round_path
+from storage.database.workspace import discover
 from tests.rounds import round_info
 
 COUNTS = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"

@@ -28,9 +28,9 @@ from jobs.trainer import to_labels
 from model.teacher import Teacher
 from pipeline.batch import LabelCache
 from pipeline.loader import TrainLoader
-from storage.database import connect
-from storage.dataset import Dataset
-from storage.label_store import LabelStore
+from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import LabelStore
 
 Make = Callable[..., TrainConfig]
 

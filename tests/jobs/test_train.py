@@ -20,7 +20,7 @@ from jobs.interrupt import INTERRUPTED
 from jobs.label import LabelConfig, label
 from jobs.train import train
 from jobs.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
-from storage.label_store import LabelStore, table_labels
+from storage.tables.label_store import LabelStore, table_labels
 
 Make = Callable[..., TrainConfig]
 

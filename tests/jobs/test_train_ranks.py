@@ -21,8 +21,8 @@ from jobs.predictions import PredictSettings
 from jobs.train import train
 from jobs.train_config import LogConfig, ThresholdConfig, TrainConfig
 from jobs.trained import open_trained
-from storage.dataset import Dataset
-from storage.label_store import LabelStore
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import LabelStore
 
 TorchRun = Callable[..., subprocess.Popen[bytes]]
 STEPS = 14

@@ -11,7 +11,7 @@ from jobs.train import build_trainer
 from jobs.train_config import TrainConfig
 from jobs.trainer import NonFiniteLossError
 from pipeline.loader import TrainLoader
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 Make = Callable[..., TrainConfig]
 

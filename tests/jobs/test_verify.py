@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import run
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 
 @pytest.fixture

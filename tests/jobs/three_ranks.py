@@ -32,7 +32,7 @@ from jobs.recipes import recipe_config
 from jobs.train import build_trainer
 from jobs.trainer import Trainer
 from pipeline.loader import TrainLoader
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
 CPU = torch.device("cpu")

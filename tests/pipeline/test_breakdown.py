@@ -18,7 +18,7 @@ from pipeline.reader import SampleReader
 from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
 from pipeline.timing import timed
 from pipeline.views import UnlabeledViews
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 VIEW = ViewSettings(short_range=(300, 500), long_max=600)
 MIX = MixSettings(mosaic_range=(200, 400))

@@ -16,9 +16,9 @@ from PIL import Image
 from pipeline.batch import TrainBatch, View
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
-from storage.coco import read_coco
-from storage.dataset import Dataset
-from storage.dataset_writer import write_dataset
+from storage.readers.coco import read_coco
+from storage.dataset.dataset import Dataset
+from storage.dataset.write_dataset import write_dataset
 
 pytestmark = [
     pytest.mark.gpu,

@@ -22,8 +22,8 @@ from pipeline.boxes import project
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
 from pipeline.stream import StreamExhaustedError
-from storage.dataset import Dataset
-from storage.label_store import table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 DrawSet = Callable[..., Dataset]
@@ -20,7 +20,7 @@ SCRIPT = """
 import signal, sys
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without
 loader = TrainLoader(

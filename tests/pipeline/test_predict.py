@@ -12,8 +12,8 @@ import pytest
 from pipeline.boxes import project
 from pipeline.predict import PredictBatch, PredictLoader
 from pipeline.settings import ViewSettings
-from storage.dataset import Dataset
-from storage.label_store import table_labels
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
 
 DrawSet = Callable[..., Dataset]

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from pipeline.reader import Encoded, SampleReader, SampleUnreadableError
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 DrawSet = Callable[..., Dataset]
 

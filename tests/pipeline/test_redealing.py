@@ -17,7 +17,7 @@ from pipeline.loader import TrainLoader
 from pipeline.redealing import redeal
 from pipeline.settings import MixSettings, ViewSettings
 from pipeline.stream import SampleStream, StreamState
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 DrawSet = Callable[..., Dataset]
 SETTINGS = {

@@ -22,11 +22,11 @@ from pipeline.boxes import project
 from pipeline.loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
 from pipeline.stored_labels import StoredLabels
-from storage.compaction import compact
-from storage.dataset import Dataset
-from storage.label_store import table_labels
+from storage.rounds.compaction import compact
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import table_labels
 from storage.labels import Labels
-from storage.rounds import Round, open_round, round_path
+from storage.rounds.round import Round, open_round, round_path
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 from tests.rounds import round_info
 

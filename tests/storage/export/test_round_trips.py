@@ -23,8 +23,8 @@ from storage.export.labeled_images import LabeledImages
 from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
-from storage.voc import parse_voc
-from storage.yolo import label_place, parse_line, read_yaml
+from storage.readers.voc import parse_voc
+from storage.readers.yolo import label_place, parse_line, read_yaml
 
 FORMATS = ("coco-results", "coco", "yolo", "voc", "labelstudio")
 CLASSES = ('disk "a"', "ring & <b>", "star: é", "- [x]", "yes")

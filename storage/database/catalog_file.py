@@ -1,0 +1,63 @@
+"""The views as a small database file, for the DuckDB command line, DBeaver or any other client of DuckDB.
+
+In: a folder or a `Workspace`. Out: one `.duckdb` file that holds no label: its views read the Parquet files where
+they lie, by absolute path, so it stays small and says what the files say. Guaranteed: the file appears whole or
+not at all. Which files there are, rounds and classes are those of the moment: write it again after new labels.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from storage import files
+from storage.database.connect import create_views
+from storage.database.workspace import Workspace, discover
+
+FORMAT = "v1.0.0"
+"""Oldest DuckDB file format, so that older clients can open it."""
+
+_TAKEN = ("main", "system", "temp", "workspace")
+"""Schemas: a database of such a name could not tell itself from them."""
+
+
+def write_catalog(root: str | Workspace, location: str) -> None:
+    """Write the database file; one that is there is replaced.
+
+    A catalog that is there is replaced. Raises ValueError when the location is remote, its name that of a schema,
+    or another kind of file is there.
+    """
+    if not files.is_local(location):
+        raise ValueError(f"expected a local file for the catalog, got {location}; copy it there afterwards")
+    name = files.local_path(location).name.split(".")[0]
+    if name in _TAKEN:
+        raise ValueError(
+            f"expected a file name that is no schema of the catalog ({', '.join(_TAKEN)}), got {location}; "
+            "choose another, such as labels.duckdb"
+        )
+    if files.exists(location) and not _is_catalog(location):
+        raise ValueError(
+            f"expected a new file or an older catalog, got another file there: {location}; name another one"
+        )
+    workspace = discover(root) if isinstance(root, str) else root
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "storage_compatibility_version": FORMAT,
+        "default_block_size": "16384",
+    }
+    with files.local_atomic(location) as temporary:
+        with duckdb.connect(str(temporary), config=settings) as connection:
+            create_views(connection, workspace)
+            connection.execute("CHECKPOINT")
+        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+
+
+def _is_catalog(location: str) -> bool:
+    """Return whether a file is a database with the schema that only a catalog has."""
+    try:
+        with duckdb.connect(str(files.local_path(location)), read_only=True) as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'workspace'"
+            ).fetchall()
+    except duckdb.Error:
+        return False
+    return bool(found[0][0])

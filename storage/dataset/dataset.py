@@ -1,0 +1,191 @@
+"""A sharded data set, as everything above storage sees it.
+
+In: the folder or URL that `mixpl shard` wrote. Out: `Dataset`: classes, counts, the image table, where the
+bytes of each image lie, and the label stores of its truth. `dataset.json` is written last, so a folder that
+opens is complete.
+
+    ROOT/dataset.json                          classes, counts, source, split; written last
+    ROOT/images.parquet                        one row an image: key, shard, byte range, size
+    ROOT/shard-000000.tar ...                  webdataset: KEY.jpg (original bytes) and KEY.json
+    ROOT/ground_truth/shard-000000.parquet     labeled sets: truth to train on and to score against
+    ROOT/hidden_truth/shard-000000.parquet     unlabeled sets whose truth is known: for analysis only
+    ROOT/skipped.json                          what was left out, and why
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage import files
+from storage.tables.label_store import LabelStore
+from storage.tables.parquet import UNREADABLE, read_parquet, reason
+
+SCHEMA_VERSION = 1
+DATASET_FILE = "dataset.json"
+IMAGES_FILE = "images.parquet"
+HASH_ROWS = 65_536
+PARTS_FOLDER = ".parts"
+"""Progress of an unfinished `mixpl shard`; gone when it is done."""
+
+IMAGE_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string()),
+        pa.field("image_id", pa.int64()),
+        pa.field("file_name", pa.string()),
+        pa.field("shard", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("sha256", pa.string()),
+        pa.field("split", pa.string()),
+    ]
+)
+"""`offset` and `size` are the byte range of the encoded image in the tar; width and height are as decoded,
+after EXIF rotation; `split` is the part of the split, or null where the set is no part of one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A complete sharded data set. `Dataset.open(root)` reads one."""
+
+    root: str
+    name: str
+    classes: tuple[str, ...]
+    """Class names; a category is an index into them."""
+    category_ids: tuple[int, ...]
+    """The original ids of the classes, in the same order."""
+    num_images: int
+    num_boxes: int | None
+    """Boxes in the ground truth, crowds not counted; None for an unlabeled set."""
+    labeled: bool
+    has_hidden_truth: bool
+    source: Mapping[str, Any]
+    """What it was written from: annotation file and its sha256, image folder, images per shard."""
+    split: Mapping[str, Any] | None
+    """Family, percent, fold, seed, hash and part of the split it belongs to; None where there is none."""
+    shards: tuple[str, ...]
+    """File names of the tar files, in order."""
+    hash: str
+    """sha256 over key and bytes of all images: two sets of the same images have the same hash."""
+
+    @staticmethod
+    def open(root: str) -> Dataset:
+        """Open a data set. Raises ValueError saying what is missing when the folder holds no complete one."""
+        try:
+            head = json.loads(files.read_bytes(files.join(root, DATASET_FILE)))
+        except (FileNotFoundError, NotADirectoryError):
+            raise ValueError(_why_not_open(root)) from None
+        except ValueError as error:
+            raise ValueError(
+                f"expected JSON, got {error}: {files.join(root, DATASET_FILE)}; write the set again"
+            ) from error
+        return _from_head(root, head)
+
+    def images(self) -> pa.Table:
+        """Return the image table (IMAGE_SCHEMA), one row an image, in shard order; read once."""
+        return self._images
+
+    def shard_path(self, shard: str) -> str:
+        """Return where a shard lies, given its file name."""
+        return files.join(self.root, shard)
+
+    def ground_truth(self) -> LabelStore:
+        """Return the truth of a labeled set, rows in the order of the image table."""
+        if not self.labeled:
+            raise ValueError(
+                f"expected a labeled data set, got {self.name!r} without ground truth: {self.root}; "
+                "write the labeled part with `mixpl shard LABELED.json`"
+            )
+        return self._store("ground_truth")
+
+    def hidden_truth(self) -> LabelStore | None:
+        """Return the kept-apart truth of an unlabeled set, if known. For analysis; training must not ask."""
+        return self._store("hidden_truth") if self.has_hidden_truth else None
+
+    def write(self) -> None:
+        """Write `dataset.json`: the last act of making a data set."""
+        head = asdict(self) | {"schema_version": SCHEMA_VERSION}
+        del head["root"]
+        text = json.dumps(head, indent=2, sort_keys=True, ensure_ascii=False)
+        files.write_atomic(files.join(self.root, DATASET_FILE), text.encode() + b"\n")
+
+    @cached_property
+    def _images(self) -> pa.Table:
+        location = files.join(self.root, IMAGES_FILE)
+        try:
+            table = read_parquet(location)
+        except UNREADABLE as error:
+            raise ValueError(
+                f"expected the image table, got {reason(error)}: {location}; write the set again"
+            ) from error
+        if len(table) != self.num_images:
+            raise ValueError(
+                f"expected {self.num_images} rows as {DATASET_FILE} says, got {len(table)}: {location}; "
+                "the folder mixes two sets, write it again"
+            )
+        return table
+
+    def _store(self, folder: str) -> LabelStore:
+        return LabelStore(
+            files.join(self.root, folder),
+            num_classes=len(self.classes),
+            known_stems=[shard.removesuffix(".tar") for shard in self.shards],
+        )
+
+
+def images_hash(images: pa.Table) -> str:
+    """Return the sha256 over key and content of all images, whatever their order and sharding.
+
+    It is that of the sorted lines "key sha256"; a set of millions never stands in Python's memory at once.
+    """
+    columns = (images[name].cast(pa.large_string()) for name in ("key", "sha256"))
+    lines = pc.binary_join_element_wise(*columns, pa.scalar(" ", pa.large_string()))
+    digest = hashlib.sha256()
+    order = pc.sort_indices(lines)
+    for start in range(0, len(lines), HASH_ROWS):
+        text = "\n".join(lines.take(order[start : start + HASH_ROWS]).to_pylist())
+        digest.update(("\n" if start else "").encode() + text.encode())
+    return digest.hexdigest()
+
+
+def _from_head(root: str, head: Any) -> Dataset:
+    version = head.pop("schema_version", None) if isinstance(head, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"expected schema version {SCHEMA_VERSION}, got {version}: {files.join(root, DATASET_FILE)}; "
+            "write the set again with this version"
+        )
+    try:
+        for field in ("classes", "category_ids", "shards"):
+            head[field] = tuple(head.get(field, ()))
+        return Dataset(root=root, **head)
+    except TypeError as error:
+        raise ValueError(
+            f"expected the fields of a data set, got {error}: {files.join(root, DATASET_FILE)}; "
+            "write the set again"
+        ) from None
+
+
+def _why_not_open(root: str) -> str:
+    expected = f"expected a data set folder with {DATASET_FILE}"
+    if files.exists(files.join(root, PARTS_FOLDER)):
+        return f"{expected}, got an unfinished one: {root}; run the same `mixpl shard` again, it continues"
+    if root.endswith(f"/{DATASET_FILE}"):
+        return f"{expected}, got that file: {root}; name the folder, {root.removesuffix(f'/{DATASET_FILE}')}"
+    if root.endswith(".json"):
+        return f"{expected}, got a file: {root}; make a data set of it with `mixpl shard`"
+    if not files.exists(root):
+        return f"{expected}, got nothing there: {root}; check the path, or make one with `mixpl shard`"
+    below = [files.join(root, name) for name in files.list_folders(root)]
+    if sets := [path for path in below if files.exists(files.join(path, DATASET_FILE))]:
+        return f"{expected}, got a folder above some: {root}; name {' or '.join(sets[:3])}"
+    return f"{expected}, got a folder without it: {root}; make one with `mixpl shard`"

@@ -1,0 +1,254 @@
+"""From a source of images to a complete sharded data set, by several processes, through any number of kills.
+
+In: an `ImageSet`, the folder of its images, a folder to write to. Out: the files that `storage.dataset.dataset`
+describes, `dataset.json` last. Guarantees: killed at any moment and called again with the same arguments it
+goes on after the complete shards and ends in the same bytes; called with other arguments it refuses; two
+writers of one folder cannot run at once. Progress lies in ROOT/.parts until the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from storage import files
+from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
+from storage.readers.image_set import ImageSet, Truth
+from storage.tables.parquet import write_parquet
+from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
+from storage.worker_pool import spawn_pool
+
+SKIPPED_FILE = "skipped.json"
+PLAN_FILE = "plan.json"
+
+OnShard = Callable[[int], None]
+"""Told the number of images of a shard when it is complete."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Written:
+    """A data set that now stands, and what was left out of it."""
+
+    dataset: Dataset
+    skipped: list[dict[str, Any]]
+    """image_id, file_name and reason of each image left out."""
+    num_resumed: int
+    """Shards found complete from an earlier run."""
+    was_complete: bool
+    """Whether nothing was left to do."""
+
+
+def write_dataset(
+    root: str,
+    source: ImageSet,
+    *,
+    images_root: str,
+    name: str,
+    per_shard: int = 256,
+    workers: int = 1,
+    strict: bool = False,
+    hidden: ImageSet | None = None,
+    on_shard: OnShard | None = None,
+) -> Written:
+    """Write the shards, tables and `dataset.json` of a source.
+
+    `hidden` is the truth of an unlabeled source, kept apart. Raises ValueError when the folder holds another
+    data set or an unfinished one of other arguments, when no image can be read, and with `strict` when any
+    image or annotation would be left out.
+    """
+    if per_shard < 1 or workers < 1:
+        raise ValueError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
+    if strict and source.problems:
+        raise ValueError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
+    if not len(source):
+        raise ValueError(f"expected at least one image, got none: {source.path}; give a file that names some")
+    arguments = _arguments(source, images_root, name, per_shard, hidden)
+    if files.exists(files.join(root, DATASET_FILE)):
+        return _complete(root, arguments, strict)
+    tasks = _tasks(root, source, images_root, per_shard, strict, _hidden_truth(source, hidden))
+    with files.held(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
+        _check_plan(root, arguments, images_root)
+        resumed = {task.stem for task in tasks if read_part(task) is not None}
+        parts = _run(tasks, workers, on_shard or (lambda _: None))
+        dataset, skipped = _finish(root, source, arguments, parts, hidden)
+    return Written(dataset=dataset, skipped=skipped, num_resumed=len(resumed), was_complete=False)
+
+
+def _arguments(
+    source: ImageSet, images_root: str, name: str, per_shard: int, hidden: ImageSet | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "annotations": source.path.rstrip("/").rsplit("/", 1)[-1],
+        "annotations_sha256": source.sha256,
+        "images": images_root,
+        "per_shard": per_shard,
+        "hidden_truth_sha256": hidden.sha256 if hidden else None,
+        "classes": list(source.classes),
+        **source.notes,
+    }
+
+
+def _complete(root: str, arguments: dict[str, Any], strict: bool) -> Written:
+    dataset = Dataset.open(root)
+    _compare({**dataset.source, "name": dataset.name, "classes": list(dataset.classes)}, arguments, root)
+    for shard in dataset.shards:
+        if not files.exists(dataset.shard_path(shard)):
+            raise ValueError(
+                f"expected {shard} as {DATASET_FILE} says, got no such file: {root}; "
+                "delete the folder and write the set again"
+            )
+    files.remove_folder(files.join(root, PARTS_FOLDER))
+    skipped = json.loads(files.read_bytes(files.join(root, SKIPPED_FILE)))["images"]
+    if strict and skipped:
+        raise ValueError(
+            f"expected only sound images (--strict), got {len(skipped):,} left out earlier: "
+            f"{files.join(root, SKIPPED_FILE)}; delete the folder and write the set again"
+        )
+    return Written(dataset=dataset, skipped=skipped, num_resumed=len(dataset.shards), was_complete=True)
+
+
+def _compare(before: dict[str, Any], now: dict[str, Any], root: str) -> None:
+    """Refuse to continue with other arguments. The spelling of the image folder is not compared."""
+    for field in (field for field in now if field not in {"images", "annotations"}):
+        if before.get(field) != now[field]:
+            raise ValueError(
+                f"expected the arguments of the run that began this data set, got {field} {now[field]!r} "
+                f"instead of {before.get(field)!r}: {root}; repeat them, or write to another folder"
+            )
+
+
+def _hidden_truth(source: ImageSet, hidden: ImageSet | None) -> Truth | None:
+    """Return the kept-apart truth in the order of the source's images."""
+    if hidden is None:
+        return None
+    if source.truth is not None:
+        raise ValueError(
+            f"expected hidden truth with an unlabeled source only, got a labeled one: {source.path}; "
+            "leave out --hidden-truth"
+        )
+    if hidden.truth is None or hidden.classes != source.classes:
+        raise ValueError(
+            f"expected the annotations and classes of {source.path}, got "
+            f"{'no annotations' if hidden.truth is None else 'other classes'}: {hidden.path}; "
+            "give the truth file that `mixpl split` wrote beside it"
+        )
+    rows = {image_id: row for row, image_id in enumerate(hidden.image_ids)}
+    missing = [image_id for image_id in source.image_ids if image_id not in rows]
+    if missing:
+        raise ValueError(
+            f"expected the truth of {len(source):,} images, got none for {len(missing):,}, the first with id "
+            f"{missing[0]}: {hidden.path}; give the truth file of the same split"
+        )
+    return Truth.concatenate([hidden.truth.image(rows[image_id]) for image_id in source.image_ids])
+
+
+def _tasks(
+    root: str, source: ImageSet, images_root: str, per_shard: int, strict: bool, hidden: Truth | None
+) -> list[ShardTask]:
+    split = dict(source.split or {})
+    return [
+        ShardTask(
+            root=root,
+            stem=f"shard-{start // per_shard:06d}",
+            images_root=images_root,
+            image_ids=source.image_ids[start : start + per_shard],
+            file_names=source.file_names[start : start + per_shard],
+            sizes=source.sizes[start : start + per_shard],
+            truth=source.truth.images(start, start + per_shard) if source.truth else None,
+            hidden=hidden.images(start, start + per_shard) if hidden else None,
+            num_classes=len(source.classes),
+            split_part=split.get("part"),
+            provenance={"annotations_sha256": source.sha256, "split_hash": split.get("hash")},
+            strict=strict,
+        )
+        for start in range(0, len(source), per_shard)
+    ]
+
+
+def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
+    where = os.path.realpath(images_root) if files.is_local(images_root) else images_root
+    plan = {**arguments, "images_folder": where}
+    location = files.join(root, PARTS_FOLDER, PLAN_FILE)
+    if files.exists(location):
+        _compare(json.loads(files.read_bytes(location)), plan, root)
+    elif foreign := files.list_files(root, ".tar"):
+        raise ValueError(
+            f"expected a folder without tar files of another origin, got {foreign[0]}; "
+            "name another folder to write to"
+        )
+    else:
+        files.write_atomic(location, json.dumps(plan, indent=2).encode())
+
+
+def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardPart]:
+    if workers == 1 or len(tasks) == 1:
+        parts = []
+        for task in tasks:
+            parts.append(write_shard(task))
+            on_shard(len(task.image_ids))
+        return parts
+    pool = spawn_pool(min(workers, len(tasks)))
+    try:
+        futures = {pool.submit(write_shard, task): index for index, task in enumerate(tasks)}
+        done: dict[int, ShardPart] = {}
+        for future in as_completed(futures):
+            index = futures[future]
+            done[index] = future.result()
+            on_shard(len(tasks[index].image_ids))
+        return [done[index] for index in range(len(tasks))]
+    except BrokenProcessPool:
+        raise ValueError(
+            "expected every worker process to live, got a dead one (out of memory?): run the same "
+            "command again, it continues; fewer --workers or a smaller --per-shard need less memory"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finish(
+    root: str, source: ImageSet, arguments: dict[str, Any], parts: list[ShardPart], hidden: ImageSet | None
+) -> tuple[Dataset, list[dict[str, Any]]]:
+    images = pa.concat_tables([part.images for part in parts])
+    skipped = [entry for part in parts for entry in part.skipped]
+    if not len(images):
+        files.remove_folder(files.join(root, PARTS_FOLDER))
+        raise ValueError(
+            f"expected at least one sound image, got none of {len(source):,}, the first because of "
+            f"{skipped[0]['reason']}: {skipped[0]['file_name']} in {arguments['images']}; check --images"
+        )
+    write_parquet(files.join(root, IMAGES_FILE), images, compression="zstd")
+    report = {
+        "num_skipped": len(skipped),
+        "images": skipped,
+        "annotations": source.problems.as_json(),
+        "hidden_truth": hidden.problems.as_json() if hidden else {},
+    }
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    files.write_atomic(files.join(root, SKIPPED_FILE), text.encode() + b"\n")
+    for folder in ("", "ground_truth", "hidden_truth"):
+        files.remove_temporaries(files.join(root, folder))
+    dataset = Dataset(
+        root=root,
+        name=arguments["name"],
+        classes=source.classes,
+        category_ids=source.category_ids,
+        num_images=len(images),
+        num_boxes=sum(part.num_boxes for part in parts) if source.truth else None,
+        labeled=source.truth is not None,
+        has_hidden_truth=hidden is not None,
+        source={key: value for key, value in arguments.items() if key not in {"name", "classes"}},
+        split=source.split,
+        shards=tuple(sorted(set(images["shard"].to_pylist()))),
+        hash=images_hash(images),
+    )
+    dataset.write()
+    files.remove_folder(files.join(root, PARTS_FOLDER))
+    return dataset, skipped

@@ -1,0 +1,200 @@
+"""One shard: a few hundred images into a tar, with the tables beside it.
+
+In: a `ShardTask`: names and labels of the images of one shard. Out, in this order: the tar, its truth
+tables, and last the part file, whose presence says that the shard is complete. Guarantees: the same task
+gives the same bytes whatever happened before; image bytes are kept as they are; an image that does not
+decode is left out with its reason. Readable by any webdataset user: `KEY.jpg` and `KEY.json` of a sample
+stand next to each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage import files
+from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
+from storage.image_check import CheckedImage, check_image
+from storage.readers.image_set import Truth
+from storage.tables.label_store import LabelStore, label_table, truth_table
+from storage.tables.parquet import read_parquet, write_parquet
+from storage.tables.truth_table import with_truth_columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardTask:
+    """All that a worker needs to write one shard."""
+
+    root: str
+    stem: str
+    images_root: str
+    image_ids: tuple[int, ...]
+    file_names: tuple[str, ...]
+    sizes: npt.NDArray[np.int32]
+    """(B, 2) height and width as annotated, 0 where not."""
+    truth: Truth | None
+    """Ground truth of a labeled set; goes into the tar too."""
+    hidden: Truth | None
+    """Truth kept apart for analysis; goes nowhere else."""
+    num_classes: int
+    split_part: str | None
+    provenance: Mapping[str, Any]
+    strict: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardPart:
+    """A finished shard: its rows of the image table, what was left out, and its number of boxes."""
+
+    images: pa.Table
+    skipped: list[dict[str, Any]]
+    num_boxes: int
+
+
+def write_shard(task: ShardTask) -> ShardPart:
+    """Write a shard and its part file, or return the part of one that is already complete.
+
+    Raises ValueError on the first bad image when `task.strict`.
+    """
+    finished = read_part(task)
+    if finished is not None and not (task.strict and finished.skipped):
+        return finished
+    tar = _Tar()
+    rows: list[dict[str, Any]] = []
+    kept: list[int] = []
+    skipped: list[dict[str, Any]] = []
+    for index, (image_id, name) in enumerate(zip(task.image_ids, task.file_names, strict=True)):
+        try:
+            data, checked = _load(task, index)
+        except ValueError as error:
+            if task.strict:
+                raise ValueError(
+                    f"expected only sound images (--strict), got {error}: {name}, image {image_id}; "
+                    "repair it, or leave out --strict to skip it"
+                ) from None
+            skipped.append({"image_id": image_id, "file_name": name, "reason": str(error)})
+            continue
+        rows.append(_add_sample(task, tar, index, data, checked))
+        kept.append(index)
+    images = pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
+    if rows:
+        files.write_atomic(files.join(task.root, f"{task.stem}.tar"), tar.close())
+    num_boxes = _write_truth(task, "ground_truth", task.truth, images, kept)
+    _write_truth(task, "hidden_truth", task.hidden, images, kept)
+    part = ShardPart(images=images, skipped=skipped, num_boxes=num_boxes)
+    _write_part(task, part)
+    return part
+
+
+def read_part(task: ShardTask) -> ShardPart | None:
+    """Return what a finished shard left behind, or None when it is not complete."""
+    location = _part_location(task)
+    if not files.exists(location):
+        return None
+    images = read_parquet(location)
+    if len(images) and not files.exists(files.join(task.root, f"{task.stem}.tar")):
+        return None
+    head = json.loads(images.schema.metadata[b"mixpl"])
+    return ShardPart(
+        images=images.replace_schema_metadata(None), skipped=head["skipped"], num_boxes=head["num_boxes"]
+    )
+
+
+def _load(task: ShardTask, index: int) -> tuple[bytes, CheckedImage]:
+    name = task.file_names[index]
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError("the file name leaves the image folder")
+    try:
+        data = files.read_bytes(files.join(task.images_root, name))
+    except FileNotFoundError:
+        raise ValueError("missing file") from None
+    except OSError as error:
+        raise ValueError(f"unreadable file: {error.strerror or error}") from None
+    height, width = task.sizes[index].tolist()
+    return data, check_image(data, width=width, height=height)
+
+
+def _add_sample(task: ShardTask, tar: _Tar, index: int, data: bytes, checked: CheckedImage) -> dict[str, Any]:
+    image_id = task.image_ids[index]
+    key = f"{image_id:012d}"
+    description: dict[str, Any] = {
+        "image_id": image_id,
+        "file_name": task.file_names[index],
+        "width": checked.width,
+        "height": checked.height,
+    }
+    if task.truth is not None:
+        labels = task.truth.labels.image(index)
+        # str() of a float32 is its shortest text: 10.1, not 10.100000381469727
+        description["boxes"] = [[float(str(side)) for side in box] for box in labels.boxes_N4]
+        description["categories"] = labels.categories_N.tolist()
+    offset = tar.add(f"{key}.{checked.extension}", data)
+    tar.add(f"{key}.json", json.dumps(description, ensure_ascii=False).encode())
+    return {
+        "key": key,
+        "image_id": image_id,
+        "file_name": task.file_names[index],
+        "shard": f"{task.stem}.tar",
+        "offset": offset,
+        "size": len(data),
+        "width": checked.width,
+        "height": checked.height,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "split": task.split_part,
+    }
+
+
+def _write_truth(
+    task: ShardTask, folder: str, truth: Truth | None, images: pa.Table, kept: Sequence[int]
+) -> int:
+    if truth is None or not kept:
+        return 0
+    own = Truth.concatenate([truth.image(index) for index in kept])
+    sizes_B2 = np.stack([images["height"].to_numpy(), images["width"].to_numpy()], axis=1)
+    keys, image_ids = images["key"].to_pylist(), images["image_id"].to_pylist()
+    table = truth_table(
+        label_table(keys, image_ids, sizes_B2, own.labels), areas_N=own.areas, crowds=own.crowds
+    )
+    store = LabelStore(files.join(task.root, folder), num_classes=task.num_classes)
+    store.write(task.stem, with_truth_columns(table, own), task.provenance)
+    return len(own.labels.boxes_N4)
+
+
+def _part_location(task: ShardTask) -> str:
+    return files.join(task.root, PARTS_FOLDER, f"{task.stem}.parquet")
+
+
+def _write_part(task: ShardTask, part: ShardPart) -> None:
+    head = json.dumps({"skipped": part.skipped, "num_boxes": part.num_boxes})
+    write_parquet(_part_location(task), part.images.replace_schema_metadata({"mixpl": head}))
+
+
+class _Tar:
+    """A tar file in memory whose bytes depend on its members alone: no times, no owners."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member; return where its bytes begin."""
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        member.mode = 0o644
+        offset: int = self._tar.offset + tarfile.BLOCKSIZE
+        self._tar.addfile(member, io.BytesIO(data))
+        return offset
+
+    def close(self) -> bytes:
+        """Return the finished file."""
+        self._tar.close()
+        return self._buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Readers: an annotated source or a folder of images becomes an `ImageSet`."""

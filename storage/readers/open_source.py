@@ -1,0 +1,93 @@
+"""One door for every format that images come in: COCO, LVIS, Pascal VOC, YOLO, or just a folder.
+
+In: a path, and where it is not plain from the path the format; the folder of the images where the format does not
+say where they lie. Out: `Source`: the `ImageSet` and the folder that its file names are relative to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from storage import files
+from storage.readers.coco import read_coco
+from storage.readers.image_set import ImageSet, read_folder
+from storage.readers.voc import is_voc, read_voc
+from storage.readers.yolo import find_yaml, read_yolo
+
+Format = Literal["coco", "lvis", "voc", "yolo", "folder"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Images and where they lie."""
+
+    images: ImageSet
+    images_root: str
+
+    def unlabeled(self) -> Source:
+        """Return the same images as if nothing were known of them but the classes."""
+        return replace(self, images=replace(self.images, truth=None))
+
+
+def detect_format(path: str) -> Format:
+    """Return the format by the looks of a path. Raises ValueError when there is nothing of the kind."""
+    if path.lower().endswith(".json"):
+        return "coco"
+    if find_yaml(path) is not None:
+        return "yolo"
+    if files.is_local(path) and not files.local_path(path).is_dir():
+        raise ValueError(
+            f"expected a COCO file *.json, a YOLO data.yaml, or a folder, got neither: {path}; check the path"
+        )
+    return "voc" if is_voc(path) else "folder"
+
+
+def open_source(
+    path: str,
+    *,
+    kind: Format | None = None,
+    images: str | None = None,
+    subset: str | None = None,
+    keep_difficult: bool = False,
+    classes: Sequence[str] = (),
+    category_ids: Sequence[int] = (),
+) -> Source:
+    """Read a source of any format; `kind` None: as its path looks.
+
+    `images` is the folder of the images that a COCO or LVIS file names; `subset` one of VOC's lists or YOLO's
+    parts; `keep_difficult` takes VOC's difficult objects as any other. `classes` and their ids fix the classes of
+    a folder, and `classes` those of VOC. Raises ValueError where arguments and format do not fit together.
+    """
+    kind = kind or detect_format(path)
+    annotation_file = kind in {"coco", "lvis"}
+    for given, fits, name, wanted in (
+        (images, annotation_file, "--images", "an annotation file"),
+        (subset, kind in {"voc", "yolo"}, "--subset", "VOC and YOLO"),
+        (keep_difficult, kind == "voc", "--keep-difficult", "VOC"),
+        (classes, kind in {"voc", "folder"}, "--classes-from", "a folder of images and VOC"),
+    ):
+        if given and not fits:
+            raise ValueError(f"expected {name} with {wanted} only, got a source of format {kind}: {path}")
+    match kind:
+        case "coco" | "lvis":
+            return Source(images=read_coco(path), images_root=_checked(images, path))
+        case "voc":
+            read = read_voc(path, subset=subset or "trainval", classes=classes, keep_difficult=keep_difficult)
+            return Source(images=read, images_root=path)
+        case "yolo":
+            read, root = read_yolo(path, subset=subset or "train")
+            return Source(images=read, images_root=root)
+        case "folder":
+            return Source(
+                images=read_folder(path, classes=classes, category_ids=category_ids), images_root=path
+            )
+
+
+def _checked(images: str | None, path: str) -> str:
+    if images is None:
+        raise ValueError(f"expected --images, the folder of the images that {path} names, got none")
+    if files.is_local(images) and not files.local_path(images).is_dir():
+        raise ValueError(f"expected a folder of images, got nothing there: --images {images}")
+    return images

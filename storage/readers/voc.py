@@ -1,0 +1,261 @@
+"""Reader of Pascal VOC folders.
+
+In: a VOC folder (`Annotations/`, `ImageSets/Main/`, `JPEGImages/`), or a folder of several (`VOCdevkit/VOC2007`,
+`VOC2012`), and the name of a list in `ImageSets/Main`. Out: `ImageSet`, file names relative to the folder given.
+VOC's pixels are counted from 1 and its boxes include their last pixel: a box from xmin to xmax covers
+xmin - 1 .. xmax here. The image id is the digits of VOC's own id (`2008_000002` is 2008000002), or a number from
+1 where those are not unique. `difficult` objects are kept apart, or as any other where the caller says so.
+
+What is wrong in single entries is counted and named in `problems`, beside what `storage.readers.clean_annotations` decides:
+
+    no or broken annotation file      the image is left out; where no image of the list has one the set is unlabeled
+    malformed object                  no name, or a bndbox without four finite numbers: dropped
+    unknown class                     dropped, where the caller gives the classes or some are VOC's own
+    image listed twice                the first is kept
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from xml.etree import ElementTree
+
+import numpy as np
+
+from storage import files
+from storage.readers.clean_annotations import Annotations, truth_of
+from storage.readers.image_set import ImageSet, size_of_file
+from storage.problems import Problems
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""The classes of Pascal VOC, in its order."""
+MAX_DIGITS = 19
+"""An id of fewer digits fits an int64."""
+_LIST_FLAG = re.compile(r"\s+-?[01]$")
+"""Lists of one class have a second column."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocObject:
+    """One object of an annotation file."""
+
+    name: str
+    box: tuple[float, float, float, float]
+    """xyxy, edges in pixels."""
+    difficult: bool
+    score: float
+    """Of `<score>` or `<confidence>`, which only tools write; else 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocImage:
+    """What an annotation file says."""
+
+    file_name: str | None
+    height: int
+    width: int
+    """0 where it does not say."""
+    objects: tuple[VocObject, ...]
+    num_malformed: int
+
+
+def is_voc(path: str) -> bool:
+    """Return whether this is a VOC folder or a folder of them."""
+    return bool(_folders(path))
+
+
+def read_voc(
+    path: str, *, subset: str = "trainval", classes: Sequence[str] = (), keep_difficult: bool = False
+) -> ImageSet:
+    """Read the images of `ImageSets/Main/SUBSET.txt`. `classes` fixes the classes and their order.
+
+    Without it they are VOC's twenty where one of them occurs, else those that occur, by name. Raises ValueError
+    when the folder is no VOC folder or has no such list.
+    """
+    read = _Reading(path, subset)
+    if not read.images:
+        raise ValueError(f"expected images in the list {subset}, got none: {path}; choose another --subset")
+    annotated = [image for image in read.images if image.annotation is not None]
+    images = annotated or read.images
+    for image in read.images if annotated else ():
+        if image.annotation is None:
+            read.problems.add("no annotation file (image left out)", image.file_name)
+    known = tuple(classes) or _classes_of(annotated)
+    sizes_B2 = np.array([image.size for image in images], np.int32).reshape(-1, 2)
+    truth = None
+    if annotated:
+        truth = truth_of(_annotations(images, known, keep_difficult, read.problems), sizes_B2, read.problems)
+    return ImageSet(
+        path=path,
+        sha256=read.digest.hexdigest(),
+        classes=known,
+        category_ids=tuple(range(1, len(known) + 1)),
+        image_ids=_image_ids([image.name for image in images]),
+        file_names=tuple(image.file_name for image in images),
+        sizes=sizes_B2,
+        truth=truth,
+        split=None,
+        problems=read.problems,
+        notes={"format": "voc", "subset": subset} | ({"difficult": "kept"} if keep_difficult else {}),
+    )
+
+
+def parse_voc(data: bytes) -> VocImage:
+    """Return what an annotation file says. Raises ValueError when it is no XML."""
+    try:
+        root = ElementTree.fromstring(data)  # noqa: S314  # expat itself stops entity bombs since 2.4.1
+    except ElementTree.ParseError as error:
+        raise ValueError(f"expected a VOC annotation file, got {error}") from None
+    objects = [_object(element) for element in root.findall("object")]
+    height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
+    return VocImage(
+        file_name=root.findtext("filename"),
+        height=int(height or 0),
+        width=int(width or 0),
+        objects=tuple(one for one in objects if one is not None),
+        num_malformed=objects.count(None),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listed:
+    """An image of the list."""
+
+    name: str
+    file_name: str
+    size: tuple[int, int]
+    annotation: VocImage | None
+
+
+class _Reading:
+    """All images of one list, in one folder or several."""
+
+    def __init__(self, path: str, subset: str) -> None:
+        self.images: list[_Listed] = []
+        self.problems = Problems()
+        self.digest = hashlib.sha256(subset.encode())
+        self._path = path
+        folders = _folders(path)
+        if not folders:
+            raise ValueError(
+                "expected a VOC folder with Annotations, ImageSets/Main and JPEGImages, or a folder of such, "
+                f"got neither: {path}; check the path"
+            )
+        lists = {one: files.join(path, *one, "ImageSets", "Main", f"{subset}.txt") for one in folders}
+        found = {one: location for one, location in lists.items() if files.exists(location)}
+        if not found:
+            raise ValueError(
+                f"expected a list of images, got no {lists[folders[0]]}; name one of its lists with --subset"
+            )
+        for folder, location in found.items():
+            names = [
+                _LIST_FLAG.sub("", line.strip()) for line in files.read_bytes(location).decode().splitlines()
+            ]
+            for name, times in Counter(name for name in names if name).items():
+                if times > 1:
+                    self.problems.add("image listed twice (first kept)", name)
+                self._read(folder, name)
+
+    def _read(self, folder: tuple[str, ...], name: str) -> None:
+        where = files.join("", *folder, "Annotations", f"{name}.xml")
+        data, annotation = b"", None
+        try:
+            data = files.read_bytes(files.join(self._path, where))
+            annotation = parse_voc(data)
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            self.problems.add("broken annotation file (image left out)", f"{where}: {error}")
+            return
+        suffix = PurePosixPath(annotation.file_name or "").suffix if annotation else ""
+        file_name = files.join("", *folder, "JPEGImages", f"{name}{suffix or '.jpg'}")
+        size = (annotation.height, annotation.width) if annotation else (0, 0)
+        self.digest.update(f"{file_name} {len(data)} ".encode() + data)
+        self.images.append(
+            _Listed(
+                name=name,
+                file_name=file_name,
+                size=size if all(size) else size_of_file(files.join(self._path, file_name)),
+                annotation=annotation,
+            )
+        )
+
+
+def _folders(path: str) -> list[tuple[str, ...]]:
+    """Return the VOC folders at or right below a path, as parts of a relative path."""
+    candidates: list[tuple[str, ...]] = [(), *((name,) for name in files.list_folders(path))]
+    needed = (("Annotations",), ("JPEGImages",), ("ImageSets", "Main"))
+    return [
+        one for one in candidates if all(files.exists(files.join(path, *one, *names)) for names in needed[1:])
+    ]
+
+
+def _classes_of(images: Sequence[_Listed]) -> tuple[str, ...]:
+    names = {one.name for image in images if image.annotation for one in image.annotation.objects}
+    return VOC_CLASSES if names & {*VOC_CLASSES} or not names else tuple(sorted(names))
+
+
+def _image_ids(names: Sequence[str]) -> tuple[int, ...]:
+    digits = [name.replace("_", "") for name in names]
+    if len({int(one) for one in digits if one.isdecimal() and len(one) < MAX_DIGITS}) == len(names):
+        return tuple(int(one) for one in digits)
+    return tuple(range(1, len(names) + 1))
+
+
+def _annotations(
+    images: Sequence[_Listed], classes: Sequence[str], keep_difficult: bool, problems: Problems
+) -> Annotations:
+    index = {name: row for row, name in enumerate(classes)}
+    rows: list[tuple[int, VocObject]] = []
+    for row, image in enumerate(images):
+        assert image.annotation is not None, "images without one are left out before"
+        for _ in range(image.annotation.num_malformed):
+            problems.add("malformed object (dropped)", image.file_name)
+        for one in image.annotation.objects:
+            if one.name in index:
+                rows.append((row, one))
+            else:
+                problems.add("unknown class (dropped)", f"{image.file_name}: {one.name!r}")
+    count = len(rows)
+    return Annotations(
+        images_A=np.array([row for row, _ in rows], np.int64),
+        categories_A=np.array([index[one.name] for _, one in rows], np.int32),
+        boxes_A4=np.array([one.box for _, one in rows], np.float64).reshape(-1, 4),
+        areas_A=np.full(count, np.nan),
+        scores_A=np.array([one.score for _, one in rows], np.float32),
+        crowd_A=np.zeros(count, bool),
+        difficult_A=np.array([one.difficult and not keep_difficult for _, one in rows], bool),
+        describe=lambda row: f"{images[rows[row][0]].file_name}: {rows[row][1].name} {[*rows[row][1].box]}",
+    )
+
+
+def _object(element: ElementTree.Element) -> VocObject | None:
+    name = (element.findtext("name") or "").strip()
+    sides = [_number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+    score = _number(element.findtext("confidence", element.findtext("score")), 1.0)
+    if not name or None in sides or score is None or not 0 <= score <= 1:
+        return None
+    left, top, right, bottom = (side or 0.0 for side in sides)
+    return VocObject(
+        name=name,
+        box=(left - 1, top - 1, right, bottom),
+        difficult=(element.findtext("difficult") or "").strip() == "1",
+        score=score,
+    )
+
+
+def _number(text: str | None, default: float | None = None) -> float | None:
+    """Return a finite number, the default where there is no text, None where it is something else."""
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        return None
+    return value if value is not None and math.isfinite(value) else None

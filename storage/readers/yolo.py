@@ -1,0 +1,273 @@
+"""Reader of YOLO data sets: `data.yaml`, images, and a text file of boxes beside each image.
+
+In: a `data.yaml` (or the folder of one) and the name of one of its subsets (train, val, test). A subset is a
+folder of images, a text file that lists them, or several of these. The labels of `…/images/a.jpg` lie in
+`…/labels/a.txt`, one line a box: class index, centre, width and height as shares of the image, and where a tool
+wrote it a score; or the class and the corners of a polygon, whose bounding box is taken. Out: `ImageSet`, images
+sorted by name and numbered from 1, category ids as in the file, file names relative to `root`.
+
+An image without a label file is one without objects, as YOLO's trainers take it; where no image has one the set is
+unlabeled. What is wrong in single entries is counted and named in `problems`, beside what `storage.readers.clean_annotations`
+decides:
+
+    malformed line                    no class and 4, 5 or at least 6 finite numbers, a score outside 0..1: dropped
+    unknown class                     dropped
+    line twice                        the first is kept
+    image without a readable size     its boxes are dropped; writing shards leaves the image out too
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from storage import files
+from storage.readers.clean_annotations import Annotations, truth_of
+from storage.readers.image_set import IMAGE_SUFFIXES, ImageSet, size_of_file
+from storage.problems import Problems
+
+YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
+Line = tuple[int, tuple[float, float, float, float], float]
+"""Class index; left, top, right, bottom as shares of the image; score."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class YoloFile:
+    """What `data.yaml` says."""
+
+    path: str
+    root: str
+    """Folder that subsets are relative to."""
+    names: dict[int, str]
+    """Class names by index."""
+    subsets: dict[str, list[str]]
+    """Folders or lists of images of each subset, relative to the root."""
+
+
+def find_yaml(path: str) -> str | None:
+    """Return the `data.yaml` that this is or that lies in this folder; None where there is none."""
+    if path.lower().endswith((".yaml", ".yml")):
+        return path
+    return next((files.join(path, name) for name in YAML_NAMES if files.exists(files.join(path, name))), None)
+
+
+def read_yaml(path: str) -> YoloFile:
+    """Read a `data.yaml`. Raises ValueError when it is none."""
+    try:
+        document = yaml.safe_load(files.read_bytes(path))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"expected a YOLO data.yaml, got {error}; check the path") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"expected YAML, got {' '.join(str(error).split())}: {path}; correct it") from None
+    document = document if isinstance(document, dict) else {}
+    names = _names(document.get("names"))
+    if not names or len(set(names.values())) != len(names):
+        raise ValueError(
+            f"expected 'names', a list of different class names or a mapping from index to name, got "
+            f"{document.get('names')!r}: {path}; is it a YOLO data.yaml?"
+        )
+    subsets = {name: document[name] for name in ("train", "val", "test") if document.get(name)}
+    return YoloFile(
+        path=path,
+        root=_root(path, str(document.get("path") or "")),
+        names=names,
+        subsets={name: value if isinstance(value, list) else [value] for name, value in subsets.items()},
+    )
+
+
+def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
+    """Read one subset; return it and the folder that its file names are relative to.
+
+    Raises ValueError when there is no `data.yaml`, no such subset, or no image in it.
+    """
+    head = read_yaml(find_yaml(path) or files.join(path, YAML_NAMES[0]))
+    names = _image_names(head, subset)
+    problems = Problems()
+    texts = [_label_text(head.root, name) for name in names]
+    digest = hashlib.sha256(repr((names, sorted(head.names.items()))).encode())
+    for text in texts:
+        digest.update(b"-" if text is None else b"%d " % len(text) + text)
+    labeled = any(text is not None for text in texts)
+    sizes_B2 = np.zeros((len(names), 2), np.int32)
+    if labeled:
+        sizes_B2[:] = [size_of_file(files.join(head.root, name)) for name in names]
+    missing = sum(text is None for text in texts)
+    source = ImageSet(
+        path=head.path,
+        sha256=digest.hexdigest(),
+        classes=tuple(head.names.values()),
+        category_ids=tuple(head.names),
+        image_ids=tuple(range(1, len(names) + 1)),
+        file_names=tuple(names),
+        sizes=sizes_B2,
+        truth=truth_of(_annotations(head, names, texts, sizes_B2, problems), sizes_B2, problems)
+        if labeled
+        else None,
+        split=None,
+        problems=problems,
+        notes={"format": "yolo", "subset": subset}
+        | ({"images_without_label_file": missing} if labeled and missing else {}),
+    )
+    return source, head.root
+
+
+def parse_line(line: str) -> Line:
+    """Return one line of a label file. Raises ValueError saying what is wrong with it."""
+    parts = line.split()
+    number, values = int(float(parts[0])), [float(part) for part in parts[1:]]
+    if float(parts[0]) != number or not all(map(math.isfinite, values)):
+        raise ValueError("expected a class index and finite numbers")
+    if len(values) in (4, 5):
+        x, y, width, height = values[:4]
+        score = values[4] if len(values) == 5 else 1.0
+        if not 0 <= score <= 1:
+            raise ValueError(f"expected a score within 0..1, got {score}")
+        return number, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), score
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(
+            f"expected 4 numbers of a box, with a score 5, or corners of a polygon, got {len(values)}"
+        )
+    return number, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])), 1.0
+
+
+def label_place(image: str) -> str:
+    """Return where the labels of an image lie: its last folder `images` becomes `labels`, the suffix `.txt`."""
+    *folders, name = image.split("/")
+    if "images" in folders:
+        place = len(folders) - 1 - folders[::-1].index("images")
+        folders[place] = "labels"
+    return "/".join([*folders, f"{name.rpartition('.')[0]}.txt"])
+
+
+def _names(written: object) -> dict[int, str]:
+    """Return class names by ascending index; none where it is something else."""
+    pairs = dict(enumerate(written)) if isinstance(written, list) else written
+    if not isinstance(pairs, dict) or not all(type(key) is int and key >= 0 for key in pairs):
+        return {}
+    return {key: str(pairs[key]) for key in sorted(pairs)}
+
+
+def _root(path: str, written: str) -> str:
+    """Return the folder that `path:` names: as it stands, or relative to the file, or else that of the file."""
+    beside = path.rpartition("/")[0] or "."
+    candidates = (written, files.join(beside, written)) if written else ()
+    absolute = [one for one in candidates if one.startswith("/") or one != written or "://" in one]
+    return next((one.rstrip("/") for one in absolute if files.exists(one)), beside)
+
+
+def _image_names(head: YoloFile, subset: str) -> list[str]:
+    """Return the images of a subset relative to the root, sorted, each once."""
+    if subset not in head.subsets:
+        raise ValueError(
+            f"expected one of the subsets {', '.join(head.subsets) or '(none)'}, got {subset!r}: {head.path}; "
+            "name one with --subset"
+        )
+    names: set[str] = set()
+    for entry in head.subsets[subset]:
+        place = _below(head, str(entry))
+        where = files.join(head.root, place) if place else head.root
+        if place.endswith(".txt"):
+            folder = place.rpartition("/")[0]
+            lines = (line.strip() for line in files.read_bytes(where).decode().splitlines())
+            names |= {_listed(head, folder, line) for line in lines if line}
+        else:
+            found = (name for name in files.walk_files(where) if name.lower().endswith(IMAGE_SUFFIXES))
+            names |= {files.join(place, name) for name in found}
+    if not names:
+        raise ValueError(
+            f"expected images in {subset}: {', '.join(map(str, head.subsets[subset]))}, got none: {head.path}; "
+            "check 'path' and the subset"
+        )
+    return sorted(names)
+
+
+def _below(head: YoloFile, entry: str) -> str:
+    """Return a subset's place relative to the root; `../train` where only `train` exists is a known slip."""
+    prefix = f"{head.root}/"
+    place = entry.removeprefix(prefix).removeprefix("./").rstrip("/")
+    slip = place.removeprefix("../")
+    if place.startswith("../") and not files.exists(files.join(head.root, place)):
+        place = slip
+    if place in {"", "."}:
+        return ""
+    if place.startswith(("/", "../")) or not files.exists(files.join(head.root, place)):
+        raise ValueError(
+            f"expected a folder or list of images below {head.root}, got {entry!r}: {head.path}; correct the "
+            "subset or 'path' in it"
+        )
+    return place
+
+
+def _listed(head: YoloFile, folder: str, line: str) -> str:
+    """Return an image of a list relative to the root; `./` in it means the folder of the list."""
+    name = line.removeprefix(f"{head.root}/")
+    name = files.join(folder, name[2:]) if name.startswith("./") else name
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(
+            f"expected images below {head.root}, got {line!r} in a list of {head.path}; move the list"
+        )
+    return name
+
+
+def _label_text(root: str, name: str) -> bytes | None:
+    try:
+        return files.read_bytes(label_place(files.join(root, name)))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _annotations(
+    head: YoloFile,
+    names: list[str],
+    texts: list[bytes | None],
+    sizes_B2: npt.NDArray[np.int32],
+    problems: Problems,
+) -> Annotations:
+    index = {number: row for row, number in enumerate(head.names)}
+    rows: list[tuple[int, int, Line]] = []
+    for image, text in enumerate(texts):
+        rows += [
+            (image, index[line[0]], line) for line in _lines(label_place(names[image]), text, index, problems)
+        ]
+        if text and not sizes_B2[image].all():
+            problems.add("image without a readable size (its boxes dropped)", names[image])
+    rows = [row for row in rows if sizes_B2[row[0]].all()]
+    images_A = np.array([row[0] for row in rows], np.int64)
+    shares_A4 = np.array([row[2][1] for row in rows], np.float64).reshape(-1, 4)
+    return Annotations(
+        images_A=images_A,
+        categories_A=np.array([row[1] for row in rows], np.int32),
+        boxes_A4=shares_A4 * np.tile(sizes_B2[images_A][:, ::-1], 2),
+        areas_A=np.full(len(rows), np.nan),
+        scores_A=np.array([row[2][2] for row in rows], np.float32),
+        crowd_A=np.zeros(len(rows), bool),
+        describe=lambda row: (
+            f"{label_place(names[rows[row][0]])}: class {rows[row][2][0]} at {[*rows[row][2][1]]}"
+        ),
+    )
+
+
+def _lines(where: str, text: bytes | None, index: dict[int, int], problems: Problems) -> list[Line]:
+    kept: list[Line] = []
+    seen: set[str] = set()
+    for number, line in enumerate((text or b"").decode(errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            parsed = parse_line(line)
+        except (ValueError, OverflowError) as error:
+            problems.add("malformed line (dropped)", f"{where}:{number}: {error}")
+            continue
+        if parsed[0] not in index:
+            problems.add("unknown class (dropped)", f"{where}:{number}: class {parsed[0]}")
+        elif line in seen:
+            problems.add("line twice (first kept)", f"{where}:{number}")
+        else:
+            kept.append(parsed)
+        seen.add(line)
+    return kept

@@ -1,0 +1,1 @@
+"""Rounds of pseudo labels: opened, completed, compacted."""

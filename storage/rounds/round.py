@@ -1,0 +1,201 @@
+"""Rounds of pseudo labels: ROOT/round=0003/ with one table a shard, and `round.json` written last.
+
+In: what a labeling job did. Out: `Round`: its number, its tables, its thresholds by class where it has some
+(`thresholds.parquet`), and once it is complete its `RoundInfo`. `begun.json`, written first and by one process
+only, says whose round it is, so that the labels of two teachers never lie in one. What a finished round says is
+never changed, only superseded by the next; one without `round.json` is visible as incomplete and can be
+continued. The tables of a compacted round are those that `tables.json` names (see `storage.rounds.compaction`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from storage import files
+from storage.tables.label_store import LabelStore
+from storage.problems import version_remedy
+from storage.rounds.round_thresholds import THRESHOLDS, read_thresholds, remove_thresholds, write_thresholds
+
+BEGUN_FILE = "begun.json"
+ROUND_FILE = "round.json"
+COMPACTED_FILE = "tables.json"
+SCHEMA_VERSION = 1
+
+_FOLDER = re.compile(r"round=(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundInfo:
+    """What `round.json` says of a complete round."""
+
+    number: int
+    dataset_name: str
+    dataset_root: str
+    dataset_hash: str
+    """`Dataset.hash` of the images that were labeled."""
+    classes: tuple[str, ...]
+    score_threshold: float
+    """Boxes that score higher count as pseudo labels, unless the round has a threshold for their class; the
+    tables hold the lower ones too."""
+    num_images: int
+    num_boxes: int
+    """All boxes in the tables, whatever their score."""
+    seconds: float
+    """Wall time of the labeling job."""
+    provenance: Mapping[str, Any]
+    """Weights and their hash, teacher step, run, split hash, config hash, code version."""
+    finished_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    """UTC, ISO 8601. The latest round of a data set is the one that finished last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Round:
+    """One round below a folder of rounds; `info` is None until it is complete."""
+
+    path: str
+    number: int
+    info: RoundInfo | None
+    compacted: Mapping[str, tuple[str, ...]] | None = None
+    """Stems of the shards in each compacted table, by its stem, a folder's name before it; None where the round
+    has one table a shard."""
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every shard of the round is labeled."""
+        return self.info is not None
+
+    def labels(self, *, num_classes: int | None = None) -> LabelStore:
+        """Return the label tables, of which an incomplete round has only some."""
+        if self.compacted is not None:
+            return LabelStore(self.path, num_classes=num_classes, known_stems=tuple(self.compacted))
+        return LabelStore(self.path, num_classes=num_classes, others=(THRESHOLDS,))
+
+    def tables(self) -> dict[str, str]:
+        """Return the stem of the table that holds each shard's labels, by the shard's stem, where it is there."""
+        store = self.labels()
+        if self.compacted is None:
+            return {stem: stem for stem in store.stems()}
+        there = [stem for stem in self.compacted if store.has(stem)]
+        return {shard: stem for stem in there for shard in self.compacted[stem]}
+
+    def thresholds(self) -> pa.Table | None:
+        """Return the round's thresholds by class (THRESHOLD_SCHEMA); None where all share one."""
+        return read_thresholds(self.path)
+
+    def write_thresholds(self, table: pa.Table | None) -> None:
+        """Keep the thresholds by class of a round that is still incomplete; None takes earlier ones back."""
+        self._require_incomplete()
+        if table is None:
+            remove_thresholds(self.path)
+        else:
+            write_thresholds(self.path, table)
+
+    def begin(self, terms: Mapping[str, Any]) -> bool:
+        """Claim the round for labels made on these terms (JSON); return whether nobody had claimed it."""
+        return files.create(files.join(self.path, BEGUN_FILE), _text(terms))
+
+    def terms(self) -> dict[str, Any] | None:
+        """Return the terms on which the round was begun, or None."""
+        location = files.join(self.path, BEGUN_FILE)
+        try:
+            found = json.loads(files.read_bytes(location))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
+        return found if isinstance(found, dict) else {}
+
+    def finish(self, info: RoundInfo) -> Round:
+        """Declare the round complete. Raises ValueError when it already is."""
+        self._require_incomplete()
+        assert info.number == self.number, "a round keeps its number"
+        content = asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}
+        files.write_atomic(files.join(self.path, ROUND_FILE), _text(content))
+        return Round(path=self.path, number=self.number, info=info)
+
+    def _require_incomplete(self) -> None:
+        if self.complete or files.exists(files.join(self.path, ROUND_FILE)):
+            raise ValueError(f"expected an incomplete round, got a finished one: {self.path}; begin the next")
+
+
+def open_round(path: str) -> Round:
+    """Return the round at this path, complete or not; it need not exist yet.
+
+    Raises ValueError when the folder is not named `round=NUMBER` or its `round.json` cannot be read.
+    """
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    matched = _FOLDER.fullmatch(name)
+    if matched is None:
+        raise ValueError(f"expected a folder named round=NUMBER, got {name!r}: {path}")
+    return Round(path=path.rstrip("/"), number=int(matched[1]), info=_info(path), compacted=_compacted(path))
+
+
+def is_round(path: str) -> bool:
+    """Return whether a path is named like a round."""
+    return _FOLDER.fullmatch(path.rstrip("/").rsplit("/", 1)[-1]) is not None
+
+
+def round_path(root: str, number: int) -> str:
+    """Return the folder of a round below a folder of rounds."""
+    return files.join(root, f"round={number:04d}")
+
+
+def list_rounds(root: str) -> list[Round]:
+    """Return all rounds right below a folder, by number, complete or not."""
+    found = [name for name in files.list_folders(root) if _FOLDER.fullmatch(name)]
+    return sorted((open_round(files.join(root, name)) for name in found), key=lambda round_: round_.number)
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
+
+
+def _info(path: str) -> RoundInfo | None:
+    location = files.join(path, ROUND_FILE)
+    head = _read_head(location)
+    if head is None:
+        return None
+    complete = head.pop("complete", False)
+    if not complete:
+        raise ValueError(f"expected a complete round, got {complete=}: {location}; label the round again")
+    try:
+        return RoundInfo(**head | {"classes": tuple(head["classes"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected the fields of a round, got {error}: {location}; label the round again"
+        ) from None
+
+
+def _compacted(path: str) -> dict[str, tuple[str, ...]] | None:
+    location = files.join(path, COMPACTED_FILE)
+    head = _read_head(location)
+    try:
+        return None if head is None else {stem: tuple(shards) for stem, shards in head["tables"].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected the tables of a compacted round, got {error}: {location}; label the round again"
+        ) from None
+
+
+def _read_head(location: str) -> dict[str, Any] | None:
+    """Return a small JSON file of a round without its schema version, or None where there is none."""
+    try:
+        head: dict[str, Any] = json.loads(files.read_bytes(location))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
+    version = head.pop("schema_version", None) if isinstance(head, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"expected a round of schema version {SCHEMA_VERSION}, got version {version}: {location}; "
+            + version_remedy(version, SCHEMA_VERSION)
+        )
+    return head

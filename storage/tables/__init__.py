@@ -1,0 +1,1 @@
+"""Labels as Arrow tables, and tables as Parquet files."""

@@ -1,0 +1,1 @@
+"""Is what was written still there and whole?"""

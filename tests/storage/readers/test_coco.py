@@ -1,0 +1,298 @@
+"""Reading COCO files: what is right stays, what is wrong is named, counted and handled as documented."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+
+from storage.readers import json_stream
+from storage.readers.coco import read_coco
+from storage.readers.image_set import Federated, ImageSet, read_folder
+
+SOUND: dict[str, Any] = {
+    "images": [
+        {"id": 4, "file_name": "b.jpg", "width": 100, "height": 50},
+        {"id": 2, "file_name": "a.jpg", "width": 60, "height": 80},
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 2, "category_id": 9, "bbox": [10, 20, 5, 6], "area": 12.5, "iscrowd": 0},
+        {"id": 2, "image_id": 4, "category_id": 3, "bbox": [0, 0, 100, 50]},
+        {"id": 3, "image_id": 2, "category_id": 3, "bbox": [1, 2, 30, 40], "iscrowd": 1},
+    ],
+    "categories": [{"id": 9, "name": "star"}, {"id": 3, "name": "disk"}],
+}
+SOUND_BOX = {"image_id": 4, "category_id": 3, "bbox": [1, 1, 5, 5]}
+
+
+def read(folder: Path, document: object) -> ImageSet:
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(document))
+    return read_coco(str(path))
+
+
+def with_annotation(**fields: object) -> dict[str, Any]:
+    document = copy.deepcopy(SOUND)
+    document["annotations"].append({"id": 4, **SOUND_BOX, **fields})
+    return document
+
+
+def test_images_stay_in_file_order_and_classes_ascend_by_id(tmp_path: Path) -> None:
+    source = read(tmp_path, SOUND)
+    assert source.image_ids == (4, 2)
+    assert source.file_names == ("b.jpg", "a.jpg")
+    assert source.sizes.tolist() == [[50, 100], [80, 60]]
+    assert source.classes == ("disk", "star")
+    assert source.category_ids == (3, 9)
+    assert not source.problems
+
+
+def test_boxes_become_corners_and_crowds_are_kept_apart(tmp_path: Path) -> None:
+    truth = read(tmp_path, SOUND).truth
+    assert truth is not None
+    assert truth.labels.boxes_N4.tolist() == [[0, 0, 100, 50], [10, 20, 15, 26]]
+    assert truth.labels.categories_N.tolist() == [0, 1]
+    assert truth.labels.counts().tolist() == [1, 1]
+    assert truth.areas.tolist() == [5000, 12.5]
+    assert truth.crowds.image(1).boxes_N4.tolist() == [[1, 2, 31, 42]]
+    assert truth.crowds.counts().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"category_id": 77}, "unknown category (dropped)"),
+        ({"image_id": 77}, "unknown image (dropped)"),
+        ({"bbox": [5, 5, 0, 9]}, "zero-area box (dropped)"),
+        ({"bbox": [5, 5, 9, -1]}, "zero-area box (dropped)"),
+        ({"bbox": [200, 5, 9, 9]}, "box wholly outside its image (dropped)"),
+        ({"bbox": [1, 2, 3]}, "malformed annotation (dropped)"),
+        ({"bbox": [1, 2, 3, float("nan")]}, "malformed annotation (dropped)"),
+        ({"bbox": [1, 2, 3, "4"]}, "malformed annotation (dropped)"),
+        ({"category_id": None}, "malformed annotation (dropped)"),
+        ({"id": 1}, "duplicate annotation id (first kept)"),
+    ],
+)
+def test_a_bad_annotation_is_dropped_counted_and_named(
+    tmp_path: Path, fields: dict[str, object], kind: str
+) -> None:
+    source = read(tmp_path, with_annotation(**fields))
+    assert source.problems.counts == {kind: 1}
+    assert f"annotation {fields.get('id', 4)}" in source.problems.lines()[0]
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [1, 1]
+
+
+def test_a_good_annotation_is_neither_counted_nor_dropped(tmp_path: Path) -> None:
+    source = read(tmp_path, with_annotation())
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [2, 1]
+    assert not source.problems
+
+
+def test_a_box_partly_outside_is_clipped_and_counted(tmp_path: Path) -> None:
+    source = read(tmp_path, with_annotation(bbox=[90, 40, 30, 30]))
+    assert source.truth is not None
+    assert source.truth.labels.image(0).boxes_N4[1].tolist() == [90, 40, 100, 50]
+    assert source.problems.counts == {"box partly outside its image (clipped)": 1}
+
+
+def test_a_rounding_error_at_the_edge_is_clipped_without_a_word(tmp_path: Path) -> None:
+    source = read(tmp_path, with_annotation(bbox=[90, 40, 10.4, 10.4]))
+    assert source.truth is not None
+    assert source.truth.labels.image(0).boxes_N4[1].tolist() == [90, 40, 100, 50]
+    assert not source.problems
+
+
+def test_the_first_of_two_images_with_one_id_is_kept(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    document["images"].append({"id": 2, "file_name": "other.jpg", "width": 9, "height": 9})
+    source = read(tmp_path, document)
+    assert source.file_names == ("b.jpg", "a.jpg")
+    assert source.problems.examples == {"duplicate image id (first kept)": ["2 is a.jpg and other.jpg"]}
+
+
+def test_only_the_first_examples_of_many_are_named(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    document["annotations"] += [{"id": 10 + n, **SOUND_BOX, "category_id": 77} for n in range(12)]
+    (line,) = read(tmp_path, document).problems.lines()
+    assert line.startswith("12 x unknown category (dropped): annotation 10: category 77;")
+    assert line.endswith("and 7 more")
+
+
+def test_without_annotations_a_file_is_unlabeled_and_with_an_empty_list_labeled(tmp_path: Path) -> None:
+    unlabeled = {key: value for key, value in SOUND.items() if key != "annotations"}
+    assert read(tmp_path, unlabeled).truth is None
+    truth = read(tmp_path, unlabeled | {"annotations": []}).truth
+    assert truth is not None
+    assert truth.labels.counts().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ([], "got list"),
+        ({"annotations": []}, "a list 'images', got an object with annotations"),
+        (SOUND | {"annotations": {}}, "a list 'annotations', got an object with no keys"),
+        (SOUND | {"images": ["a.jpg"]}, r"got id = None: .*images\[0\]"),
+        (SOUND | {"images": [{"id": "4", "file_name": "b", "width": 1, "height": 1}]}, "got id = '4'"),
+        (SOUND | {"images": [{"id": 4, "width": 1, "height": 1}]}, "got file_name = None"),
+        (SOUND | {"images": [{"id": 2**70, "file_name": "b", "width": 1, "height": 1}]}, "got id = 11805"),
+        (SOUND | {"images": [{"id": True, "file_name": "b", "width": 1, "height": 1}]}, "got id = True"),
+        (SOUND | {"images": [{"id": 4, "file_name": "b", "width": 0, "height": 0}]}, "got width = 0"),
+        (SOUND | {"categories": []}, "the categories of 3 annotations, got none"),
+        (SOUND | {"categories": [{"id": 1}]}, "categories with 'id' and 'name'"),
+        (SOUND | {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "'a' twice"),
+        (SOUND | {"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "1 twice"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_an_error_that_names_it(
+    tmp_path: Path, document: object, complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint) as caught:
+        read(tmp_path, document)
+    assert "annotations.json" in str(caught.value)
+
+
+def test_a_missing_and_a_cut_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nope\.json.*check the path"):
+        read_coco(str(tmp_path / "nope.json"))
+    cut = tmp_path / "cut.json"
+    cut.write_text(json.dumps(SOUND)[:-10])
+    with pytest.raises(ValueError, match=r"cut\.json; is the file complete\?"):
+        read_coco(str(cut))
+
+
+def test_a_folder_gives_its_images_sorted_and_numbered(tmp_path: Path) -> None:
+    for name in ("b.JPG", "sub/a.png", "a.jpeg", "readme.txt", ".hidden.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    source = read_folder(str(tmp_path), classes=("disk",), category_ids=(3,))
+    assert source.file_names == ("a.jpeg", "b.JPG", "sub/a.png")
+    assert source.image_ids == (1, 2, 3)
+    assert source.truth is None
+    assert source.num_ignored == 1
+    np.testing.assert_array_equal(source.sizes, np.zeros((3, 2)))
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match="got 1 files and no image among them"):
+        read_folder(str(tmp_path))
+
+
+LVIS: dict[str, Any] = {
+    "images": [
+        {
+            "id": 8,
+            "coco_url": "http://images.example/train2017/000000000008.jpg",
+            "width": 60,
+            "height": 80,
+            "neg_category_ids": [3, 9],
+            "not_exhaustive_category_ids": [],
+        },
+        {
+            "id": 9,
+            "file_name": "own.jpg",
+            "width": 60,
+            "height": 80,
+            "neg_category_ids": [],
+            "not_exhaustive_category_ids": [9, 77],
+        },
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 9, "category_id": 9, "bbox": [1, 1, 5, 5], "segmentation": [[1, 2]]}
+    ],
+    "categories": [{"id": 9, "name": "star", "frequency": "r"}, {"id": 3, "name": "disk", "frequency": "f"}],
+}
+
+
+def test_federated_fields_of_lvis_are_kept_as_class_indices(tmp_path: Path) -> None:
+    source = read(tmp_path, LVIS)
+    assert source.truth is not None
+    assert source.truth.federated == Federated(absent=((0, 1), ()), not_exhaustive=((), (1,)))
+    assert source.problems.counts == {"unknown category in not_exhaustive_category_ids (dropped)": 1}
+    assert source.notes == {"class_frequency": ["f", "r"]}
+    coco = read(tmp_path, SOUND)
+    assert coco.truth is not None
+    assert coco.truth.federated is None
+    assert not coco.notes
+
+
+def test_an_image_that_lvis_names_by_its_address_gets_folder_and_name(tmp_path: Path) -> None:
+    assert read(tmp_path, LVIS).file_names == ("train2017/000000000008.jpg", "own.jpg")
+
+
+def test_federated_fields_of_unlabeled_images_stay_out(tmp_path: Path) -> None:
+    assert read(tmp_path, {key: value for key, value in LVIS.items() if key != "annotations"}).truth is None
+
+
+def test_images_may_stand_after_annotations_and_ids_may_be_missing_or_text(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    document["annotations"] += [
+        dict(SOUND_BOX),
+        {"id": "five", **SOUND_BOX},
+        {"id": 9, **SOUND_BOX, "area": None},
+    ]
+    document = {key: document[key] for key in ("annotations", "categories", "images")}
+    document["annotations"].append({"id": 10**30, **SOUND_BOX, "category_id": 77})
+    source = read(tmp_path, document)
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [4, 1]
+    assert source.truth.areas.tolist() == [5000, 25, 25, 25, 12.5]
+    assert source.problems.counts == {"unknown category (dropped)": 1}
+    assert f"annotation {10**30}: category 77" in source.problems.lines()[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 4),
+            st.integers(1, 3),
+            st.tuples(*[st.floats(0.5, 20)] * 4),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=30,
+    ),
+    st.integers(7, 90),
+)
+def test_boxes_and_areas_are_those_of_pycocotools_whatever_the_chunks(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], chunk: int
+) -> None:
+    images = [
+        {"id": number, "file_name": f"{number}.jpg", "width": 50, "height": 50} for number in (3, 1, 4, 2)
+    ]
+    annotations = [
+        {"id": number, "image_id": image, "category_id": category, "bbox": [*box], "iscrowd": int(crowd)}
+        | ({"area": box[2] * box[3] / 3} if with_area else {"area": box[2] * box[3]})
+        for number, (image, category, box, crowd, with_area) in enumerate(rows, 1)
+    ]
+    folder = tmp_path_factory.mktemp("coco")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.setattr(json_stream, "CHUNK_BYTES", chunk)
+        categories = [{"id": number, "name": str(number)} for number in (1, 2, 3)]
+        source = read(folder, {"images": images, "annotations": annotations, "categories": categories})
+        theirs = COCO(str(folder / "annotations.json"))
+    assert source.truth is not None
+    for row, image_id in enumerate(source.image_ids):
+        own, expected = source.truth.image(row), theirs.imgToAnns[image_id]
+        for labels, wanted in ((own.labels, 0), (own.crowds, 1)):
+            entries = [entry for entry in expected if entry["iscrowd"] == wanted]
+            assert [source.category_ids[number] for number in labels.categories_N] == [
+                entry["category_id"] for entry in entries
+            ]
+            boxes = np.array([entry["bbox"] for entry in entries]).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            np.testing.assert_array_equal(labels.boxes_N4, boxes.astype(np.float32))
+        assert own.areas.tolist() == [entry["area"] for entry in expected if not entry["iscrowd"]]

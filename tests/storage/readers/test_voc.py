@@ -1,0 +1,147 @@
+"""Reading Pascal VOC: boxes that include their last pixel, difficult objects apart, both years."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.labels import Labels
+from storage.readers.voc import VOC_CLASSES, parse_voc, read_voc
+
+
+def difficult_of(source: Any) -> Labels:
+    assert source.truth is not None
+    assert source.truth.difficult is not None
+    return source.truth.difficult
+
+
+def test_boxes_cover_their_last_pixel_and_difficult_objects_are_kept_apart(voc: Path) -> None:
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.file_names == ("JPEGImages/000005.jpg", "JPEGImages/000007.jpg")
+    assert source.image_ids == (5, 7)
+    assert source.classes == VOC_CLASSES
+    assert source.sizes.tolist() == [[40, 50]] * 2
+    assert source.truth is not None
+    assert source.truth.labels.image(0).boxes_N4.tolist() == [[0, 0, 50, 40]]
+    assert [source.classes[number] for number in source.truth.labels.categories_N] == ["dog", "dog"]
+    assert difficult_of(source).image(1).boxes_N4.tolist() == [[10, 5, 20, 25]]
+    assert [source.classes[number] for number in difficult_of(source).categories_N] == ["cat", "cat"]
+    assert not source.problems
+
+
+def test_difficult_objects_are_like_any_other_where_asked_for(voc: Path) -> None:
+    source = read_voc(str(voc / "VOC2007"), keep_difficult=True)
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [2, 2]
+    assert difficult_of(source).counts().tolist() == [0, 0]
+
+
+def test_the_folder_above_holds_both_years_and_ids_stay_apart(voc: Path) -> None:
+    source = read_voc(str(voc))
+    assert source.file_names == tuple(
+        f"{year}/JPEGImages/{name}.jpg"
+        for year, name in (("VOC2007", "000005"), ("VOC2007", "000007"), ("VOC2012", "2008_000002"))
+    )
+    assert source.image_ids == (5, 7, 2008000002)
+    assert read_voc(str(voc), subset="test").image_ids == (9,)
+
+
+def test_lists_of_one_class_have_a_second_column(voc: Path) -> None:
+    main = voc / "VOC2007/ImageSets/Main"
+    (main / "dog_trainval.txt").write_text("000005  1\n000007 -1\n")
+    assert read_voc(str(voc / "VOC2007"), subset="dog_trainval").image_ids == (5, 7)
+
+
+def test_names_with_spaces_and_other_suffixes_are_found_and_numbered(voc: Path, write_voc: Any) -> None:
+    year = voc / "VOC2007"
+    (year / "ImageSets/Main/own.txt").write_text("my dog 2\n000005\n")
+    write_voc(year, "my dog 2", [("dog", (1, 1, 9, 9), 0)])
+    text = (year / "Annotations/my dog 2.xml").read_text()
+    (year / "Annotations/my dog 2.xml").write_text(text.replace("my dog 2.jpg", "my dog 2.png"))
+    source = read_voc(str(year), subset="own")
+    assert source.file_names == ("JPEGImages/my dog 2.png", "JPEGImages/000005.jpg")
+    assert source.image_ids == (1, 2)
+
+
+def test_other_classes_than_vocs_are_sorted_and_given_ones_are_kept(voc: Path, write_voc: Any) -> None:
+    year = voc / "VOC2007"
+    for name in ("000005", "000007"):
+        write_voc(year, name, [("zebu", (1, 1, 9, 9), 0), ("ant", (1, 1, 9, 9), 0)])
+    assert read_voc(str(year)).classes == ("ant", "zebu")
+    source = read_voc(str(year), classes=("zebu",))
+    assert source.classes == ("zebu",)
+    assert source.problems.counts == {"unknown class (dropped)": 2}
+
+
+def test_an_image_without_annotation_is_left_out_and_a_list_without_any_is_unlabeled(voc: Path) -> None:
+    annotations = voc / "VOC2007/Annotations"
+    (annotations / "000005.xml").unlink()
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.image_ids == (7,)
+    assert source.problems.counts == {"no annotation file (image left out)": 1}
+    (annotations / "000007.xml").unlink()
+    unlabeled = read_voc(str(voc / "VOC2007"))
+    assert unlabeled.truth is None
+    assert unlabeled.image_ids == (5, 7)
+    assert not unlabeled.problems
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"),
+    [
+        ((10, 10, 5, 20), "zero-area box (dropped)"),
+        ((60, 10, 70, 20), "box wholly outside its image (dropped)"),
+        ((10, 10, 60, 20), "box partly outside its image (clipped)"),
+        (("nan", 1, 2, 2), "malformed object (dropped)"),
+        (("one", 1, 2, 2), "malformed object (dropped)"),
+    ],
+)
+def test_a_bad_object_is_counted_and_named(voc: Path, write_voc: Any, box: Any, kind: str) -> None:
+    write_voc(voc / "VOC2007", "000007", [("dog", (1, 1, 9, 9), 0), ("cat", box, 0)])
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.problems.counts == {kind: 1}
+    assert "000007" in source.problems.lines()[0]
+
+
+def test_broken_xml_and_a_doubled_line_are_counted_and_named(voc: Path) -> None:
+    year = voc / "VOC2007"
+    (year / "Annotations/000007.xml").write_text("<annotation><object>")
+    (year / "ImageSets/Main/trainval.txt").write_text("000005\n000007\n000005\n")
+    source = read_voc(str(year))
+    assert source.image_ids == (5,)
+    assert source.problems.counts == {
+        "broken annotation file (image left out)": 1,
+        "image listed twice (first kept)": 1,
+    }
+
+
+def test_a_missing_size_is_read_from_the_image(voc: Path, write_voc: Any) -> None:
+    write_voc(voc / "VOC2007", "000005", [("dog", (1, 1, 60, 9), 0)], head="<segmented>0</segmented>")
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.sizes[0].tolist() == [40, 50]
+    assert source.truth is not None
+    assert source.truth.labels.image(0).boxes_N4.tolist() == [[0, 0, 50, 9]]
+
+
+def test_scores_of_other_tools_are_read(voc: Path) -> None:
+    text = (voc / "VOC2007/Annotations/000005.xml").read_text()
+    assert [one.score for one in parse_voc(text.encode()).objects] == [1, 1]
+    scored = text.replace("<difficult>0", "<confidence>0.25</confidence><difficult>0")
+    assert [one.score for one in parse_voc(scored.encode()).objects] == [0.25, 1]
+    wrong = text.replace("<difficult>0", "<score>nan</score><difficult>0")
+    assert parse_voc(wrong.encode()).num_malformed == 1
+
+
+def test_the_hash_follows_the_annotations(voc: Path, write_voc: Any) -> None:
+    before = read_voc(str(voc / "VOC2007")).sha256
+    write_voc(voc / "VOC2007", "000005", [("dog", (1, 1, 51, 40), 0)])
+    assert read_voc(str(voc / "VOC2007")).sha256 != before
+
+
+def test_a_folder_that_is_none_and_a_list_that_is_none_are_errors(voc: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="or a folder of such, got neither"):
+        read_voc(str(tmp_path))
+    with pytest.raises(ValueError, match=r"Main/nope\.txt; name one of its lists with --subset"):
+        read_voc(str(voc), subset="nope")
