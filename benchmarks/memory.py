@@ -31,7 +31,7 @@ from jobs.synth.synth import SynthConfig, synth
 from jobs.train import train
 from jobs.train_config import DataConfig, LogConfig
 from pipeline.heap import use_one_heap
-from pipeline.loader import TrainLoader
+from pipeline.loaders.train_loader import TrainLoader
 from pipeline.timing import resident_mib
 
 STEPS, WARM_UP = 2000, 200

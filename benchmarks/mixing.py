@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from benchmarks.measure import Result, beside, compare, cpu_seconds
-from pipeline.graph import Device
-from pipeline.mix_plans import Layer, MixPlan, MixupPlan, MosaicPlan, plan_mix
-from pipeline.mixing import Mixer
+from pipeline.graphs.graph import Device
+from pipeline.plans.mix_plans import Layer, MixPlan, MixupPlan, MosaicPlan, plan_mix
+from pipeline.graphs.mixing import Mixer
 from pipeline.settings import MixSettings, ViewSettings
 
 SIZE, BATCH_SIZE, CACHED, STEPS = (800, 1100), 4, 8, 4

@@ -21,10 +21,10 @@ import torch
 from benchmarks.measure import Result, beside, compare_timed, cpu_seconds, not_run
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from benchmarks.published import PublishedViews, prepare
-from pipeline.graph import Device
+from pipeline.graphs.graph import Device
 from pipeline.settings import ViewSettings
-from pipeline.view_plans import plan_strong, plan_weak
-from pipeline.views import UnlabeledViews
+from pipeline.plans.view_plans import plan_strong, plan_weak
+from pipeline.graphs.views import UnlabeledViews
 
 NUM_PHOTOS, BATCH_SIZE, NUM_BATCHES, RUNS = 32, 4, 20, 7
 NUM_IMAGES = BATCH_SIZE * NUM_BATCHES

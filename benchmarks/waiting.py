@@ -22,8 +22,8 @@ from jobs.ranks import Ranks
 from jobs.recipes import coco_partial
 from jobs.train import build_trainer
 from jobs.train_config import ModelConfig
-from pipeline.graph import Device
-from pipeline.loader import TrainLoader
+from pipeline.graphs.graph import Device
+from pipeline.loaders.train_loader import TrainLoader
 
 NUM_PHOTOS, STEPS, LEAST, WITHIN = 16, 10, 3, 75
 """Photographs; steps measured at most and at least; seconds after which no further one begins."""

@@ -19,9 +19,9 @@ from jobs.ranks import Ranks
 from jobs.resampling import labeled_repeat_factors
 from jobs.stored_round import open_labels, stored_repeat_factors
 from jobs.train_config import TrainConfig
-from pipeline.loader import TrainLoader
+from pipeline.loaders.train_loader import TrainLoader
 from pipeline.settings import MixSettings
-from pipeline.stored_labels import StoredLabels
+from pipeline.loaders.stored_labels import StoredLabels
 from storage.dataset.dataset import Dataset
 
 ALONE = Ranks()

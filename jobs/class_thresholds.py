@@ -16,7 +16,7 @@ import torch
 
 from analysis.thresholds import ThresholdPolicy, mixture_thresholds, prior_thresholds
 from jobs.ranks import Ranks
-from pipeline.batch import LabelCache
+from pipeline.loaders.batch import LabelCache
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import table_labels
 from storage.labels import Labels

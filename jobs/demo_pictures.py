@@ -25,9 +25,9 @@ from analysis.quality import Quality
 from jobs.predictions import PredictSettings, predict
 from jobs.trained import TrainedDetector
 from jobs.view_pictures import Picture, known_truth, original_picture, view_pictures
-from pipeline import boxes
-from pipeline.batch import LabelCache, TrainBatch, View
-from pipeline.loader import TrainLoader
+from pipeline.plans import move_boxes as boxes
+from pipeline.loaders.batch import LabelCache, TrainBatch, View
+from pipeline.loaders.train_loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import table_labels

@@ -22,7 +22,7 @@ from jobs.predictions import PredictSettings, name_skipped, predict
 from jobs.run_directory import RunDirectory
 from jobs.trained import Weights, choose_device, open_trained
 from model.detector import Detector
-from pipeline.predict import SkippedImage
+from pipeline.loaders.predict_loader import SkippedImage
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import label_table
 from storage.labels import Labels

@@ -27,7 +27,7 @@ from jobs.predictions import PredictSettings, name_skipped, predict
 from jobs.run_directory import versions
 from jobs.thresholds import require_same_thresholds, write_class_thresholds
 from jobs.trained import TrainedDetector, Weights, choose_device, open_trained
-from pipeline.predict import SkippedImage
+from pipeline.loaders.predict_loader import SkippedImage
 from storage import files
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset

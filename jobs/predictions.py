@@ -13,7 +13,7 @@ import torch
 
 from jobs.trainer import to_labels
 from model.detector import Detector
-from pipeline.predict import PredictLoader, SkippedImage
+from pipeline.loaders.predict_loader import PredictLoader, SkippedImage
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import label_table

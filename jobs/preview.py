@@ -30,7 +30,7 @@ from jobs.stored_round import open_labels, resolve_round
 from jobs.train_config import Arm, DataConfig, LabelsConfig, ResamplingConfig, TrainConfig
 from jobs.trained import open_trained
 from jobs.trainer import to_labels
-from pipeline.batch import TrainBatch
+from pipeline.loaders.batch import TrainBatch
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels

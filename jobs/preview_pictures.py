@@ -15,10 +15,10 @@ from analysis.figures import draw_boxes, draw_hatched, scaled, stacked, tile_gri
 from analysis.plan_figures import Geometry, PlanRow, geometry_picture, plan_picture
 from jobs.preview_step import PreviewStep, StrongSources
 from jobs.view_pictures import Picture, known_truth, original_picture, view_pictures
-from pipeline.batch import View
-from pipeline.mix_plans import Layer, MixPlan, MosaicPlan
+from pipeline.loaders.batch import View
+from pipeline.plans.mix_plans import Layer, MixPlan, MosaicPlan
 from pipeline.settings import COLOUR_OPS, ViewSettings
-from pipeline.view_plans import ViewPlan
+from pipeline.plans.view_plans import ViewPlan
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 

@@ -20,12 +20,12 @@ import torch
 from jobs.batches import Asked, ask_tables, mix_settings, open_loader
 from jobs.train_config import TrainConfig
 from jobs.view_pictures import known_truth
-from pipeline import boxes
-from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan, View
-from pipeline.loader import TrainLoader
-from pipeline.mix_plans import Layer
+from pipeline.plans import move_boxes as boxes
+from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan, View
+from pipeline.loaders.train_loader import TrainLoader
+from pipeline.plans.mix_plans import Layer
 from pipeline.settings import MixSettings
-from pipeline.stored_labels import StoredLabels
+from pipeline.loaders.stored_labels import StoredLabels
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 

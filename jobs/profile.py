@@ -5,7 +5,7 @@ with `--model`, of how long the training step waits; and one to three sentences 
 the file that `--json` names.
 
 The loader runs alone first, as fast as it can; its batches are then made again part by part
-(`pipeline/breakdown.py`); with `--model` a training of the same recipe runs last, from random weights, its data
+(`pipeline/inspect/breakdown.py`); with `--model` a training of the same recipe runs last, from random weights, its data
 beside it as always. The first batches are left out everywhere: they fill the cache of strong views.
 """
 
@@ -34,10 +34,10 @@ from jobs.train import build_trainer
 from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import Trainer
-from pipeline.batch import TrainBatch
-from pipeline.breakdown import Breakdown, Drawn
-from pipeline.decoding import Engine
-from pipeline.loader import TrainLoader
+from pipeline.loaders.batch import TrainBatch
+from pipeline.inspect.breakdown import Breakdown, Drawn
+from pipeline.samples.safe_graph import Engine
+from pipeline.loaders.train_loader import TrainLoader
 from pipeline.timing import finish, resident_mib, timed
 
 STEPS = 20

@@ -3,7 +3,7 @@
 In: the configuration asked for, and the run's folder. Out: the state after the last step that was kept, and what
 of it each rank has. A resume that would be neither the old run nor a new one is refused by the name of the key.
 With as many ranks as before each goes on with its own state, as if it had never stopped; with another number what
-was left of each epoch is dealt anew (`pipeline/redealing.py`) and all that belonged to single ranks starts empty.
+was left of each epoch is dealt anew (`pipeline/samples/redealing.py`) and all that belonged to single ranks starts empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jobs import checkpoint, config_file
 from jobs.ranks import Ranks
 from jobs.run_directory import RunDirectory
 from jobs.train_config import TrainConfig
-from pipeline.redealing import redeal
+from pipeline.samples.redealing import redeal
 
 State = dict[str, Any]
 

@@ -24,7 +24,7 @@ from jobs.run_directory import RunDirectory
 from jobs.step_tally import StepTally
 from jobs.train_config import TrainConfig
 from jobs.trainer import StepReport
-from pipeline.batch import TrainBatch
+from pipeline.loaders.batch import TrainBatch
 from storage.tables.label_store import LabelStore, label_table
 
 

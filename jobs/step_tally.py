@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jobs.trainer import StepReport
-from pipeline.batch import TrainBatch
+from pipeline.loaders.batch import TrainBatch
 
 
 def _lists() -> dict[str, list[float]]:

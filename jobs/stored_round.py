@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from analysis.frequencies import repeat_factors
 from jobs.train_config import TrainConfig
-from pipeline.stored_labels import StoredLabels
+from pipeline.loaders.stored_labels import StoredLabels
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
 from storage.rounds.round import Round, list_rounds, open_round

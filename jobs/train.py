@@ -33,7 +33,7 @@ from jobs.training import Training
 from model.build import build_detector
 from model.optim import Schedule, build_optimizer
 from model.teacher import Teacher
-from pipeline.batch import LabelCache
+from pipeline.loaders.batch import LabelCache
 from storage import files
 from storage.dataset.dataset import Dataset
 

@@ -30,7 +30,7 @@ from model.detector import Detections, Detector, Target
 from model.optim import Schedule, clip_gradient
 from model.semi_supervised import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
 from model.teacher import Teacher
-from pipeline.batch import LabelCache, TrainBatch, UnlabeledPlan, View
+from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan, View
 from storage.labels import Labels
 
 

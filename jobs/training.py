@@ -23,8 +23,8 @@ from jobs.run_directory import RunDirectory
 from jobs.run_log import RunLog
 from jobs.train_config import TrainConfig
 from jobs.trainer import NonFiniteLossError, Trainer
-from pipeline.batch import TrainBatch
-from pipeline.loader import TrainLoader
+from pipeline.loaders.batch import TrainBatch
+from pipeline.loaders.train_loader import TrainLoader
 from storage import files
 from storage.dataset.dataset import Dataset
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
-from pipeline.batch import View
+from pipeline.loaders.batch import View
 from pipeline.settings import ViewSettings
 from storage import files
 from storage.dataset.dataset import Dataset

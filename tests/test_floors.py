@@ -55,7 +55,7 @@ def test_a_floor_imports_only_what_lies_below_it(folder: str) -> None:
     ("folder", "line"),
     [
         ("model", "import duckdb"),
-        ("storage", "from pipeline.stream import SampleStream"),
+        ("storage", "from pipeline.samples.stream import SampleStream"),
         ("analysis", "import jobs"),
     ],
 )

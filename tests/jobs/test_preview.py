@@ -18,9 +18,9 @@ from jobs.preview_step import PreviewStep, preview_step, truth_on_weak
 from jobs.recipes import tiny
 from jobs.train_config import ResamplingConfig
 from jobs.view_pictures import known_truth, original_picture, view_pictures
-from pipeline import boxes
-from pipeline.batch import LabelCache
-from pipeline.loader import TrainLoader
+from pipeline.plans import move_boxes as boxes
+from pipeline.loaders.batch import LabelCache
+from pipeline.loaders.train_loader import TrainLoader
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore
 

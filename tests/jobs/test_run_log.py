@@ -3,7 +3,7 @@ from __future__ import annotations
 from jobs.run_log import summary
 from jobs.step_tally import StepTally
 from jobs.trainer import StepReport
-from pipeline.batch import TrainBatch
+from pipeline.loaders.batch import TrainBatch
 
 
 def tally(rank: int, *, waited: float, steps: int = 2) -> StepTally:

@@ -17,7 +17,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from jobs import cli
 from jobs.label import LabelConfig, label
 from jobs.shard import ShardConfig, shard
-from pipeline.reader import SampleReader
+from pipeline.samples.reader import SampleReader
 from storage import files
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset

@@ -26,8 +26,8 @@ from jobs.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainC
 from jobs.trained import open_trained
 from jobs.trainer import to_labels
 from model.teacher import Teacher
-from pipeline.batch import LabelCache
-from pipeline.loader import TrainLoader
+from pipeline.loaders.batch import LabelCache
+from pipeline.loaders.train_loader import TrainLoader
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore

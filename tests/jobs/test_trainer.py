@@ -10,7 +10,7 @@ from jobs.ranks import Ranks
 from jobs.train import build_trainer
 from jobs.train_config import TrainConfig
 from jobs.trainer import NonFiniteLossError
-from pipeline.loader import TrainLoader
+from pipeline.loaders.train_loader import TrainLoader
 from storage.dataset.dataset import Dataset
 
 Make = Callable[..., TrainConfig]

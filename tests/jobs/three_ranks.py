@@ -31,7 +31,7 @@ from jobs.ranks import Ranks, joined
 from jobs.recipes import recipe_config
 from jobs.train import build_trainer
 from jobs.trainer import Trainer
-from pipeline.loader import TrainLoader
+from pipeline.loaders.train_loader import TrainLoader
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 

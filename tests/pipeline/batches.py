@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.batch import View
+from pipeline.loaders.batch import View
 from pipeline.settings import ViewSettings
 from storage.labels import Labels
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.batch import TrainBatch, View
-from pipeline.loader import TrainLoader
+from pipeline.loaders.batch import TrainBatch, View
+from pipeline.loaders.train_loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
 from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset

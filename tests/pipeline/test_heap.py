@@ -13,7 +13,7 @@ NAMES = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks kee
 SCRIPT = f"""
 import ctypes, json, sys
 import numpy as np
-from pipeline.graph import Graph, floats_input, normalise, pixels_input
+from pipeline.graphs.graph import Graph, floats_input, normalise, pixels_input
 from pipeline.heap import use_one_heap
 from pipeline.timing import resident_mib
 

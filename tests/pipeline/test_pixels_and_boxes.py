@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import mixup_labels, mosaic_labels, place, project
-from pipeline.mix_plans import Layer, plan_mix
-from pipeline.mixing import Mixer
+from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place, project
+from pipeline.plans.mix_plans import Layer, plan_mix
+from pipeline.graphs.mixing import Mixer
 from pipeline.settings import MixSettings, ViewSettings
-from pipeline.view_plans import ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak
-from pipeline.views import LabeledViews, TestViews, UnlabeledViews
+from pipeline.plans.view_plans import ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak
+from pipeline.graphs.views import LabeledViews, TestViews, UnlabeledViews
 from storage.labels import Labels
 
 GREY = 128

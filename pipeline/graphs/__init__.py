@@ -1,0 +1,1 @@
+"""The DALI graphs that execute a plan on pixels."""

@@ -1,0 +1,221 @@
+"""Views: what the teacher, the student and the supervised loss see of each image, made by DALI from a plan.
+
+In: encoded images (or decoded ones, to replay a recorded plan) and the `ViewPlan` of the step. Out: normalised
+batches (float32 NCHW, channels last, padded with zeros at the bottom and right) and, of unlabeled images, the
+strong views as they are mixed later (uint8 HWC, each of its own size). Every output pixel is one bilinear
+sample of the decoded image at the place that the plan's matrix names, so pixels and boxes follow the same
+numbers. No antialiasing, as in the published recipes.
+
+A strong view's colour operation comes before or after its geometric one. Before: on the decoded image, which
+is then warped once (resize, flip and geometry fused); the published code resizes first. Operations of one
+pixel are the same up to interpolation; sharpness acts at the scale of the source. In reference mode a strong
+view is resized first, rounded to whole grey levels, and warped a second time, as in the published code.
+
+An image that cannot be decoded raises RuntimeError and leaves the object dead: make another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.graphs.colour import apply_colour
+from pipeline.plans.geometry import Matrices, Sizes, resize_matrices
+from pipeline.graphs.graph import (
+    DataNode,
+    Device,
+    Graph,
+    Image,
+    batch_tensor,
+    decode,
+    encoded_input,
+    floats_input,
+    image_list,
+    integers_input,
+    inverse_maps,
+    normalise,
+    pixels_input,
+    warp,
+)
+from pipeline.settings import Interpolation, ViewSettings
+from pipeline.plans.view_plans import ViewPlan
+
+Encoded = bytes | npt.NDArray[np.uint8]
+"""The bytes of one image file."""
+
+
+class _Views:
+    """A graph of views, made from the settings; `_define` describes it."""
+
+    _define: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        settings: ViewSettings,
+        *,
+        batch_size: int,
+        num_threads: int = 2,
+        device: Device = "cpu",
+        device_id: int = 0,
+        decoded: bool = False,
+    ) -> None:
+        """`batch_size` is the most images a call may bring.
+
+        `decoded`: they come as pixels (uint8 HWC, on the device) in place of encoded files.
+        """
+        self._graph = Graph(
+            type(self)._define,
+            settings,
+            device,
+            decoded,
+            batch_size=batch_size,
+            num_threads=num_threads,
+            device=device,
+            device_id=device_id,
+        )
+        self._interpolation = settings.interpolation
+
+
+class UnlabeledViews(_Views):
+    """The weak and the strong view of each image, decoded once."""
+
+    def run(
+        self, images: Sequence[Encoded | Image], weak: ViewPlan, strong: ViewPlan
+    ) -> tuple[torch.Tensor, list[Image]]:
+        """Return the weak batch (B, 3, H, W) and the B strong views, uint8 (h, w, 3) each."""
+        inputs = {
+            "image": _as_arrays(images),
+            **_geometry("weak", weak.matrices_B33, weak.sizes_B2),
+            "weak_canvas": _canvas(weak),
+            **_strong_inputs(strong, self._interpolation),
+        }
+        weak_output, strong_output = self._graph.run(inputs)
+        return batch_tensor(weak_output), image_list(strong_output)
+
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> tuple[DataNode, DataNode]:
+        image = _source(device, decoded)
+        weak_inverse, weak_size = _geometry_inputs("weak")
+        weak = warp(image, weak_inverse, weak_size, device, border=None)
+        return _normalised(weak, "weak", settings), _strong(image, settings, device)
+
+
+class StrongViews(_Views):
+    """The strong view of each image alone, where no teacher asks for the weak one."""
+
+    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> list[Image]:
+        """Return the B strong views, uint8 (h, w, 3) each."""
+        inputs = {"image": _as_arrays(images), **_strong_inputs(plan, self._interpolation)}
+        return image_list(self._graph.run(inputs)[0])
+
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
+        return _strong(_source(device, decoded), settings, device)
+
+
+class LabeledViews(_Views):
+    """One resized and flipped view of each image, with its colour operation."""
+
+    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
+        """Return the batch (B, 3, H, W)."""
+        inputs = {
+            "image": _as_arrays(images),
+            **_geometry("view", plan.matrices_B33, plan.sizes_B2),
+            "view_canvas": _canvas(plan),
+            **_colour(plan),
+        }
+        return batch_tensor(self._graph.run(inputs)[0])
+
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
+        inverse, size = _geometry_inputs("view")
+        view = warp(_source(device, decoded), inverse, size, device, border=None)
+        return _normalised(_coloured(view, device), "view", settings)
+
+
+class TestViews(_Views):
+    """One view of each image as planned, its colours untouched: for prediction."""
+
+    __test__ = False  # not a test, whatever its name
+
+    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
+        """Return the batch (B, 3, H, W)."""
+        inputs = {
+            "image": _as_arrays(images),
+            **_geometry("view", plan.matrices_B33, plan.sizes_B2),
+            "view_canvas": _canvas(plan),
+        }
+        return batch_tensor(self._graph.run(inputs)[0])
+
+    @staticmethod
+    def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
+        inverse, size = _geometry_inputs("view")
+        view = warp(_source(device, decoded), inverse, size, device, border=None)
+        return _normalised(view, "view", settings)
+
+
+def _strong(image: DataNode, settings: ViewSettings, device: Device) -> DataNode:
+    inverse, size = _geometry_inputs("strong")
+    colour_first = integers_input("colour_first")
+    if settings.interpolation == "reference":
+        image = warp(image, floats_input("resize_inverse", 2), size, device, border=None)
+    if colour_first == 0:
+        image = warp(image, inverse, size, device, border=settings.border_value)
+    image = _coloured(image, device)
+    if colour_first == 1:
+        image = warp(image, inverse, size, device, border=settings.border_value)
+    return image
+
+
+def _source(device: Device, decoded: bool) -> DataNode:
+    if decoded:
+        return pixels_input("image", device)
+    return decode(encoded_input("image"), device)
+
+
+def _geometry_inputs(name: str) -> tuple[DataNode, DataNode]:
+    return floats_input(f"{name}_inverse", 2), floats_input(f"{name}_size", 1)
+
+
+def _coloured(image: DataNode, device: Device) -> DataNode:
+    return apply_colour(image, integers_input("colour_op"), floats_input("colour_value", 0), device)
+
+
+def _normalised(image: DataNode, name: str, settings: ViewSettings) -> DataNode:
+    canvas = floats_input(f"{name}_canvas", 1)
+    return normalise(image, canvas, mean=list(settings.mean), std=list(settings.std))
+
+
+def _geometry(name: str, matrices_B33: Matrices, sizes_B2: Sizes) -> dict[str, Any]:
+    return {f"{name}_inverse": inverse_maps(matrices_B33), f"{name}_size": sizes_B2.astype(np.float32)}
+
+
+def _strong_inputs(plan: ViewPlan, interpolation: Interpolation) -> dict[str, Any]:
+    colour = {**_colour(plan), "colour_first": plan.colour_first_B.astype(np.int32)}
+    if interpolation == "linear":
+        return {**_geometry("strong", plan.matrices_B33, plan.sizes_B2), **colour}
+    resize_B33 = resize_matrices(plan.source_sizes_B2, plan.sizes_B2, plan.flips_B)
+    return {
+        "resize_inverse": inverse_maps(resize_B33),
+        **_geometry("strong", plan.geometry_B33, plan.sizes_B2),
+        **colour,
+    }
+
+
+def _canvas(plan: ViewPlan) -> npt.NDArray[np.float32]:
+    return np.tile(np.array(plan.padded_size, np.float32), (len(plan), 1))
+
+
+def _colour(plan: ViewPlan) -> dict[str, Any]:
+    return {
+        "colour_op": plan.colour_ops_B.astype(np.int32),
+        "colour_value": plan.colour_values_B.astype(np.float32),
+    }
+
+
+def _as_arrays(images: Sequence[Encoded | Image]) -> list[Image]:
+    return [np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one for one in images]

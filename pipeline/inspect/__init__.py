@@ -1,0 +1,1 @@
+"""The pipeline taken apart: recorded draws replayed, parts timed."""

@@ -1,0 +1,236 @@
+"""What each part of the pipeline costs, on the batches that a loader made.
+
+In: of each batch its step, its images and its plan. Out: seconds by part. The graphs are those that train. One
+graph makes both views of an image and cannot be opened while it runs, so it is run again with less to do: a view
+that is not asked for is planned at 1 x 1 px, and what the other one adds is its cost. With all views at 1 x 1 px
+what is left is the decoder. On CUDA every run is waited for.
+
+Each part is measured alone and in turn, twice, and the faster run counts, as other work on the machine can only add
+to it. The parts of a step add up to what its batch costs, but for that other work and the numbers that it draws.
+
+Shapes: B images of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan
+from pipeline.samples.safe_graph import Engine, Samples, read_samples
+from pipeline.plans.geometry import Sizes, resize_matrices
+from pipeline.graphs.mixing import Mixer
+from pipeline.randomness import Purpose, generator
+from pipeline.samples.reader import SampleReader
+from pipeline.loaders.ring import StrongRing
+from pipeline.settings import COLOUR_OPS, ColourOp, MixSettings, ViewSettings
+from pipeline.timing import timed
+from pipeline.plans.view_plans import ViewPlan, plan_labeled
+from pipeline.graphs.views import LabeledViews, UnlabeledViews
+from storage.dataset.dataset import Dataset
+from storage.labels import Labels
+
+T = TypeVar("T")
+BOXES_AN_IMAGE = 30
+"""The boxes' cost is measured with so many on each image; labels do not exist yet when pixels are made."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Drawn:
+    """What a batch was made of, without its pixels."""
+
+    step: int
+    labeled_keys: tuple[str, ...]
+    plan: UnlabeledPlan | None
+
+    @classmethod
+    def of(cls, batch: TrainBatch) -> Drawn:
+        """Return what a batch of a loader was made of."""
+        keys = () if batch.labeled is None else batch.labeled.keys
+        return cls(step=batch.step, labeled_keys=keys, plan=batch.plan)
+
+
+class Breakdown:
+    """The parts of the pipeline one by one; give it every batch since the first, for the cache of strong views."""
+
+    def __init__(
+        self,
+        labeled: Dataset,
+        unlabeled: Dataset | None,
+        *,
+        view: ViewSettings,
+        mix: MixSettings,
+        batch_labeled: int,
+        batch_unlabeled: int,
+        seed: int,
+        engine: Engine,
+    ) -> None:
+        """The arguments are those of the loader that made the batches."""
+        self._view, self._seed = view, seed
+        self._device = torch.device("cpu" if engine.device == "cpu" else f"cuda:{engine.device_id}")
+        makers: dict[str, Any] = {
+            "num_threads": engine.num_threads,
+            "device": engine.device,
+            "device_id": engine.device_id,
+        }
+        capacity = mix.capacity(batch_unlabeled)
+        self._ring, self._cache = StrongRing(capacity), LabelCache(capacity)
+        self._labeled_views = LabeledViews(view, batch_size=batch_labeled, **makers)
+        self._unlabeled_views = UnlabeledViews(view, batch_size=batch_unlabeled, **makers)
+        self._mixer = Mixer(view, batch_size=batch_unlabeled, **makers)
+        self._images = {
+            name: _Images(dataset)
+            for name, dataset in (("labeled", labeled), ("unlabeled", unlabeled))
+            if dataset is not None
+        }
+
+    def parts(self, drawn: Drawn) -> dict[str, float]:
+        """Return the seconds of each part of one batch; reading is not among them, it is fast the second time."""
+        seconds = dict.fromkeys(("decode", "weak view", "strong view", "labeled view"), 0.0)
+        if drawn.labeled_keys:
+            decode, view = self._labeled(drawn)
+            seconds["decode"] += decode
+            seconds["labeled view"] = view
+        if drawn.plan is None:
+            return seconds
+        samples = self._images["unlabeled"].read(drawn.plan.keys)
+        decode, weak, strong, views = self._unlabeled(samples, drawn.plan)
+        seconds |= {"decode": seconds["decode"] + decode, "weak view": weak, "strong view": strong}
+        seconds |= self._mixed(drawn.plan, views)
+        self._ring.push(views)
+        return seconds | {"boxes": self._boxes(drawn.plan, drawn.step)}
+
+    def kernels(self, drawn: Drawn) -> dict[str, float]:
+        """Return the seconds of each kernel on the unlabeled images of a batch, every colour operation on all.
+
+        Colour operations act on the strong views at their planned sizes.
+        """
+        assert drawn.plan is not None, "the kernels are those of unlabeled images"
+        samples = self._images["unlabeled"].read(drawn.plan.keys)
+        weak, strong = drawn.plan.weak, drawn.plan.strong
+
+        def seconds(weak_plan: ViewPlan, strong_plan: ViewPlan) -> float:
+            return self._run(samples, weak_plan, strong_plan)[1]
+
+        nothing = _nothing(weak)
+        decode = seconds(nothing, nothing)
+        weak_warp = seconds(nothing, weak) - decode  # a strong view is left as bytes
+        strong_warp = seconds(nothing, _coloured(strong, "identity", 1.0))
+        return {
+            "decode": decode,
+            "weak warp": weak_warp,
+            "weak normalise": seconds(weak, nothing) - decode - weak_warp,
+            "strong warp": strong_warp - decode,
+        } | {
+            name: seconds(nothing, _coloured(strong, name, value)) - strong_warp
+            for name, value in _COLOUR_VALUES.items()
+        }
+
+    def _labeled(self, drawn: Drawn) -> tuple[float, float]:
+        samples = self._images["labeled"].read(drawn.labeled_keys)
+        rng = generator(self._seed, drawn.step, 0, Purpose.LABELED_VIEW)
+        plan = plan_labeled(rng, self._view, samples.sizes_B2)
+
+        def seconds(plan: ViewPlan) -> float:
+            return _best_of_two(lambda: self._labeled_views.run(samples.encoded, plan), self._device)[1]
+
+        decode = seconds(_nothing(plan))
+        return decode, seconds(plan) - decode
+
+    def _unlabeled(self, samples: Samples, plan: UnlabeledPlan) -> tuple[float, float, float, list[Any]]:
+        """Return the seconds of decoder, weak and strong view, and the strong views."""
+        nothing = _nothing(plan.weak)
+        _, decode = self._run(samples, nothing, nothing)
+        _, weak = self._run(samples, plan.weak, nothing)
+        views, strong = self._run(samples, nothing, plan.strong)
+        return decode, weak - decode, strong - decode, views
+
+    def _run(self, samples: Samples, weak: ViewPlan, strong: ViewPlan) -> tuple[list[Any], float]:
+        made, seconds = _best_of_two(
+            lambda: self._unlabeled_views.run(samples.encoded, weak, strong), self._device
+        )
+        return made[1], seconds
+
+    def _mixed(self, plan: UnlabeledPlan, views: Sequence[Any]) -> dict[str, float]:
+        mixup, mosaic = plan.mix.mixup, plan.mix.mosaic
+        partners = self._ring.take(mixup.partner_positions_B.tolist())
+        _, seconds = _best_of_two(lambda: self._mixer.mixup(mixup, views, partners), self._device)
+        if mosaic is None:
+            return {"mixup": seconds, "mosaic": 0.0}
+        tiles = self._ring.take(mosaic.positions_4.tolist())
+        return {
+            "mixup": seconds,
+            "mosaic": _best_of_two(lambda: self._mixer.mosaic(mosaic, tiles), self._device)[1],
+        }
+
+    def _boxes(self, plan: UnlabeledPlan, step: int) -> float:
+        """Return the seconds that the training step spends on boxes, with drawn boxes for the teacher's."""
+        weak_labels = _drawn_labels(np.random.default_rng([self._seed, step]), plan.weak.sizes_B2)
+
+        def move() -> None:
+            strong = plan.strong_labels(weak_labels)
+            plan.student_labels(strong, self._cache)
+            if plan.mix.mosaic is not None:
+                plan.mosaic_labels(self._cache)
+            self._cache.push(strong)
+
+        return timed(move, torch.device("cpu"))[1]  # moves the cache on, so once
+
+
+def _best_of_two(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    _, first = timed(work, device)
+    result, second = timed(work, device)
+    return result, min(first, second)
+
+
+class _Images:
+    """Samples of a data set by key."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._reader = SampleReader(dataset)
+        self._rows = {key: row for row, key in enumerate(self._reader.keys)}
+
+    def read(self, keys: Sequence[str]) -> Samples:
+        return read_samples(self._reader, np.array([self._rows[key] for key in keys], np.int64))
+
+
+_COLOUR_VALUES: dict[ColourOp, float] = {
+    name: {"posterize": 2.0, "solarize": 128.0}.get(name, 0.5) for name in COLOUR_OPS if name != "identity"
+}
+"""A value of each operation that leaves it its work."""
+
+
+def _nothing(plan: ViewPlan) -> ViewPlan:
+    """Return views of the same images that cost nothing: one pixel, colours untouched."""
+    sizes_B2 = np.ones_like(plan.sizes_B2)
+    flips_B = np.zeros(len(plan), bool)
+    return replace(
+        _coloured(plan, "identity", 1.0),
+        sizes_B2=sizes_B2,
+        matrices_B33=resize_matrices(plan.source_sizes_B2, sizes_B2, flips_B),
+        flips_B=flips_B,
+        pad_multiple=1,
+    )
+
+
+def _coloured(plan: ViewPlan, name: ColourOp, value: float) -> ViewPlan:
+    """Return the same views with one colour operation for all, after the warp."""
+    return replace(
+        plan,
+        colour_ops_B=np.full(len(plan), COLOUR_OPS.index(name)),
+        colour_values_B=np.full(len(plan), value),
+        colour_first_B=np.zeros(len(plan), bool),
+    )
+
+
+def _drawn_labels(rng: np.random.Generator, sizes_B2: Sizes) -> Labels:
+    images = []
+    for size_2 in sizes_B2:
+        corners_N2 = rng.uniform(0, 0.8, (BOXES_AN_IMAGE, 2))
+        boxes_N4 = np.concatenate([corners_N2, corners_N2 + 0.15], axis=1) * np.tile(size_2[::-1], 2)
+        images.append(Labels.of_image(boxes_N4, np.zeros(BOXES_AN_IMAGE, int), np.ones(BOXES_AN_IMAGE)))
+    return Labels.concatenate(images)

@@ -1,0 +1,277 @@
+"""Labels of a stored round, by row of the image table: what training learns from in place of the teacher.
+
+In: a data set and a round of label tables over its shards. Out: the labels of a batch's images in pixels of the
+originals, boxes of every score, and the thresholds above which they count. Guaranteed: the round is one of these
+images and these classes; `rows` are the images that have labels, the others are counted in `left_out`; an image
+labeled as empty has labels, none of them a box. Tables are read when an image of theirs is drawn, and only
+`memory` bytes of them are kept, so neither the images nor a place at a URL need be few. Not safe to share between
+threads, except `rows`, `left_out`, `hash` and `thresholds_C`, which never change.
+
+Shapes: R rows of the image table, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.samples.reader import OUT_OF_RESOURCES, rows_by_shard
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import check_labels, table_labels
+from storage.labels import Labels
+from storage.rounds.round import Round, open_round
+from storage.rounds.round_thresholds import class_thresholds
+
+LOG = logging.getLogger(__name__)
+Rows = npt.NDArray[np.int64]
+
+MEMORY_BYTES = 256_000_000
+"""Labels kept in memory: those of 700,000 images of 15 boxes."""
+
+
+class LabelsLostError(ValueError):
+    """Labels of a round that were there when it was opened cannot be had any more."""
+
+    def __init__(self, reason: str, rows: Rows) -> None:
+        """`rows` are the rows of the image table that have lost their labels."""
+        self.rows: list[int] = rows.tolist()
+        super().__init__(reason)
+
+
+class StoredLabels:
+    """The labels of one round, read shard by shard as training comes to them."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        round_: Round,
+        *,
+        classes: tuple[str, ...],
+        partial: bool = False,
+        memory: int = MEMORY_BYTES,
+    ) -> None:
+        """Look at the round; read the tables' keys only where an image has no row.
+
+        `partial` leaves images and shards without labels out, and takes a round that is still being labeled.
+        Raises ValueError for a round of other images, classes or shards, for one that is not complete, for a
+        shard without a label table, and when no image has labels.
+        """
+        terms = _terms(round_, dataset, classes, partial=partial)
+        images = dataset.images()
+        coded = images["shard"].combine_chunks().dictionary_encode()
+        shards = [name.removesuffix(".tar") for name in coded.dictionary.to_pylist()]
+        self._keys = images["key"].combine_chunks()
+        self._shard_of_R = coded.indices.to_numpy()
+        self._shards = shards
+        self._rows = dict(zip(shards, rows_by_shard(self._shard_of_R, len(shards)), strict=True))
+        self._num_classes, self._memory = len(classes), memory
+        self._held: OrderedDict[str, _Table] = OrderedDict()
+        self._follow(round_)
+        _require_tables(round_, shards, self._stems, partial=partial)
+        self.name = round_.path
+        self.thresholds_C = _thresholds(round_, terms, len(classes))
+        """Score threshold of each class, as the view `pseudo_labels` counts."""
+        self.rows, self.left_out = self._labeled_rows()
+        """Rows of the image table that have labels, and how many have none, by reason."""
+        self.hash = _hash(terms, self.thresholds_C, self.rows)
+        """Of whose labels they are, and of the rows that have some."""
+
+    def of(self, rows: Rows) -> Labels:
+        """Return the labels of rows of the image table, in pixels of the original images.
+
+        Raises LabelsLostError when a table has gone, or is damaged, since the round was opened.
+        """
+        return Labels.concatenate([self._image(row) for row in rows.tolist()])
+
+    def position(self) -> dict[str, Any]:
+        """Return what tells this round from another one, for a checkpoint."""
+        return {"round": self.name, "hash": int(self.hash.hex()[:15], 16)}
+
+    def _labeled_rows(self) -> tuple[Rows, dict[str, int]]:
+        has_row_R = np.zeros(len(self._keys), bool)
+        for shard in self._stems:
+            has_row_R[self._rows[shard]] = True
+        left_out = {"in shards without a label table": int((~has_row_R).sum())}
+        info = self._round.info
+        if not has_row_R.all() or info is None or info.num_images != len(has_row_R):
+            for stem in self._shards_in:
+                rows, places = self._places(stem, self._round.labels().read(stem, columns=["key"]))
+                has_row_R[rows[places < 0]] = False
+        left_out["without a row in the round"] = int((~has_row_R).sum()) - sum(left_out.values())
+        said = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
+        if not has_row_R.any():
+            raise ValueError(
+                f"no image has labels in {self._round.path}: of {len(has_row_R)} images, {said}; label them again"
+            )
+        if said:
+            LOG.info("%s: %d images with labels, left out: %s", self._round.path, has_row_R.sum(), said)
+        return np.flatnonzero(has_row_R), left_out
+
+    def _image(self, row: int) -> Labels:
+        table = self._table(self._shards[self._shard_of_R[row]])
+        place = table.places[np.searchsorted(table.rows, row)]
+        if place < 0:
+            raise LabelsLostError(f"it has no row in {self.name}", np.array([row]))
+        return table.labels.image(int(place))
+
+    def _table(self, shard: str) -> _Table:
+        """Return the table that holds a shard's labels; the one used longest ago gives way to it."""
+        stem = self._stems[shard]
+        if stem not in self._held:
+            try:
+                read = self._read(stem)
+            except ValueError as error:
+                if self._was_compacted():
+                    return self._table(shard)
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno in OUT_OF_RESOURCES:
+                    raise error.__cause__ from None
+                lost = np.intersect1d(self._covered(stem), self.rows)  # the others are in `left_out` already
+                raise LabelsLostError(f"its labels are lost ({error})", lost) from error
+            self._held[stem] = read
+            while (
+                len(self._held) > 1 and sum(table.num_bytes for table in self._held.values()) > self._memory
+            ):
+                self._held.popitem(last=False)
+        self._held.move_to_end(stem)
+        return self._held[stem]
+
+    def _read(self, stem: str) -> _Table:
+        store = self._round.labels()
+        table = store.read(stem, columns=["key", "boxes", "categories", "scores"])
+        check_labels(table, num_classes=self._num_classes, where=store.path(stem))
+        rows, places = self._places(stem, table)
+        return _Table(rows=rows, places=places, labels=table_labels(table))
+
+    def _places(self, stem: str, table: pa.Table) -> tuple[Rows, Rows]:
+        """Return the rows of the image table that a table covers, ascending, and where each stands in it, or -1."""
+        rows = self._covered(stem)
+        found = pc.index_in(self._keys.take(pa.array(rows)), value_set=table["key"].combine_chunks())
+        return rows, found.fill_null(-1).to_numpy().astype(np.int64)
+
+    def _covered(self, stem: str) -> Rows:
+        return np.sort(np.concatenate([self._rows[shard] for shard in self._shards_in[stem]]))
+
+    def _was_compacted(self) -> bool:
+        """Return whether the tables were packed into others since the round was opened; follow them there."""
+        try:
+            now = open_round(self.name)
+            moved = now.compacted != self._round.compacted
+            if moved:
+                self._follow(now)
+        except (ValueError, OSError):
+            return False
+        return moved
+
+    def _follow(self, round_: Round) -> None:
+        self._round, self._stems = round_, round_.tables()
+        self._shards_in: dict[str, list[str]] = {}
+        """The shards whose labels each table holds."""
+        for shard, stem in self._stems.items():
+            self._shards_in.setdefault(stem, []).append(shard)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Table:
+    rows: Rows
+    """Rows of the image table, ascending."""
+    places: Rows
+    """Where each stands in `labels`; -1: nowhere."""
+    labels: Labels
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the table takes."""
+        labels = self.labels
+        arrays = (
+            labels.boxes_N4,
+            labels.categories_N,
+            labels.scores_N,
+            labels.offsets_B1,
+            self.rows,
+            self.places,
+        )
+        return sum(array.nbytes for array in arrays)
+
+
+def require_same_labels(labels: StoredLabels | None, position: Mapping[str, Any] | None) -> None:
+    """Raise ValueError unless a loader's position was written with this round, or with none."""
+    before = None if position is None else position.get("labels")
+    now = None if labels is None else labels.position()
+    if (before and before["hash"]) != (now and now["hash"]):
+        raise ValueError(
+            f"cannot resume: expected labels of {before['round'] if before else 'no round'}, as the checkpoint was "
+            f"written with, got {now['round'] if now else 'none'}, with other labels; name that round, or start "
+            "a new run"
+        )
+
+
+def _terms(round_: Round, dataset: Dataset, classes: tuple[str, ...], *, partial: bool) -> dict[str, Any]:
+    """Return what a round says of itself; ValueError unless it is one of these images and classes."""
+    if round_.info is None and not partial:
+        raise ValueError(
+            f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end, or "
+            "take the shards that are labeled (partial)"
+        )
+    terms = asdict(round_.info) if round_.info is not None else (round_.terms() or {})
+    found = terms.get("dataset_hash") or terms.get("provenance", {}).get("dataset_hash")
+    if found is None or "score_threshold" not in terms:
+        raise ValueError(
+            f"expected a round of labels, got one that nobody began: {round_.path}; check the path"
+        )
+    if found != dataset.hash:
+        of = terms.get("dataset_root") or terms["provenance"].get("dataset")
+        raise ValueError(
+            f"expected labels of {dataset.root} (hash {dataset.hash[:12]}), got those of {of} (hash {found[:12]}): "
+            f"{round_.path}; label {dataset.root} with `mixpl label`, or name a round of it"
+        )
+    if round_.info is not None and round_.info.classes != classes:
+        raise ValueError(
+            f"expected labels of the classes {', '.join(classes)}, got {', '.join(round_.info.classes)}: "
+            f"{round_.path}; train with the classes that the teacher had"
+        )
+    return terms
+
+
+def _require_tables(round_: Round, shards: Sequence[str], stems: Mapping[str, str], *, partial: bool) -> None:
+    known = set(shards)
+    foreign = sorted(stem for stem in stems if stem not in known)
+    missing = [shard for shard in shards if shard not in stems]
+    if foreign:
+        raise ValueError(
+            f"expected a label table a shard, got one for {foreign[0]}, which the data set does not have "
+            f"({len(foreign)} such tables): {round_.path}; the images were packed anew since, label them again"
+        )
+    if missing and not partial:
+        raise ValueError(
+            f"expected a label table for each of {len(shards)} shards, got none for {len(missing)}, the first is "
+            f"{missing[0]}: {round_.path}; restore it, or label again, or leave those images out (partial)"
+        )
+
+
+def _thresholds(round_: Round, terms: Mapping[str, Any], num_classes: int) -> npt.NDArray[np.float64]:
+    table = round_.thresholds()
+    if table is None:
+        return np.full(num_classes, float(terms["score_threshold"]))
+    thresholds_C = class_thresholds(table).copy()  # Arrow lends memory that nobody may write, and torch minds
+    if len(thresholds_C) != num_classes:
+        raise ValueError(
+            f"expected thresholds of {num_classes} classes, got {len(thresholds_C)}: {round_.path}; label again"
+        )
+    return thresholds_C
+
+
+def _hash(terms: Mapping[str, Any], thresholds_C: npt.NDArray[np.float64], rows: Rows) -> bytes:
+    digest = hashlib.sha256(json.dumps(terms, sort_keys=True).encode())
+    digest.update(thresholds_C.tobytes())
+    digest.update(rows.tobytes())
+    return digest.digest()

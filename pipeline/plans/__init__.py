@@ -1,0 +1,1 @@
+"""Plans: where every pixel and every box goes, drawn without a label."""

@@ -1,0 +1,1 @@
+"""The order of samples, their bytes, and bad images."""
