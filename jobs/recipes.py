@@ -21,7 +21,7 @@ from jobs.train_config import (
     TeacherConfig,
     TrainConfig,
 )
-from model.semi_supervised import SemiSupervisedSettings
+from model.method.pseudo_label_loss import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 
 

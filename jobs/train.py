@@ -30,9 +30,9 @@ from jobs.train_config import TrainConfig
 from jobs.trained import choose_device
 from jobs.trainer import Trainer
 from jobs.training import Training
-from model.build import build_detector
-from model.optim import Schedule, build_optimizer
-from model.teacher import Teacher
+from model.detectors.build import build_detector
+from model.method.optim import Schedule, build_optimizer
+from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache
 from storage import files
 from storage.dataset.dataset import Dataset

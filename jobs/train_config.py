@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from analysis.thresholds import ThresholdPolicy
-from model.semi_supervised import SemiSupervisedSettings
+from model.method.pseudo_label_loss import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 
 Arm = Literal["mixpl", "mean-teacher", "supervised"]

@@ -18,7 +18,7 @@ import torch
 from jobs import checkpoint, config_file
 from jobs.run_directory import RunDirectory
 from jobs.train_config import TrainConfig
-from model.build import build_detector
+from model.detectors.build import build_detector
 from model.detector import Detector
 
 Weights = Literal["teacher", "student"]

@@ -27,9 +27,9 @@ from jobs.class_thresholds import ClassThresholds
 from jobs.gradients import GradientExchange
 from jobs.ranks import Ranks
 from model.detector import Detections, Detector, Target
-from model.optim import Schedule, clip_gradient
-from model.semi_supervised import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
-from model.teacher import Teacher
+from model.method.optim import Schedule, clip_gradient
+from model.method.pseudo_label_loss import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
+from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan, View
 from storage.labels import Labels
 

@@ -18,7 +18,7 @@ from jobs.split import SplitConfig, split
 from jobs.synth.synth import SynthConfig, synth
 from jobs.train import train
 from jobs.train_config import DataConfig, LogConfig, TrainConfig
-from model.semi_supervised import SemiSupervisedSettings
+from model.method.pseudo_label_loss import SemiSupervisedSettings
 
 torch.set_num_threads(1)
 

@@ -25,7 +25,7 @@ from jobs.train import build_trainer, train
 from jobs.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainConfig
 from jobs.trained import open_trained
 from jobs.trainer import to_labels
-from model.teacher import Teacher
+from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache
 from pipeline.loaders.train_loader import TrainLoader
 from storage.database.connect import connect

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.build import build_detector
+from model.detectors.build import build_detector
 from model.detector import Detector, Target
 
 COLOURS = ((2.0, -1.0, -1.0), (-1.0, 2.0, -1.0), (-1.0, -1.0, 2.0))

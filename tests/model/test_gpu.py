@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from model.build import DetectorName, build_detector
-from model.optim import Schedule, build_optimizer, clip_gradient
-from model.teacher import Teacher
+from model.detectors.build import DetectorName, build_detector
+from model.method.optim import Schedule, build_optimizer, clip_gradient
+from model.method.teacher import Teacher
 
 
 @pytest.mark.gpu

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from model.detector import Detections, Detector, Sizes, Target
-from model.semi_supervised import SemiSupervisedSettings, confident, unsupervised_loss, why_closed
+from model.method.pseudo_label_loss import SemiSupervisedSettings, confident, unsupervised_loss, why_closed
 
 IMAGES = torch.zeros(2, 3, 32, 32)
 SIZES = [(32, 32)] * 2

@@ -23,7 +23,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
 from model.detector import Detections, Detector, Sizes, Target, has_area, require_matching
-from model.pretrained import load_pretrained
+from model.detectors.torchvision.weights import load_pretrained
 
 TRAINABLE_LAYERS = 3
 """Stages of ResNet-50 that learn, from the top: stem and first stage do not."""

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from model.build import build_detector
+from model.detectors.build import build_detector
 from model.detector import Detections, Detector, Target
-from model.fcos import FCOS, boxes_at, centreness, distances_to, positive_losses
-from model.optim import build_optimizer, clip_gradient
+from model.detectors.compact_fcos.detector import FCOS, boxes_at, centreness, distances_to, positive_losses
+from model.method.optim import build_optimizer, clip_gradient
 
 coordinate = st.floats(0, 100, width=32)
 

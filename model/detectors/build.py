@@ -10,8 +10,8 @@ from typing import Literal, assert_never
 import torch
 
 from model.detector import Detector
-from model.faster_rcnn import FasterRCNNResNet50
-from model.fcos import FCOS
+from model.detectors.torchvision.faster_rcnn import FasterRCNNResNet50
+from model.detectors.compact_fcos.detector import FCOS
 
 DetectorName = Literal["fcos-compact", "fasterrcnn-resnet50"]
 

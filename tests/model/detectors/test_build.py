@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.build import build_detector, default_score_threshold
+from model.detectors.build import build_detector, default_score_threshold
 
 
 def test_a_seed_fixes_the_weights_and_leaves_the_global_generator_alone() -> None:

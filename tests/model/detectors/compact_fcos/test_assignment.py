@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import model.fcos_targets as subject
+import model.detectors.compact_fcos.assignment as subject
 from model.detector import Target
-from model.fcos_targets import Assignment, Locations, assign, make_locations
+from model.detectors.compact_fcos.assignment import Assignment, Locations, assign, make_locations
 
 STRIDES = (4, 8, 16)
 LIMITS = (32.0, 64.0)

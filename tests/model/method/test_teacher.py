@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.detector import Detector
-from model.fcos import FCOS
-from model.teacher import Teacher
+from model.detectors.compact_fcos.detector import FCOS
+from model.method.teacher import Teacher
 
 
 class WithBuffer(FCOS):

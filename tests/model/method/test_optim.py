@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from model.build import build_detector
+from model.detectors.build import build_detector
 from model.detector import Detector
-from model.optim import OptimizerName, Schedule, build_optimizer, clip_gradient, parameter_groups
+from model.method.optim import OptimizerName, Schedule, build_optimizer, clip_gradient, parameter_groups
 
 
 def small() -> Detector:

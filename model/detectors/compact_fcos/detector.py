@@ -19,8 +19,8 @@ from torch.nn import functional
 from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
 
 from model.detector import Detections, Detector, Sizes, Target, has_area, require_matching
-from model.fcos_network import STRIDES, FCOSNetwork, RawPredictions
-from model.fcos_targets import Locations, assign, make_locations
+from model.detectors.compact_fcos.network import STRIDES, FCOSNetwork, RawPredictions
+from model.detectors.compact_fcos.assignment import Locations, assign, make_locations
 
 
 class FCOS(Detector):

@@ -1,0 +1,1 @@
+"""A compact FCOS that learns from scratch on a CPU."""
