@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.figures import (
+from analysis.figures.boxes_on_images import (
     class_counts,
     draw_boxes,
     learning_curves,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from analysis.figures import write_png
+from analysis.figures.boxes_on_images import write_png
 from jobs.batches import open_data
 from jobs.evaluate import require_same_classes
 from jobs.preview_pictures import plan_rows_picture, step_picture

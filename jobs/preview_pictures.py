@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analysis.figures import draw_boxes, draw_hatched, scaled, stacked, tile_grid
-from analysis.plan_figures import Geometry, PlanRow, geometry_picture, plan_picture
+from analysis.figures.boxes_on_images import draw_boxes, draw_hatched, scaled, stacked, tile_grid
+from analysis.figures.plan_figures import Geometry, PlanRow, geometry_picture, plan_picture
 from jobs.preview_step import PreviewStep, StrongSources
 from jobs.view_pictures import Picture, known_truth, original_picture, view_pictures
 from pipeline.loaders.batch import View

@@ -7,8 +7,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from analysis.figures import PLOT_COLOURS, Picture
-from analysis.plan_figures import (
+from analysis.figures.boxes_on_images import PLOT_COLOURS, Picture
+from analysis.figures.plan_figures import (
     Geometry,
     PlanRow,
     draw_geometry,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.figures import (
+from analysis.figures.boxes_on_images import (
     MARGIN,
     class_colour,
     class_counts,

@@ -2,7 +2,7 @@
 
 In: plain arrays: canvas sizes, quadrilaterals, rectangles, pictures, `Labels` of one image. Out: drawn axes of a
 matplotlib figure, or a whole picture. The colours of the layers are the same in every panel; a class has the colour
-that it has in `analysis.figures`.
+that it has in `analysis.figures.boxes_on_images`.
 
 Shapes: Q images of a canvas, P erased patches, (x, y) corners.
 """
@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from analysis.figures import PLOT_COLOURS, Picture, class_colour, drawn
+from analysis.figures.boxes_on_images import PLOT_COLOURS, Picture, class_colour, drawn
 from storage.labels import Labels
 
 INK = "#1e1e22"
