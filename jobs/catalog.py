@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from jobs.questions import report_left_out
+from jobs.console.questions import report_left_out
 from storage import files
 from storage.database.catalog_file import write_catalog
 from storage.database.connect import VIEWS

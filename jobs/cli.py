@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import tyro
 
-from jobs.interrupt import INTERRUPTED
+from jobs.run.interrupt import INTERRUPTED
 from pipeline.heap import use_one_heap
 
 Config = TypeVar("Config")
@@ -72,7 +72,7 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
 
             demo(_parse(DemoConfig, verb, rest))
         case "synth":
-            from jobs.synth.synth import SynthConfig, synth
+            from jobs.synth import SynthConfig, synth
 
             synth(_parse(SynthConfig, verb, rest))
         case "prepare":
@@ -93,27 +93,27 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             return verify(_parse(VerifyConfig, verb, rest))
         case "preview":
             from jobs.preview import PreviewConfig, preview
-            from jobs.recipes import choose_recipe
+            from jobs.recipes.named import choose_recipe
 
             recipe, rest = choose_recipe(rest)
             default = PreviewConfig.of(recipe.config)
             preview(_parse(PreviewConfig, f"{verb} {recipe.name}", rest, default=default))
         case "train":
-            from jobs.recipes import choose_recipe
+            from jobs.recipes.named import choose_recipe
             from jobs.train import train
-            from jobs.train_config import TrainConfig
+            from jobs.recipes.train_config import TrainConfig
 
             recipe, rest = choose_recipe(rest)
             return train(_parse(TrainConfig, f"{verb} {recipe.name}", rest, default=recipe.config))
         case "profile":
             from jobs.profile import ProfileConfig, default_config, profile
-            from jobs.recipes import choose_recipe
+            from jobs.recipes.named import choose_recipe
 
             recipe, rest = choose_recipe(rest)
             profiled = default_config(recipe.config)
             profile(_parse(ProfileConfig, f"{verb} {recipe.name}", rest, default=profiled))
         case "eval":
-            from jobs.evaluate import EvalConfig, evaluate
+            from jobs.eval import EvalConfig, evaluate
 
             evaluate(_parse(EvalConfig, verb, rest))
         case "label":

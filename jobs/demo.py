@@ -25,17 +25,18 @@ from rich.table import Table
 
 from analysis.coco_eval import Evaluation
 from analysis.quality import Quality
-from jobs import config_file, demo_pictures
-from jobs.evaluate import EvalConfig, evaluate
+from jobs.recipes.named import config_file
+from jobs.pictures import demo_pictures
+from jobs.eval import EvalConfig, evaluate
 from jobs.label import LabelConfig, label
 from jobs.quality import QualityConfig, quality
-from jobs.recipes import recipe_config
+from jobs.recipes.named import recipe_config
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
-from jobs.synth.synth import SynthConfig, synth
+from jobs.synth import SynthConfig, synth
 from jobs.train import train
-from jobs.train_config import Arm, TrainConfig
-from jobs.trained import open_trained
+from jobs.recipes.train_config import Arm, TrainConfig
+from jobs.inference.trained import open_trained
 from storage import files
 from storage.dataset.dataset import Dataset
 

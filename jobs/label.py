@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 import tyro
 
 from analysis.thresholds import ThresholdPolicy
-from jobs.evaluate import require_same_classes
-from jobs.interrupt import INTERRUPTED, Interrupt
-from jobs.metrics import Progress
-from jobs.predictions import PredictSettings, name_skipped, predict
-from jobs.run_directory import versions
-from jobs.thresholds import require_same_thresholds, write_class_thresholds
-from jobs.trained import TrainedDetector, Weights, choose_device, open_trained
+from jobs.eval import require_same_classes
+from jobs.run.interrupt import INTERRUPTED, Interrupt
+from jobs.run.metrics import Progress
+from jobs.inference.predictions import PredictSettings, name_skipped, predict
+from jobs.run.run_directory import versions
+from jobs.labeling.round_thresholds import require_same_thresholds, write_class_thresholds
+from jobs.inference.trained import TrainedDetector, Weights, choose_device, open_trained
 from pipeline.loaders.predict_loader import SkippedImage
 from storage import files
 from storage.database.connect import connect

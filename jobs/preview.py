@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import torch
 
 from analysis.figures.boxes_on_images import write_png
-from jobs.batches import open_data
-from jobs.evaluate import require_same_classes
-from jobs.preview_pictures import plan_rows_picture, step_picture
-from jobs.preview_step import (
+from jobs.training.run_data import open_data
+from jobs.eval import require_same_classes
+from jobs.pictures.preview_pictures import plan_rows_picture, step_picture
+from jobs.pictures.preview_step import (
     PreviewStep,
     WeakLabels,
     preview_step,
@@ -26,10 +26,10 @@ from jobs.preview_step import (
     steps_to_fill,
     truth_on_weak,
 )
-from jobs.stored_round import open_labels, resolve_round
-from jobs.train_config import Arm, DataConfig, LabelsConfig, ResamplingConfig, TrainConfig
-from jobs.trained import open_trained
-from jobs.trainer import to_labels
+from jobs.training.stored_round import open_labels, resolve_round
+from jobs.recipes.train_config import Arm, DataConfig, LabelsConfig, ResamplingConfig, TrainConfig
+from jobs.inference.trained import open_trained
+from jobs.training.train_step import to_labels
 from pipeline.loaders.batch import TrainBatch
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset

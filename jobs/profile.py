@@ -26,14 +26,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jobs.advice import Figures, TrainedSteps, advise
-from jobs.batches import ask_tables, mix_settings, open_data, open_loader
-from jobs.ranks import Ranks
-from jobs.stored_round import resolve_round
+from jobs.console.profile_advice import Figures, TrainedSteps, advise
+from jobs.training.run_data import ask_tables, mix_settings, open_data, open_loader
+from jobs.run.ranks import Ranks
+from jobs.training.stored_round import resolve_round
 from jobs.train import build_trainer
-from jobs.train_config import TrainConfig
-from jobs.trained import choose_device
-from jobs.trainer import Trainer
+from jobs.recipes.train_config import TrainConfig
+from jobs.inference.trained import choose_device
+from jobs.training.train_step import Trainer
 from pipeline.loaders.batch import TrainBatch
 from pipeline.inspect.breakdown import Breakdown, Drawn
 from pipeline.samples.safe_graph import Engine

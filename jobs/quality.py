@@ -13,7 +13,7 @@ import duckdb
 from rich.console import Console
 
 from analysis.quality import Quality, pseudo_label_quality
-from jobs.questions import report_left_out
+from jobs.console.questions import report_left_out
 from storage.database.connect import connect, one_line
 from storage.tables.parquet import write_parquet
 from storage.database.workspace import discover

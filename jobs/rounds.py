@@ -15,8 +15,8 @@ import tyro
 
 from analysis.queries import ask
 from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
-from jobs.answers import print_table, write_answer
-from jobs.questions import report_left_out
+from jobs.console.print_table import print_table, write_answer
+from jobs.console.questions import report_left_out
 from storage import files
 from storage.rounds.compaction import TABLE_BYTES, Compaction, compact
 from storage.database.connect import connect, one_line

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.answers import Format, write_answer
-from jobs.questions import answer, empty_views, parse_parameters, report_left_out
-from jobs.sql_shell import shell
+from jobs.console.print_table import Format, write_answer
+from jobs.console.questions import answer, empty_views, parse_parameters, report_left_out
+from jobs.console.sql_shell import shell
 from storage import files
 from storage.database.connect import connect, describe_views
 from storage.database.workspace import Workspace, discover

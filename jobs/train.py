@@ -1,6 +1,6 @@
 """`mixpl train`: from shards to a teacher.
 
-In: labeled and unlabeled shards and a configuration. Out: a run's folder (`jobs/run_directory.py`) with
+In: labeled and unlabeled shards and a configuration. Out: a run's folder (`jobs/run/run_directory.py`) with
 checkpoints, metrics, the teacher's pseudo labels and, where test shards are given, COCO figures.
 
 Guarantees: the arms differ in what is learned from unlabeled images and in nothing else (same weights at the
@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.batches import ask_tables, mix_settings, open_data, open_loader
-from jobs.class_thresholds import ClassThresholds, labeled_rates
-from jobs.ranks import Ranks, joined
-from jobs.resume import Resumed, previous_state, state_of_rank
-from jobs.run_directory import RunDirectory
-from jobs.run_log import RunLog
-from jobs.stored_round import describe_labels, resolve_round
-from jobs.train_config import TrainConfig
-from jobs.trained import choose_device
-from jobs.trainer import Trainer
-from jobs.training import Training
+from jobs.training.run_data import ask_tables, mix_settings, open_data, open_loader
+from jobs.training.class_thresholds import ClassThresholds, labeled_rates
+from jobs.run.ranks import Ranks, joined
+from jobs.training.resume import Resumed, previous_state, state_of_rank
+from jobs.run.run_directory import RunDirectory
+from jobs.run.run_log import RunLog
+from jobs.training.stored_round import describe_labels, resolve_round
+from jobs.recipes.train_config import TrainConfig
+from jobs.inference.trained import choose_device
+from jobs.training.train_step import Trainer
+from jobs.training.train_loop import Training
 from model.detectors.build import build_detector
 from model.method.optim import Schedule, build_optimizer
 from model.method.teacher import Teacher

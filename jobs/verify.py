@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.interrupt import INTERRUPTED, Interrupt
-from jobs.metrics import Progress
+from jobs.run.interrupt import INTERRUPTED, Interrupt
+from jobs.run.metrics import Progress
 from storage import files
 from storage.verify.findings import REMEDIES
 from storage.verify.check_dataset import Checked, check_dataset, num_shards

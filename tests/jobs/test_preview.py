@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from jobs.cli import run
-from jobs.preview_step import PreviewStep, preview_step, truth_on_weak
-from jobs.recipes import tiny
-from jobs.train_config import ResamplingConfig
-from jobs.view_pictures import known_truth, original_picture, view_pictures
+from jobs.pictures.preview_step import PreviewStep, preview_step, truth_on_weak
+from jobs.recipes.named import tiny
+from jobs.recipes.train_config import ResamplingConfig
+from jobs.pictures.view_pictures import known_truth, original_picture, view_pictures
 from pipeline.plans import move_boxes as boxes
 from pipeline.loaders.batch import LabelCache
 from pipeline.loaders.train_loader import TrainLoader

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from jobs.answers import MAX_ROWS_SHOWN
+from jobs.console.print_table import MAX_ROWS_SHOWN
 from jobs.sql import SqlConfig, sql
-from jobs.sql_shell import shell
+from jobs.console.sql_shell import shell
 from storage.database.connect import VIEWS, connect
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore, label_table

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs import checkpoint, config_file
-from jobs.interrupt import INTERRUPTED
+from jobs.run import checkpoint
+from jobs.recipes.named import config_file
+from jobs.run.interrupt import INTERRUPTED
 from jobs.label import LabelConfig, label
 from jobs.train import train
-from jobs.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
+from jobs.recipes.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
 from storage.tables.label_store import LabelStore, table_labels
 
 Make = Callable[..., TrainConfig]

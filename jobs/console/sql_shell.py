@@ -1,0 +1,123 @@
+"""`mixpl sql` on a terminal: questions one after the other.
+
+In: lines, as a person types them. Out: answers and one-line errors on the screen, until `.quit` or the end of the
+input. A question ends with `;` and may run over several lines. Guaranteed: an error or Ctrl-C ends the question
+and not the shell; what appears on disk meanwhile is seen after `.refresh`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+
+import duckdb
+
+from jobs.console.print_table import print_table
+from jobs.console.questions import answer, empty_views
+from storage.database.connect import VIEWS, connect, describe_views
+from storage.database.workspace import Workspace, discover
+
+PROMPT, CONTINUED = "mixpl> ", "  ...> "
+
+HELP = """A question ends with ; and may run over several lines.
+.views          the views, and what one row of each is
+.schema VIEW    the columns of a view, and what they mean
+.refresh        look for new files
+.quit           leave (or Ctrl-D)"""
+
+
+def shell(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, *, read: Callable[[str], str] = input
+) -> None:
+    """Answer until the input ends; `read` takes a prompt and gives a line, or raises EOFError."""
+    _complete_names()
+    print(
+        f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of labels, "
+        f"{len(workspace.runs)} runs. End questions with ; and see .help"
+    )
+    session = _Session(connection, workspace)
+    with contextlib.suppress(EOFError):
+        while True:
+            try:
+                session.take(read(CONTINUED if session.pending else PROMPT))
+            except KeyboardInterrupt:
+                session.pending = ""
+                print("interrupted", file=sys.stderr)
+            except (ValueError, OSError) as error:
+                session.pending = ""
+                print(error, file=sys.stderr)
+
+
+class _Session:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+        self.connection = connection
+        self.workspace = workspace
+        self.pending = ""
+
+    def take(self, line: str) -> None:
+        """Take one line: a command, or a part of a question."""
+        if not self.pending and line.strip().startswith("."):
+            self._command(*line.split())
+            return
+        if not self.pending and line.strip().rstrip(";").lower() in ("quit", "exit"):
+            raise EOFError
+        self.pending = f"{self.pending}\n{line}" if self.pending else line
+        if self.pending.strip().endswith(";"):
+            query, self.pending = self.pending, ""
+            found = answer(self.connection, query)
+            for empty in empty_views(query, self.workspace):
+                print(empty, file=sys.stderr)
+            print_table(found)
+        elif not self.pending.strip():
+            self.pending = ""
+
+    def _command(self, name: str, *words: str) -> None:
+        match name:
+            case ".help":
+                print(HELP)
+            case ".views":
+                for view in describe_views():
+                    print(f"{view.name:<16}{view.row}")
+            case ".schema":
+                _print_columns(*words)
+            case ".refresh":
+                self.workspace = discover(self.workspace.root)
+                self.connection = connect(self.workspace)
+                print(
+                    f"{len(self.workspace.datasets)} data sets, {len(self.workspace.rounds)} rounds of labels"
+                )
+            case ".quit" | ".exit":
+                raise EOFError
+            case _:
+                raise ValueError(f"expected .help, .views, .schema VIEW, .refresh or .quit, got {name}")
+
+
+def _print_columns(*names: str) -> None:
+    found = [view for view in describe_views() if view.name in names]
+    if not found:
+        raise ValueError(
+            f"expected .schema VIEW, got {' '.join(names) or 'none'}; they are {', '.join(VIEWS)}"
+        )
+    for view in found:
+        print(f"{view.name}: {view.row}")
+        for column, meaning in view.columns:
+            print(f"  {column:<16}{meaning}")
+
+
+def _complete_names() -> None:
+    """Let Tab complete views, columns and commands, where the machine has readline."""
+    try:
+        import readline
+    except ImportError:
+        return
+    columns = {column for view in describe_views() for column, _ in view.columns}
+    names = sorted({*VIEWS, *columns, ".help", ".views", ".schema", ".refresh", ".quit"})
+
+    def complete(start: str, number: int) -> str | None:
+        matching = [name for name in names if name.startswith(start)]
+        return matching[number] if number < len(matching) else None
+
+    readline.set_completer_delims(" \t\n,()=<>;")
+    readline.set_completer(complete)
+    readline.parse_and_bind("tab: complete")

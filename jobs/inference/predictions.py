@@ -1,0 +1,74 @@
+"""A detector over a sharded data set: test views in, label tables in pixels of the originals out.
+
+`mixpl eval` and `mixpl label` are this loop with another end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import torch
+
+from jobs.training.train_step import to_labels
+from model.detector import Detector
+from pipeline.loaders.predict_loader import PredictLoader, SkippedImage
+from pipeline.settings import ViewSettings
+from storage.dataset.dataset import Dataset
+from storage.tables.label_store import label_table
+
+MAX_NAMED = 10
+"""Unreadable images that are named on the screen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictSettings:
+    """How to run a detector over images; the results do not depend on it."""
+
+    view: ViewSettings
+    batch: int = 8
+    """Images a batch."""
+    threads: int = 1
+    """Threads of the DALI graph."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def predict(
+    detector: Detector,
+    dataset: Dataset,
+    shards: Sequence[str],
+    *,
+    settings: PredictSettings,
+    step: int | None = None,
+    skipped: list[SkippedImage],
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (shard, label table of a batch) in the order of the shards.
+
+    `step` is the training step of the detector, for the tables. Images that cannot be read have no row; after
+    the last batch they stand in `skipped`.
+    """
+    loader = PredictLoader(
+        dataset,
+        shards,
+        batch_size=settings.batch,
+        view=settings.view,
+        device="cuda" if settings.device.type == "cuda" else "cpu",
+        device_id=settings.device.index or 0,
+        num_threads=settings.threads,
+    )
+    with loader:
+        for batch in loader:
+            found = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
+            labels = batch.to_original(to_labels(found))
+            yield (
+                batch.shard,
+                label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),
+            )
+    skipped += loader.skipped
+
+
+def name_skipped(skipped: Sequence[SkippedImage]) -> list[str]:
+    """Return a line for each of the first images that could not be read, and one for the rest."""
+    lines = [f"  {image.shard} {image.key}: {image.reason}" for image in skipped[:MAX_NAMED]]
+    return [*lines, f"  and {len(skipped) - MAX_NAMED:,} more"] if len(skipped) > MAX_NAMED else lines

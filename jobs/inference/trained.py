@@ -1,0 +1,100 @@
+"""A trained detector from a run's folder or from one checkpoint file.
+
+In: `runs/mixpl` (its newest checkpoint) or `runs/mixpl/checkpoints/step-000001200.pt`, and whose weights: the
+teacher's or the student's. Out: the detector in eval mode with its classes, its run's configuration and the hash
+of its weights, which is its identity wherever labels say who wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from jobs.run import checkpoint
+from jobs.recipes.named import config_file
+from jobs.run.run_directory import RunDirectory
+from jobs.recipes.train_config import TrainConfig
+from model.detectors.build import build_detector
+from model.detector import Detector
+
+Weights = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedDetector:
+    """A detector that can label, and where it comes from."""
+
+    detector: Detector
+    classes: tuple[str, ...]
+    config: TrainConfig
+    run: RunDirectory
+    step: int
+    weights: Weights
+    weights_hash: str
+    config_hash: str
+    split_hash: str | None
+
+
+def open_trained(location: str, *, weights: Weights, device: torch.device) -> TrainedDetector:
+    """Load a detector from a run's folder or a checkpoint file.
+
+    Raises ValueError when there is no such run, no complete checkpoint, or the file is damaged.
+    """
+    path = _checkpoint_path(Path(location))
+    run = RunDirectory(str(path.parent.parent))
+    if not run.config.exists():
+        raise ValueError(
+            f"{run.config}: no such file; expected {location} to lie in a folder of `mixpl train`"
+        )
+    text = run.config.read_text(encoding="utf-8")
+    config = config_file.from_json(TrainConfig, text, where=str(run.config))
+    state = checkpoint.load(path)
+    detector = build_detector(config.model.name, num_classes=len(state["classes"]), weights="none")
+    detector.load_state_dict(state[weights])
+    return TrainedDetector(
+        detector=detector.to(device).eval(),
+        classes=tuple(state["classes"]),
+        config=config,
+        run=run,
+        step=int(state["step"]),
+        weights=weights,
+        weights_hash=checkpoint.weights_hash(state[weights]),
+        config_hash=hashlib.sha256(text.encode()).hexdigest(),
+        split_hash=state["split_hash"],
+    )
+
+
+def _checkpoint_path(location: Path) -> Path:
+    if location.is_file():
+        return location
+    if not location.exists():
+        raise ValueError(f"{location}: no such run or checkpoint; name a folder that `mixpl train` wrote")
+    newest = checkpoint.latest(RunDirectory(str(location)).checkpoints)
+    if newest is None:
+        raise ValueError(
+            f"{location}: no complete checkpoint there yet; train for longer or name another run"
+        )
+    return newest
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device that a configuration asks for; under torchrun each process of a machine has its own GPU.
+
+    Raises ValueError when cuda is asked for and not there, or has fewer GPUs than processes.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= there:
+        raise ValueError(
+            f"expected a GPU for each process, got {there} for at least {number + 1}; start torchrun with "
+            f"--nproc-per-node {there}"
+        )
+    return torch.device("cuda", number)

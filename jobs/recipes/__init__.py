@@ -1,0 +1,1 @@
+"""Configurations of training runs, and named ones."""

@@ -1,0 +1,268 @@
+"""The configuration of a training run.
+
+A value of frozen dataclasses; every field carries its meaning as the string under it, which is also the help of
+the command line. Recipes (`jobs/recipes/named.py`) are functions that return one of these whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from analysis.thresholds import ThresholdPolicy
+from model.method.pseudo_label_loss import SemiSupervisedSettings
+from pipeline.settings import MixSettings, ViewSettings
+
+Arm = Literal["mixpl", "mean-teacher", "supervised"]
+LabelSource = Literal["teacher", "round", "round-then-teacher"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which images, and how many of them a step."""
+
+    labeled: str = "data/labeled"
+    """Folder of the labeled shards, as `mixpl shard` writes it."""
+    unlabeled: str | None = "data/unlabeled"
+    """Folder of the unlabeled shards; not opened by the supervised arm."""
+    test: str | None = None
+    """Folder of labeled shards that are scored while training and at the end."""
+    batch_labeled: int = 1
+    """Labeled images a step and process."""
+    batch_unlabeled: int = 4
+    """Unlabeled images a step and process."""
+    smallest: int = 32
+    """Labeled images with a side shorter than this many pixels are left out."""
+    window: int = 1024
+    """Samples are shuffled within windows of this many."""
+    threads: int = 1
+    """Threads of each DALI graph."""
+    prefetch: int = 2
+    """Batches made ahead of the training step."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("batch_labeled", "batch_unlabeled", "window", "threads", "prefetch"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"--data.{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which detector."""
+
+    name: Literal["fcos-compact", "fasterrcnn-resnet50"] = "fasterrcnn-resnet50"
+    """The detector."""
+    weights: str = "imagenet"
+    """Where a ResNet backbone starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig:
+    """The moving average that labels, is scored and is deployed (arXiv 2312.07006)."""
+
+    momentum: float = 0.0002
+    """Floor of the share that the student adds at an update."""
+    warmup: float = 4.0
+    """The share at iteration i is max(momentum, warmup / (warmup + i))."""
+    interval: int = 3
+    """Iterations between two updates."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """The optimiser."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """The optimiser."""
+    lr: float = 0.01
+    """Learning rate after warm-up, constant."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay."""
+    backbone_lr: float = 1.0
+    """Learning rate of the backbone, as a factor of lr."""
+    warmup_steps: int = 500
+    """Steps of linear warm-up."""
+    warmup_start: float = 0.001
+    """The first step's learning rate, as a factor of lr."""
+    clip: float = 20.0
+    """Largest L2 norm of the gradient."""
+
+    def __post_init__(self) -> None:
+        """Check what the optimiser itself would take in silence."""
+        if not self.clip > 0:
+            raise ValueError(f"--optim.clip must be above 0, got {self.clip}; a very large one never clips")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThresholdConfig:
+    """Which threshold each class has; `pseudo.score_threshold` is the fixed one."""
+
+    policy: ThresholdPolicy = "fixed"
+    """fixed: one for all; prior: as many boxes of a class an image as in the labeled data; mixture: where the upper
+    of two Gaussians over the class's scores becomes the likelier one."""
+    every: int = 200
+    """Steps between two computations, each from the teacher's labels since the last one."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.every < 1:
+            raise ValueError(f"--thresholds.every must be at least 1, got {self.every}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelsConfig:
+    """Whose labels the unlabeled images have; not asked by the supervised arm."""
+
+    source: LabelSource = "teacher"
+    """teacher: this run's own, step by step; round: those that `mixpl label` stored; round-then-teacher: the stored
+    ones for `until` steps, this run's teacher from then on."""
+    round: str | None = None
+    """Folder of rounds, of which the latest complete one on data.unlabeled is taken, or one round's own folder.
+    Stored labels count above the round's threshold, the teacher's above pseudo.score_threshold."""
+    until: int = 0
+    """Steps, those of burn-in included, before the teacher takes over; for round-then-teacher."""
+    partial: bool = False
+    """Leave images and shards without stored labels out, in place of refusing the round; a round that is still
+    being labeled is taken as it is when its own folder is named."""
+    resample: float = 0.0
+    """Images with pseudo labels of rare classes are repeated: the share of the round's images t below which a class
+    is rare, as resampling.threshold is for labeled images; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be ignored, and ranges."""
+        stored = self.source != "teacher"
+        if stored and self.round is None:
+            raise ValueError(
+                f"--labels.source {self.source} needs --labels.round: a folder of rounds, or a round"
+            )
+        if not stored and (self.round is not None or self.partial or self.resample):
+            raise ValueError(
+                "--labels.round, --labels.partial and --labels.resample are for stored labels; add --labels.source "
+                "round or round-then-teacher, or leave them out"
+            )
+        if (self.until > 0) != (self.source == "round-then-teacher"):
+            raise ValueError(
+                "--labels.until is the number of steps, above 0, before the teacher takes over, with "
+                f"--labels.source round-then-teacher and no other; got {self.until} with {self.source}"
+            )
+        if not 0 <= self.resample <= 1:
+            raise ValueError(f"--labels.resample must lie in 0 .. 1, got {self.resample}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResamplingConfig:
+    """Labeled images of rare classes are repeated (LVIS, arXiv 1908.03195, section 4.3)."""
+
+    threshold: float = 0.0
+    """The share of images t below which a class is repeated; 0 turns resampling off."""
+    rounding: Literal["bernoulli", "ceil"] = "bernoulli"
+    """floor plus a Bernoulli of the fraction, redrawn each epoch; or the next integer."""
+    every: int = 0
+    """Steps after which the tables are asked again; 0 asks once."""
+    rounds: str | None = None
+    """Folder of label rounds: pseudo labels of the latest one on data.unlabeled count like true labels."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"--resampling.threshold must lie in 0 .. 1, got {self.threshold}")
+        if self.every < 0:
+            raise ValueError(f"--resampling.every must not be negative, got {self.every}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogConfig:
+    """What a run writes, and how often, in steps; 0 is never."""
+
+    metrics: int = 20
+    """A line of metrics.jsonl."""
+    checkpoint: int = 1000
+    """A checkpoint, besides the last one."""
+    keep: int = 2
+    """Checkpoints kept."""
+    evaluate: int = 0
+    """A scoring of the teacher on data.test, besides the last one."""
+    online_labels: int = 100
+    """A file of the teacher's pseudo labels."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, least in (
+            ("metrics", 0),
+            ("checkpoint", 0),
+            ("keep", 1),
+            ("evaluate", 0),
+            ("online_labels", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--log.{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """A training run."""
+
+    out: str = "runs/mixpl"
+    """Folder of the run; created."""
+    arm: Arm = "mixpl"
+    """The method, or one of the two arms it is compared with."""
+    steps: int = 180_000
+    """Training steps."""
+    burn_in: int = 0
+    """Supervised steps before the first unlabeled image."""
+    seed: int = 0
+    """Seed of weights, order and geometry."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU when there is one."""
+    threads: int = 0
+    """Threads of torch on the CPU; 0 leaves torch's choice."""
+    bf16: bool = True
+    """Mixed precision with bfloat16, on CUDA only."""
+    silence: float = 600.0
+    """Seconds: of several processes that train, one that is silent for this long ends the run."""
+    resume: bool = False
+    """Continue the run in `out` from its last checkpoint."""
+    data: DataConfig = field(default_factory=DataConfig)
+    view: ViewSettings = field(default_factory=ViewSettings)
+    mix: MixSettings = field(default_factory=MixSettings)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    pseudo: SemiSupervisedSettings = field(
+        default_factory=lambda: SemiSupervisedSettings(score_threshold=0.7)
+    )
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    thresholds: ThresholdConfig = field(default_factory=ThresholdConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    resampling: ResamplingConfig = field(default_factory=ResamplingConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        """Check what no single part can see."""
+        if self.steps < 1:
+            raise ValueError(f"--steps must be at least 1, got {self.steps}")
+        for name in ("burn_in", "seed", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
+                )
+        if not self.silence > 0:
+            raise ValueError(f"--silence must be above 0 seconds, got {self.silence}")
+        if self.arm != "supervised" and self.data.unlabeled is None:
+            raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")
+        if self.labels.source == "round" and self.thresholds.policy != "fixed":
+            raise ValueError(
+                f"--thresholds.policy {self.thresholds.policy} follows the teacher, whom --labels.source round "
+                "never asks; label with `mixpl label --threshold-policy`, or leave it out"
+            )
+        if 0 < self.labels.until <= self.burn_in:
+            raise ValueError(
+                f"--labels.until must be above --burn-in {self.burn_in}, before which no unlabeled image is drawn; "
+                f"got {self.labels.until}"
+            )

@@ -1,1 +1,0 @@
-"""Dense shapes: a detection benchmark that the project draws itself."""

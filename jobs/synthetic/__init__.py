@@ -1,0 +1,1 @@
+"""Drawn images with exact boxes."""

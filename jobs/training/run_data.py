@@ -1,0 +1,140 @@
+"""From a run's configuration to its data and its batches.
+
+In: a `TrainConfig`. Out: its data sets, opened and held against one another; `Asked`, what tables say of how often
+each image is drawn and how it is labeled; and a loader of exactly the batches of that run. Training, profile and
+preview come through here: what is measured or looked at is what is trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from jobs import eval as evaluate
+from jobs.run.ranks import Ranks
+from jobs.training.resampling import labeled_repeat_factors
+from jobs.training.stored_round import open_labels, stored_repeat_factors
+from jobs.recipes.train_config import TrainConfig
+from pipeline.loaders.train_loader import TrainLoader
+from pipeline.settings import MixSettings
+from pipeline.loaders.stored_labels import StoredLabels
+from storage.dataset.dataset import Dataset
+
+ALONE = Ranks()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Asked:
+    """What the tables say of the images of a run."""
+
+    factors: Mapping[str, float] | None
+    """How often each labeled image is drawn an epoch, by key; None without resampling."""
+    labels: StoredLabels | None
+    """Labels of a stored round; None where the teacher labels from the start."""
+    stored_factors: Mapping[str, float] | None
+    """How often each image of that round is drawn, by key; None where none is repeated."""
+
+
+def open_data(config: TrainConfig, ranks: Ranks = ALONE) -> dict[str, Dataset]:
+    """Return the data sets by part: labeled, and where the run has them unlabeled and test.
+
+    Raises ValueError for sets without labels where they are needed, for other classes, and when the ranks do not
+    see the same images.
+    """
+    data = ranks.each(lambda: _open_parts(config))
+    hashes = ranks.gather(lambda: {part: dataset.hash for part, dataset in data.items()})
+    for part, dataset in data.items():
+        others = [rank for rank, found in enumerate(hashes) if found[part] != hashes[0][part]]
+        if others:
+            raise ValueError(
+                f"expected the same {part} images on every rank, got others on rank {others[0]} than on rank 0: "
+                f"{dataset.root}; copy the data set of rank 0 there"
+            )
+    return data
+
+
+def ask_tables(config: TrainConfig, data: Mapping[str, Dataset], ranks: Ranks = ALONE) -> Asked:
+    """Ask the tables as they are now. Raises ValueError for a stored round that does not fit, or lacks labels."""
+    return Asked(
+        factors=repeat_factors(config, data, ranks),
+        labels=ranks.each(lambda: open_labels(config, data)),
+        stored_factors=ranks.from_first(lambda: stored_repeat_factors(config, data)),
+    )
+
+
+def repeat_factors(
+    config: TrainConfig, data: Mapping[str, Dataset], ranks: Ranks = ALONE
+) -> dict[str, float] | None:
+    """Return the repeat factor of each labeled image as the tables give it now; None without resampling."""
+    return ranks.from_first(
+        lambda: labeled_repeat_factors(
+            data["labeled"],
+            threshold=config.resampling.threshold,
+            unlabeled=data.get("unlabeled"),
+            rounds=config.resampling.rounds,
+        )
+    )
+
+
+def open_loader(
+    config: TrainConfig,
+    data: Mapping[str, Dataset],
+    asked: Asked,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    *,
+    start_step: int = 0,
+    resume: Mapping[str, Any] | None = None,
+) -> TrainLoader:
+    """Return the batches of a run up to `config.steps`; `start_step` and `resume` as `TrainLoader` takes them."""
+    return TrainLoader(
+        data.get("labeled"),
+        data.get("unlabeled"),
+        batch_labeled=config.data.batch_labeled,
+        batch_unlabeled=config.data.batch_unlabeled,
+        view=config.view,
+        mix=mix_settings(config),
+        seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        window=config.data.window,
+        rounding=config.resampling.rounding,
+        repeat_factors=asked.factors,
+        unlabeled_repeat_factors=asked.stored_factors,
+        smallest=config.data.smallest,
+        num_steps=config.steps,
+        unlabeled_start_step=config.burn_in,
+        labels=asked.labels,
+        labels_until=config.labels.until or None,
+        start_step=start_step,
+        device="cuda" if device.type == "cuda" else "cpu",
+        device_id=device.index or 0,
+        num_threads=config.data.threads,
+        prefetch=config.data.prefetch,
+        resume=resume,
+    )
+
+
+def mix_settings(config: TrainConfig) -> MixSettings:
+    """Return the mixing of an arm: plain mean teacher erases as configured and mixes nothing."""
+    if config.arm == "mixpl":
+        return config.mix
+    return dataclasses.replace(config.mix, mixup=False, mosaic=False)
+
+
+def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
+    locations = {"labeled": config.data.labeled, "test": config.data.test}
+    if config.arm != "supervised":
+        locations["unlabeled"] = config.data.unlabeled
+    data = {part: Dataset.open(location) for part, location in locations.items() if location is not None}
+    if not data["labeled"].labeled:
+        raise ValueError(f"--data.labeled {config.data.labeled}: that data set has no labels")
+    if "test" in data and not data["test"].labeled:
+        raise ValueError(f"--data.test {config.data.test}: that data set has no labels to score against")
+    for dataset in data.values():
+        evaluate.require_same_classes(data["labeled"].classes, dataset)
+    return data

@@ -1,0 +1,193 @@
+"""The loop of a run: a batch, a step, and what is due after it, on every rank alike.
+
+In: data, trainer, loader and log of this rank. Out: checkpoints, metrics, scorings, until the last step or until a
+rank is asked to stop. What happens after a step follows from the step's number and from what all ranks agreed on in
+it, so all ranks do it together; the first one writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from analysis.coco_eval import Evaluation
+from jobs.run import checkpoint
+from jobs import eval as evaluate
+from jobs.training.run_data import repeat_factors
+from jobs.run.interrupt import INTERRUPTED, Interrupt
+from jobs.inference.predictions import PredictSettings
+from jobs.run.ranks import Ranks
+from jobs.training.resampling import describe_repeats
+from jobs.training.resume import Resumed, describe_change
+from jobs.run.run_directory import RunDirectory
+from jobs.run.run_log import RunLog
+from jobs.recipes.train_config import TrainConfig
+from jobs.training.train_step import NonFiniteLossError, Trainer
+from pipeline.loaders.batch import TrainBatch
+from pipeline.loaders.train_loader import TrainLoader
+from storage import files
+from storage.dataset.dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Training:
+    """One rank of a run that trains."""
+
+    config: TrainConfig
+    run: RunDirectory
+    data: Mapping[str, Dataset]
+    trainer: Trainer
+    ranks: Ranks
+    loader: TrainLoader
+    log: RunLog
+
+    def go_on(self, resumed: Resumed | None, factors: Mapping[str, float] | None) -> int:
+        """Train from where it was `resumed`, or from the start, to the last step; return 0, or 130 when stopped.
+
+        `factors` are the repeat factors that the tables give now.
+        """
+        start = 0 if resumed is None else resumed.step
+        with Interrupt(under_torchrun=self.ranks.world > 1) as interrupt:
+            self._say_begin(resumed, start, factors)
+            for step in range(start, self.config.steps):
+                batch, stop = self._step(step, interrupt)
+                done = step + 1
+                if self.trainer.thresholds is not None:
+                    self.trainer.thresholds.follow(self.ranks)
+                if due(done, self.config.resampling.every):
+                    self._ask_again()
+                if due(done, self.config.log.checkpoint) or done == self.config.steps or stop:
+                    self._save(batch)
+                if stop and done < self.config.steps:  # a scoring that is due now is made up for on resume
+                    self.log.say(f"stopped after step {done}; continue {self._how_to_resume()}")
+                    return INTERRUPTED
+                if self._scored_after(done):
+                    self._score(done)
+        return 0
+
+    def _say_begin(self, resumed: Resumed | None, start: int, factors: Mapping[str, float] | None) -> None:
+        if resumed is not None:
+            # What was asked anew is kept, so that a resume from RUN/config.json goes on with it.
+            self.ranks.from_first(
+                lambda: self.run.write_config(dataclasses.replace(self.config, resume=False))
+            )
+            self.log.say(describe_change(self.config, resumed, self.ranks))
+        self.log.say(describe_repeats(self.data["labeled"], factors))
+        if start == self.config.steps:
+            self.log.say(f"{self.run.root} is complete at step {start}; a higher --steps goes on from there")
+        if resumed is not None and self.ranks.from_first(lambda: self._is_unscored(start)):
+            self._score(start)
+
+    def _step(self, step: int, interrupt: Interrupt) -> tuple[TrainBatch, bool]:
+        """Take one step with all ranks; return the batch, and whether any rank was asked to stop.
+
+        Whatever becomes of this rank's part, it takes its place in the exchange, so no other one waits for it.
+        """
+        error: Exception | None = None
+        waiting = self.loader.waiting()
+        try:
+            batch = next(self.loader)
+            learned = self.trainer.learn(batch)
+        except Exception as caught:  # raised by `exchange`, once the other ranks know
+            error = self._placed(caught, step)
+        stop = self.trainer.gradient.exchange(error, stop=interrupt.requested)
+        try:
+            report = self.trainer.apply(batch, learned)
+        except NonFiniteLossError as caught:
+            raise self._placed(caught, step) from caught
+        self.log.step(batch, report, waiting=waiting)
+        return batch, stop
+
+    def _placed(self, error: Exception, step: int) -> Exception:
+        """Return an error of the loss with its step and the checkpoint that is left; any other as it is."""
+        if not isinstance(error, NonFiniteLossError):
+            return error
+        newest = checkpoint.latest(self.run.checkpoints)
+        kept = (
+            f"the last good checkpoint is {newest}"
+            if newest
+            else f"no checkpoint lies in {self.run.root} yet"
+        )
+        return NonFiniteLossError(f"step {step}: {error}; {kept}; try a lower --optim.lr or --optim.clip")
+
+    def _ask_again(self) -> None:
+        """Take up the repeat factors that the tables give now; a checkpoint written after this carries them."""
+        factors = repeat_factors(self.config, self.data, self.ranks)
+        if factors is not None and not self.loader.repeats_by(factors):
+            # All ranks change at the same epoch: the first that none of them can have begun.
+            epoch = self.loader.set_repeat_factors(
+                factors, agree=lambda earliest: max(self.ranks.gather(lambda: earliest))
+            )
+            described = describe_repeats(self.data["labeled"], factors)
+            self.log.say(f"from epoch {epoch} of the labeled images, {described}")
+
+    def _save(self, batch: TrainBatch) -> None:
+        """Write a checkpoint of all ranks; none goes on before it is there."""
+        self._require_same_weights()
+        kept = self.ranks.gather(lambda: {"loader": batch.resume, **self.trainer.rank_state_dict()})
+        step, labeled = batch.step + 1, self.data["labeled"]
+        state = {
+            "step": step,
+            "seed": self.config.seed,
+            "arm": self.config.arm,
+            "classes": list(labeled.classes),
+            "split_hash": None if labeled.split is None else labeled.split.get("hash"),
+            "ranks": kept,
+            **self.trainer.state_dict(),
+        }
+        self.ranks.from_first(
+            lambda: str(checkpoint.save(self.run.checkpoints, step, state, keep=self.config.log.keep))
+        )
+
+    def _require_same_weights(self) -> None:
+        """Raise RuntimeError where the ranks no longer train one model: nothing they would write is true."""
+        if self.ranks.world == 1:
+            return
+        weights = {"student": self.trainer.student.state_dict(), "teacher": self.trainer.teacher.state_dict()}
+        hashes = self.ranks.gather(lambda: {who: checkpoint.weights_hash(weights[who]) for who in weights})
+        for rank, found in enumerate(hashes):
+            if found != hashes[0]:
+                raise RuntimeError(
+                    f"rank {rank} holds other weights than rank 0, though both took the same steps; the ranks "
+                    "must run the same code on the same kind of device"
+                )
+
+    def _how_to_resume(self) -> str:
+        again = f"`mixpl train {self.run.config} --resume`"
+        world = self.ranks.world
+        return f"with {again}" if world == 1 else f"under torchrun, with {world} processes as before: {again}"
+
+    def _scored_after(self, step: int) -> bool:
+        at_the_end = step == self.config.steps
+        return "test" in self.data and (due(step, self.config.log.evaluate) or at_the_end)
+
+    def _is_unscored(self, step: int) -> bool:
+        """Return whether the run was killed between the checkpoint of a step and the end of its scoring."""
+        if not self._scored_after(step):
+            return False
+        path = evaluate.kept_path(self.run, dataset=self.data["test"], weights="teacher", step=step)
+        return not files.exists(path)
+
+    def _score(self, step: int) -> None:
+        """Let every rank look at its part of the shards, and the first one score what all of them found."""
+        test, detector, ranks = self.data["test"], self.trainer.teacher.detector, self.ranks
+        settings = PredictSettings(
+            view=self.config.view, threads=self.config.data.threads, device=self.trainer.device
+        )
+        shards = test.shards[ranks.rank :: ranks.world]
+
+        def scored(parts: list[evaluate.Detected]) -> Evaluation:
+            result = evaluate.score_detections(test, parts)
+            evaluate.keep(result, self.run, dataset=test, weights="teacher", step=step)
+            return result
+
+        with self.log.paused():
+            parts = ranks.gather(lambda: evaluate.detect(detector, test, shards, settings))
+            result = ranks.from_first(lambda: scored(parts))
+        self.log.scored(step, test.name, result)
+
+
+def due(step: int, every: int) -> bool:
+    """Return whether something that happens every n-th step happens after this one; 0 is never."""
+    return every > 0 and step % every == 0
