@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from analysis.queries import ask
+from storage.errors import ConfigError
 
 
 def class_frequencies(
@@ -25,7 +26,7 @@ def class_frequencies(
     """Return class, images, boxes, frequency (share of the images), most frequent first.
 
     `datasets`: labeled data sets, all of them where None. `pseudo_datasets`: unlabeled ones whose pseudo
-    labels count too. Raises ValueError naming a data set that is not there.
+    labels count too. Raises ConfigError naming a data set that is not there.
     """
     return ask(con, "class_frequency", **_sources(con, datasets, pseudo_datasets))
 
@@ -41,10 +42,10 @@ def repeat_factors(
 
     `threshold` is t: a class in fewer than this share of the images is repeated; LVIS uses 0.001, COCO needs
     0.01 to 0.1. Sources as in `class_frequencies`; images of `pseudo_datasets` get a factor by the same rule.
-    Raises ValueError for a threshold outside 0 .. 1 and for a data set that is not there.
+    Raises ConfigError for a threshold outside 0 .. 1 and for a data set that is not there.
     """
     if not 0 < threshold <= 1:
-        raise ValueError(
+        raise ConfigError(
             f"expected a resampling threshold above 0 and at most 1, a share of the images, got {threshold}"
         )
     sources = _sources(con, datasets, pseudo_datasets)
@@ -66,10 +67,10 @@ def _sources(
     for name in datasets or ():
         if not known.get(name):
             labeled = ", ".join(sorted(found for found, has_truth in known.items() if has_truth))
-            raise ValueError(f"expected a labeled data set ({labeled or 'there is none'}), got {name!r}")
+            raise ConfigError(f"expected a labeled data set ({labeled or 'there is none'}), got {name!r}")
     for name in pseudo_datasets:
         if name not in known:
-            raise ValueError(f"expected a data set ({', '.join(sorted(known))}), got {name!r}")
+            raise ConfigError(f"expected a data set ({', '.join(sorted(known))}), got {name!r}")
     return {
         "datasets": None if datasets is None else list(datasets),
         "pseudo_datasets": list(pseudo_datasets),

@@ -27,8 +27,9 @@ from rich.table import Table
 from analysis.matching import match_labels
 from analysis.queries import ask
 from storage.boxes import LARGE_AREA, SMALL_AREA, TINY_AREA, area
-from storage.tables.label_store import table_labels
+from storage.errors import ConfigError
 from storage.labels import Labels
+from storage.tables.label_store import table_labels
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -121,13 +122,13 @@ def pseudo_label_quality(
     """Compare the latest complete round of a data set (of all, where none is named) with the truth.
 
     The round's own score threshold is added to `score_thresholds` and is the one of the result; where the round
-    has thresholds by class, boxes below them are left out at all thresholds. Raises ValueError when no image is
+    has thresholds by class, boxes below them are left out at all thresholds. Raises ConfigError when no image is
     both labeled and of known truth, and when several data sets with different classes or thresholds would be
     mixed.
     """
     table = ask(con, "pseudo_labels_beside_truth", dataset=dataset)
     if not len(table):
-        raise ValueError(
+        raise ConfigError(
             f"expected a complete round over images of known truth, got none of {dataset or 'any data set'}; "
             "run `mixpl label` on an unlabeled set that `mixpl split` parted from a labeled one"
         )
@@ -185,7 +186,7 @@ def _common_terms(con: duckdb.DuckDBPyConnection, datasets: Sequence[str]) -> tu
     rounds = [row for row in ask(con, "latest_rounds").to_pylist() if row["dataset"] in datasets]
     terms = [(row["classes"], row["score_threshold"], row["thresholds"]) for row in rounds]
     if any(other != terms[0] for other in terms):
-        raise ValueError(
+        raise ConfigError(
             "expected rounds of the same classes and score threshold, got different ones of "
             f"{', '.join(datasets)}; name one data set"
         )

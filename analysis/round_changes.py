@@ -22,11 +22,12 @@ import pyarrow as pa
 from analysis.matching import match_labels
 from analysis.queries import ask
 from storage.database.connect import connect
-from storage.tables.label_store import table_labels
+from storage.database.workspace import Workspace
+from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo
 from storage.rounds.round_thresholds import class_thresholds
-from storage.database.workspace import Workspace
+from storage.tables.label_store import table_labels
 
 STAYED_IOU = 0.9
 """A pair that overlaps less has moved."""
@@ -71,10 +72,10 @@ def compare_rounds(
 ) -> RoundChanges:
     """Compare the pseudo labels of two rounds.
 
-    Raises ValueError when one is incomplete, when their class lists differ, or when they labeled other images.
+    Raises ConfigError when one is incomplete, when their class lists differ, or when they labeled other images.
     """
     if not 0 < iou_threshold <= stayed_iou <= 1:
-        raise ValueError(
+        raise ConfigError(
             f"expected 0 < IoU of a pair <= IoU of one that stayed <= 1, got {iou_threshold} and {stayed_iou}"
         )
     older_info, newer_info = _require_comparable(older, newer)
@@ -100,21 +101,21 @@ def compare_rounds(
 
 def _require_comparable(older: Round, newer: Round) -> tuple[RoundInfo, RoundInfo]:
     if older.path == newer.path:
-        raise ValueError(f"expected two rounds, got the same one twice: {older.path}; name another")
+        raise ConfigError(f"expected two rounds, got the same one twice: {older.path}; name another")
     for round_ in (older, newer):
         if round_.info is None:
-            raise ValueError(
+            raise ConfigError(
                 f"expected two complete rounds, got an incomplete one: {round_.path}; run `mixpl label` to its end"
             )
     assert older.info is not None
     assert newer.info is not None
     if older.info.classes != newer.info.classes:
-        raise ValueError(
+        raise ConfigError(
             f"expected rounds with the same classes, got {_difference(older.info.classes, newer.info.classes)}: "
             f"{older.path} and {newer.path}; compare rounds of one class list"
         )
     if older.info.dataset_hash != newer.info.dataset_hash:
-        raise ValueError(
+        raise ConfigError(
             f"expected rounds over the same images, got {older.info.dataset_name} ({older.path}) and "
             f"{newer.info.dataset_name} ({newer.path}), whose hashes differ; name two rounds of one data set"
         )

@@ -1,8 +1,8 @@
 """Score thresholds by class: above which score a box becomes a pseudo label.
 
-In: a round of labels and, for one policy, the labeled data (a connection of `storage.database.connect`); or the scores at
-hand (`Labels`), as while training. Out: a table of `storage.rounds.round_thresholds.THRESHOLD_SCHEMA`, or an array by class. The
-policies:
+In: a round of labels and, for one policy, the labeled data (a connection of `storage.database.connect`); or the
+scores at hand (`Labels`), as while training. Out: a table of `storage.rounds.round_thresholds.THRESHOLD_SCHEMA`, or
+an array by class. The policies:
 
 - fixed: the same for all classes;
 - prior: as many boxes of the class an image as in the labeled data (after LabelMatch, CVPR 2022);
@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from analysis.mixtures import MIN_BOXES, Mixture, fit_two_gaussians
 from analysis.queries import ask
+from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
 
@@ -52,7 +53,7 @@ def round_thresholds(
 ) -> pa.Table:
     """Return the thresholds of round `number` (THRESHOLD_SCHEMA), which may still be incomplete.
 
-    `con` sees one round of that number, and for the prior the labeled data and no other truth. Raises ValueError
+    `con` sees one round of that number, and for the prior the labeled data and no other truth. Raises ConfigError
     when the prior is asked for and no image is labeled.
     """
     match policy:
@@ -119,7 +120,7 @@ def _by_prior(
     for row in rows:
         rate = row["labeled_rate"]
         if rate is None:
-            raise ValueError(
+            raise ConfigError(
                 "expected labeled images to take the prior from, got none; name a labeled data set"
             )
         threshold, reason = _bounded(row["score"], row["boxes"], score_threshold, FLOOR)

@@ -11,10 +11,10 @@ import numpy as np
 
 from benchmarks.measure import Result, at_most, compare, cpu_seconds
 from pipeline.loaders.batch import LabelCache, UnlabeledPlan
-from pipeline.plans.move_boxes import project
 from pipeline.plans.mix_plans import plan_mix
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.plans.move_boxes import project
 from pipeline.plans.view_plans import ViewPlan, plan_strong, plan_weak
+from pipeline.settings import MixSettings, ViewSettings
 from storage.labels import Labels
 
 BATCH_SIZE, REPEATS, RUNS = 8, 200, 5

@@ -25,11 +25,11 @@ import torch
 from benchmarks.measure import Result, at_most
 from benchmarks.photos import photo_sets
 from jobs.recipes.named import tiny
+from jobs.recipes.train_config import DataConfig, LogConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from jobs.synth import SynthConfig, synth
 from jobs.train import train
-from jobs.recipes.train_config import DataConfig, LogConfig
 from pipeline.heap import use_one_heap
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.timing import resident_mib

@@ -20,8 +20,8 @@ from torch.nn.functional import interpolate
 
 from benchmarks.measure import Result, beside, compare, cpu_seconds
 from pipeline.graphs.graph import Device
-from pipeline.plans.mix_plans import Layer, MixPlan, MixupPlan, MosaicPlan, plan_mix
 from pipeline.graphs.mixing import Mixer
+from pipeline.plans.mix_plans import Layer, MixPlan, MixupPlan, MosaicPlan, plan_mix
 from pipeline.settings import MixSettings, ViewSettings
 
 SIZE, BATCH_SIZE, CACHED, STEPS = (800, 1100), 4, 8, 4

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
+from storage.readers.coco import read_coco
 
 HEIGHT, WIDTH, QUALITY = 480, 640, 90
 FALL = 1.2

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import Result, at_most, compare, in_child
-from storage.readers.coco import read_coco
 from storage.dataset.write_dataset import write_dataset
+from storage.readers.coco import read_coco
 from storage.verify.check_dataset import check_dataset
 
 NUM_IMAGES, PER_SHARD, WIDTH, HEIGHT = 512, 64, 640, 480

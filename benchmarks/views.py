@@ -22,9 +22,9 @@ from benchmarks.measure import Result, beside, compare_timed, cpu_seconds, not_r
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from benchmarks.published import PublishedViews, prepare
 from pipeline.graphs.graph import Device
-from pipeline.settings import ViewSettings
-from pipeline.plans.view_plans import plan_strong, plan_weak
 from pipeline.graphs.views import UnlabeledViews
+from pipeline.plans.view_plans import plan_strong, plan_weak
+from pipeline.settings import ViewSettings
 
 NUM_PHOTOS, BATCH_SIZE, NUM_BATCHES, RUNS = 32, 4, 20, 7
 NUM_IMAGES = BATCH_SIZE * NUM_BATCHES

@@ -18,10 +18,10 @@ import torch
 
 from benchmarks.measure import Result, at_most, in_child
 from benchmarks.photos import photo_sets
-from jobs.run.ranks import Ranks
 from jobs.recipes.named import coco_partial
-from jobs.train import build_trainer
 from jobs.recipes.train_config import ModelConfig
+from jobs.run.ranks import Ranks
+from jobs.train import build_trainer
 from pipeline.graphs.graph import Device
 from pipeline.loaders.train_loader import TrainLoader
 

@@ -15,6 +15,7 @@ import tyro
 
 from jobs.run.interrupt import INTERRUPTED
 from pipeline.heap import use_one_heap
+from storage.errors import ConfigError
 
 Config = TypeVar("Config")
 
@@ -100,8 +101,8 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
             preview(_parse(PreviewConfig, f"{verb} {recipe.name}", rest, default=default))
         case "train":
             from jobs.recipes.named import choose_recipe
-            from jobs.train import train
             from jobs.recipes.train_config import TrainConfig
+            from jobs.train import train
 
             recipe, rest = choose_recipe(rest)
             return train(_parse(TrainConfig, f"{verb} {recipe.name}", rest, default=recipe.config))
@@ -141,7 +142,7 @@ def _dispatch(verb: str, rest: Sequence[str]) -> int:
 
             catalog(_parse(CatalogConfig, verb, rest))
         case _:
-            raise ValueError(f"unknown verb; {_nearest_verb(verb)}")
+            raise ConfigError(f"unknown verb; {_nearest_verb(verb)}")
     return 0
 
 

@@ -25,20 +25,21 @@ from rich.table import Table
 
 from analysis.coco_eval import Evaluation
 from analysis.quality import Quality
-from jobs.recipes.named import config_file
-from jobs.pictures import demo_pictures
 from jobs.eval import EvalConfig, evaluate
+from jobs.inference.trained import open_trained
 from jobs.label import LabelConfig, label
+from jobs.pictures import demo_pictures
 from jobs.quality import QualityConfig, quality
+from jobs.recipes import config_file
 from jobs.recipes.named import recipe_config
+from jobs.recipes.train_config import Arm, TrainConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from jobs.synth import SynthConfig, synth
 from jobs.train import train
-from jobs.recipes.train_config import Arm, TrainConfig
-from jobs.inference.trained import open_trained
 from storage import files
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 
 ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
 FIGURES = ("AP", "AP50", "AP50_tiny")
@@ -101,11 +102,11 @@ def claim(root: Path, config: DemoConfig) -> None:
     note, wanted = root / "demo.json", config_file.to_json(config)
     if note.exists():
         if note.read_text(encoding="utf-8") != wanted:
-            raise ValueError(
+            raise ConfigError(
                 f"{root} holds a demo of other settings ({note}); remove the folder or name another --out"
             )
     elif root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root} holds other files; expected a new or empty folder, name another --out")
+        raise ConfigError(f"{root} holds other files; expected a new or empty folder, name another --out")
     else:
         files.write_atomic(str(note), wanted.encode())
 

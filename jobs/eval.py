@@ -17,15 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.coco_eval import Evaluation, evaluate_tables
-from jobs.run.metrics import Progress
 from jobs.inference.predictions import PredictSettings, name_skipped, predict
-from jobs.run.run_directory import RunDirectory
 from jobs.inference.trained import Weights, choose_device, open_trained
+from jobs.run.metrics import Progress
+from jobs.run.run_directory import RunDirectory
 from model.detector import Detector
 from pipeline.loaders.predict_loader import SkippedImage
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import label_table
+from storage.errors import ConfigError
 from storage.labels import Labels
+from storage.tables.label_store import label_table
 from storage.tables.parquet import write_parquet
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
@@ -69,7 +70,7 @@ def evaluate(config: EvalConfig) -> Evaluation:
 def require_same_classes(classes: tuple[str, ...], dataset: Dataset) -> None:
     """Raise ValueError unless the detector and the data set speak of the same classes in the same order."""
     if dataset.classes and classes != dataset.classes:
-        raise ValueError(
+        raise ConfigError(
             f"{dataset.root}: classes {', '.join(dataset.classes)}, but the detector knows {', '.join(classes)}; "
             "shard the data with the class list that the detector was trained on"
         )
@@ -80,7 +81,7 @@ def score(
 ) -> Evaluation:
     """Return the figures of a detector on a labeled data set.
 
-    Raises ValueError when the set has no labels, before the first image, and when no image can be read.
+    Raises ConfigError when the set has no labels, before the first image, and when no image can be read.
     """
     dataset.ground_truth()
     return score_detections(dataset, [detect(detector, dataset, dataset.shards, settings, progress)])
@@ -114,12 +115,12 @@ def detect(
 def score_detections(dataset: Dataset, parts: Sequence[Detected]) -> Evaluation:
     """Return the figures of what was found in all shards, in any number of parts and any order.
 
-    Raises ValueError when no image can be read.
+    Raises ConfigError when no image can be read.
     """
     tables = [table for part in parts for table in part.tables]
     skipped = [image for part in parts for image in part.skipped]
     if skipped and not tables:
-        raise ValueError(
+        raise ConfigError(
             f"expected images to score on, got {len(skipped):,} of which none can be read, the first is "
             f"{skipped[0].key} in {dataset.shard_path(skipped[0].shard)}: {skipped[0].reason}; write the set again"
         )

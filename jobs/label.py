@@ -21,21 +21,22 @@ import tyro
 
 from analysis.thresholds import ThresholdPolicy
 from jobs.eval import require_same_classes
+from jobs.inference.predictions import PredictSettings, name_skipped, predict
+from jobs.inference.trained import TrainedDetector, Weights, choose_device, open_trained
+from jobs.labeling.round_thresholds import require_same_thresholds, write_class_thresholds
 from jobs.run.interrupt import INTERRUPTED, Interrupt
 from jobs.run.metrics import Progress
-from jobs.inference.predictions import PredictSettings, name_skipped, predict
 from jobs.run.run_directory import versions
-from jobs.labeling.round_thresholds import require_same_thresholds, write_class_thresholds
-from jobs.inference.trained import TrainedDetector, Weights, choose_device, open_trained
 from pipeline.loaders.predict_loader import SkippedImage
 from storage import files
 from storage.database.connect import connect
-from storage.dataset.dataset import Dataset
-from storage.verify.findings import RELABEL
-from storage.tables.label_store import LabelStore
-from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
-from storage.verify.check_rounds import lost_tables
 from storage.database.workspace import Workspace
+from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
+from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
+from storage.tables.label_store import LabelStore
+from storage.verify.check_rounds import lost_tables
+from storage.verify.findings import RELABEL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,15 +72,15 @@ class LabelConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.score_threshold is not None and not 0 <= self.score_threshold < 1:
-            raise ValueError(f"--score-threshold must lie in 0 .. 1, got {self.score_threshold}")
+            raise ConfigError(f"--score-threshold must lie in 0 .. 1, got {self.score_threshold}")
         if not 0 <= self.worker < self.workers:
-            raise ValueError(f"--worker must lie in 0 .. workers - 1, got {self.worker} of {self.workers}")
+            raise ConfigError(f"--worker must lie in 0 .. workers - 1, got {self.worker} of {self.workers}")
 
 
 def label(config: LabelConfig) -> int:
     """Label every shard that has no table yet; return 0, or 130 when interrupted.
 
-    Raises ValueError when a shard cannot be read at all, after every other shard is labeled.
+    Raises ConfigError when a shard cannot be read at all, after every other shard is labeled.
     """
     device = choose_device(config.device)
     trained = open_trained(config.run, weights=config.weights, device=device)
@@ -96,7 +97,7 @@ def label(config: LabelConfig) -> int:
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
         return 0
     if round_.compacted is not None:  # tables written now would stand beside those that tables.json names
-        raise ValueError(
+        raise ConfigError(
             f"expected {ROUND_FILE} in a compacted round, got none: {round_.path}; restore it, or delete the whole "
             "folder and run the same command again"
         )
@@ -136,13 +137,13 @@ def complete_round(
         print(f"{round_.path}: another worker completed the round")
         return
     with connect(Workspace(rounds=(finished,))) as con:
-        [(confident,)] = con.execute("SELECT count(*) FROM pseudo_labels").fetchall()
+        [(num_above,)] = con.execute("SELECT count(*) FROM pseudo_labels").fetchall()
     if finished.thresholds() is None:
         above = f"score > {info.score_threshold:g}"
     else:
         above = "a score above the threshold of their class"
     print(
-        f"{round_.path}: {info.num_images} images, {confident} pseudo labels with {above} "
+        f"{round_.path}: {info.num_images} images, {num_above} pseudo labels with {above} "
         f"(of {info.num_boxes} boxes kept), {info.seconds:.1f} s"
     )
 
@@ -150,7 +151,7 @@ def complete_round(
 def choose_round(root: str, provenance: dict[str, Any], *, score_threshold: float) -> Round:
     """Return the round that was begun or finished with this provenance, or a new one, begun with it.
 
-    Raises ValueError when that round has another score threshold.
+    Raises ConfigError when that round has another score threshold.
     """
     rounds = list_rounds(root)
     for round_ in reversed(rounds):
@@ -166,7 +167,7 @@ def choose_round(root: str, provenance: dict[str, Any], *, score_threshold: floa
 
 def _require_threshold(round_: Round, terms: dict[str, Any], score_threshold: float) -> Round:
     if terms.get("score_threshold") != score_threshold:
-        raise ValueError(
+        raise ConfigError(
             f"expected --score-threshold {terms.get('score_threshold')}, as the same weights began "
             f"{round_.path}, got {score_threshold}; ask `labels` in SQL for boxes above another score, or name "
             "another --out"
@@ -177,7 +178,7 @@ def _require_threshold(round_: Round, terms: dict[str, Any], score_threshold: fl
 def _require_tables(round_: Round, dataset: Dataset) -> None:
     """Raise ValueError when a complete round has lost a table: whoever reads it sees fewer images."""
     if lost := lost_tables(round_, dataset.shards):
-        raise ValueError(
+        raise ConfigError(
             f"expected every table of a complete round, got {len(lost):,} missing, the first is {lost[0]}: "
             f"{round_.path}; {RELABEL}"
         )
@@ -187,12 +188,12 @@ def _labeled(config: LabelConfig, trained: TrainedDetector) -> Dataset:
     """Return the labeled data for the prior, before anything is labeled in vain."""
     location = config.labeled or trained.config.data.labeled
     if not files.exists(location):
-        raise ValueError(
+        raise ConfigError(
             f"expected labeled shards for --threshold-policy prior, got nothing at {location}; give --labeled"
         )
     labeled = Dataset.open(location)
     if not labeled.labeled:
-        raise ValueError(
+        raise ConfigError(
             f"expected labeled shards for the prior, got unlabeled ones: {location}; give --labeled"
         )
     require_same_classes(trained.classes, labeled)
@@ -261,7 +262,7 @@ def _require_labels(round_: Round, shards: Sequence[str]) -> None:
     store = round_.labels()
     unread = [shard for shard in shards if not store.has(_stem(shard))]
     if unread:
-        raise ValueError(
+        raise ConfigError(
             f"expected labels of {len(shards):,} shards, got none of {len(unread):,}, the first is {unread[0]}: "
             f"no image in it can be read; restore it and run the same command again to complete {round_.path}"
         )

@@ -20,6 +20,7 @@ import tyro
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from storage import files
+from storage.errors import ConfigError
 
 COCO_ARCHIVES = "train2017.zip, val2017.zip, annotations_trainval2017.zip"
 UNLABELED_ARCHIVES = "unlabeled2017.zip, image_info_unlabeled2017.zip"
@@ -67,7 +68,7 @@ class Prepared:
 def prepare(config: PrepareConfig) -> list[Prepared]:
     """Write the data sets of a setting and return where they lie, one value for each training run.
 
-    Raises ValueError naming all that is missing before anything is written.
+    Raises ConfigError naming all that is missing before anything is written.
     """
     match config.setting:
         case "coco-partial":
@@ -88,7 +89,7 @@ def prepare(config: PrepareConfig) -> list[Prepared]:
 
 def _coco_partial(config: PrepareConfig) -> list[Prepared]:
     if not config.percent or not config.fold:
-        raise ValueError("expected at least one --percent and one --fold, got none")
+        raise ConfigError("expected at least one --percent and one --fold, got none")
     images = _coco_folders(config, ("train2017", "val2017"), ("instances_train2017", "instances_val2017"))
     annotations = files.join(config.root, "annotations", "instances_train2017.json")
     test = _coco_test(config, images["val2017"])
@@ -169,7 +170,7 @@ def _coco_folders(config: PrepareConfig, names: Sequence[str], annotations: Sequ
 def _require(locations: Sequence[str], archives: str) -> None:
     missing = [location for location in locations if not files.exists(location)]
     if missing:
-        raise ValueError(
+        raise ConfigError(
             f"expected the unpacked {archives}, got no {', no '.join(missing)}; download what is missing, or name "
             "the folder above it as --root"
         )

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 
 from analysis.figures.boxes_on_images import write_png
-from jobs.training.run_data import open_data
 from jobs.eval import require_same_classes
+from jobs.inference.trained import open_trained
 from jobs.pictures.preview_pictures import plan_rows_picture, step_picture
 from jobs.pictures.preview_step import (
     PreviewStep,
@@ -26,13 +26,14 @@ from jobs.pictures.preview_step import (
     steps_to_fill,
     truth_on_weak,
 )
-from jobs.training.stored_round import open_labels, resolve_round
 from jobs.recipes.train_config import Arm, DataConfig, LabelsConfig, ResamplingConfig, TrainConfig
-from jobs.inference.trained import open_trained
+from jobs.training.run_data import open_data
+from jobs.training.stored_round import open_labels, resolve_round
 from jobs.training.train_step import to_labels
 from pipeline.loaders.batch import TrainBatch
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.labels import Labels
 
 
@@ -63,7 +64,7 @@ class PreviewConfig:
     def __post_init__(self) -> None:
         """Check the range."""
         if self.step is not None and self.step < 0:
-            raise ValueError(f"--step must not be negative, got {self.step}")
+            raise ConfigError(f"--step must not be negative, got {self.step}")
 
     @staticmethod
     def of(config: TrainConfig) -> PreviewConfig:
@@ -94,7 +95,7 @@ class PreviewConfig:
 
 
 def preview(config: PreviewConfig) -> str:
-    """Draw one step and return the file. Raises ValueError for data or a run that do not fit."""
+    """Draw one step and return the file. Raises ConfigError for data or a run that do not fit."""
     data = open_data(config.training())
     run = resolve_round(config.training(), data)
     unlabeled = data.get("unlabeled")
@@ -139,7 +140,7 @@ def _whole(seen: PreviewStep, step: int, unlabeled: Dataset | None) -> Dataset:
     """Return the unlabeled data; ValueError unless everything of the step is mixed."""
     plan = seen.batch.plan
     if unlabeled is None or plan is None or plan.mix.mosaic is None or plan.mix.mixup.partner is None:
-        raise ValueError(
+        raise ConfigError(
             f"expected a step with mixup and mosaic for --plan, got step {step} without; leave out --step, and "
             "choose the arm mixpl with both"
         )

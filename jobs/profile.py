@@ -5,8 +5,8 @@ with `--model`, of how long the training step waits; and one to three sentences 
 the file that `--json` names.
 
 The loader runs alone first, as fast as it can; its batches are then made again part by part
-(`pipeline/inspect/breakdown.py`); with `--model` a training of the same recipe runs last, from random weights, its data
-beside it as always. The first batches are left out everywhere: they fill the cache of strong views.
+(`pipeline/inspect/breakdown.py`); with `--model` a training of the same recipe runs last, from random weights, its
+data beside it as always. The first batches are left out everywhere: they fill the cache of strong views.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.console.profile_advice import Figures, TrainedSteps, advise
-from jobs.training.run_data import ask_tables, mix_settings, open_data, open_loader
-from jobs.run.ranks import Ranks
-from jobs.training.stored_round import resolve_round
-from jobs.train import build_trainer
-from jobs.recipes.train_config import TrainConfig
 from jobs.inference.trained import choose_device
+from jobs.recipes.train_config import TrainConfig
+from jobs.run.ranks import Ranks
+from jobs.train import build_trainer
+from jobs.training.run_data import mix_settings, open_data, open_loader, read_run_inputs
+from jobs.training.stored_round import resolve_round
 from jobs.training.train_step import Trainer
-from pipeline.loaders.batch import TrainBatch
 from pipeline.inspect.breakdown import Breakdown, Drawn
-from pipeline.samples.safe_graph import Engine
+from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.samples.safe_graph import GraphDevice
 from pipeline.timing import finish, resident_mib, timed
 
 STEPS = 20
@@ -99,7 +99,7 @@ class _Profile:
         self._config, self._device = config, device
         self._run = dataclasses.replace(config.run, steps=self._warm_up + config.run.steps)
         self._data = open_data(self._run)
-        self._asked = ask_tables(resolve_round(self._run, self._data), self._data)
+        self._asked = read_run_inputs(resolve_round(self._run, self._data), self._data)
         self._drawn: list[Drawn] = []
 
     def figures(self) -> Figures:
@@ -191,7 +191,7 @@ class _Profile:
             batch_labeled=run.data.batch_labeled,
             batch_unlabeled=run.data.batch_unlabeled,
             seed=run.seed,
-            engine=Engine(
+            engine=GraphDevice(
                 device="cuda" if self._device.type == "cuda" else "cpu",
                 device_id=self._device.index or 0,
                 num_threads=run.data.threads,

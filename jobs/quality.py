@@ -15,8 +15,9 @@ from rich.console import Console
 from analysis.quality import Quality, pseudo_label_quality
 from jobs.console.questions import report_left_out
 from storage.database.connect import connect, one_line
-from storage.tables.parquet import write_parquet
 from storage.database.workspace import discover
+from storage.errors import ConfigError
+from storage.tables.parquet import write_parquet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +40,7 @@ def quality(config: QualityConfig) -> Quality:
         try:
             found = pseudo_label_quality(con, dataset=config.dataset)
         except duckdb.Error as error:
-            raise ValueError(
+            raise ConfigError(
                 f"expected readable label tables, got {one_line(error)}; write that file again"
             ) from None
     Console().print(found.to_rich())

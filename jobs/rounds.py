@@ -18,10 +18,11 @@ from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
 from jobs.console.print_table import print_table, write_answer
 from jobs.console.questions import report_left_out
 from storage import files
-from storage.rounds.compaction import TABLE_BYTES, Compaction, compact
 from storage.database.connect import connect, one_line
-from storage.rounds.round import Round, open_round
 from storage.database.workspace import discover
+from storage.errors import ConfigError
+from storage.rounds.compaction import TABLE_BYTES, Compaction, compact
+from storage.rounds.round import Round, open_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class CompactConfig:
     def __post_init__(self) -> None:
         """Check the range."""
         if not self.megabytes > 0:
-            raise ValueError(f"--megabytes must be above 0, got {self.megabytes}")
+            raise ConfigError(f"--megabytes must be above 0, got {self.megabytes}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +108,7 @@ def list_rounds_below(config: ListConfig) -> pa.Table:
 def compare(config: CompareConfig) -> RoundChanges:
     """Print what changed between two rounds and return it."""
     if bool(config.older) != bool(config.newer):
-        raise ValueError("expected two rounds or none, got one; name the older and the newer")
+        raise ConfigError("expected two rounds or none, got one; name the older and the newer")
     if config.older:
         older, newer = (_find(given, config.root, config.dataset) for given in (config.older, config.newer))
     else:
@@ -115,7 +116,7 @@ def compare(config: CompareConfig) -> RoundChanges:
     try:
         changes = compare_rounds(older, newer, iou_threshold=config.iou, stayed_iou=config.stayed)
     except duckdb.Error as error:
-        raise ValueError(
+        raise ConfigError(
             f"expected readable label tables, got {one_line(error)}; delete that file and the round.json beside "
             "it, and run the same `mixpl label` again"
         ) from None
@@ -142,11 +143,11 @@ def _find(given: str, root: str, dataset: str | None) -> Round:
     """Return the round that a number or a path names."""
     if not given.isdigit():
         if not files.exists(given):
-            raise ValueError(f"expected a round's number or folder, got {given!r}, which is neither")
+            raise ConfigError(f"expected a round's number or folder, got {given!r}, which is neither")
         return open_round(given)
     found = [one for one in _rounds(root, dataset) if one.number == int(given)]
     if len(found) != 1:
-        raise ValueError(
+        raise ConfigError(
             f"expected one round with number {given} below {root}, got {len(found)}"
             f"{': ' if found else ''}{', '.join(one.path for one in found)}; name its folder"
         )
@@ -157,9 +158,9 @@ def _last_two(root: str, dataset: str | None) -> tuple[Round, Round]:
     complete = [one for one in _rounds(root, dataset) if one.info is not None]
     names = sorted({one.info.dataset_name for one in complete if one.info is not None})
     if len(names) > 1:
-        raise ValueError(f"expected rounds of one data set, got those of {', '.join(names)}; give --dataset")
+        raise ConfigError(f"expected rounds of one data set, got those of {', '.join(names)}; give --dataset")
     if len(complete) < 2:
-        raise ValueError(
+        raise ConfigError(
             f"expected two complete rounds below {root}, got {len(complete)}; label with other weights first"
         )
     older, newer = sorted(complete, key=lambda one: one.info.finished_at if one.info else "")[-2:]

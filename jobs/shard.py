@@ -15,9 +15,10 @@ import tyro
 from tqdm import tqdm
 
 from storage import files
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
+from storage.errors import ConfigError
+from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.open_source import Source, detect_format, open_source
 
@@ -62,7 +63,7 @@ class ShardConfig:
 def shard(config: ShardConfig) -> Dataset:
     """Write, or finish writing, a data set and return it.
 
-    Raises ValueError when source, arguments or the folder written to do not fit; the message says what to do.
+    Raises ConfigError when source, arguments or the folder written to do not fit; the message says what to do.
     """
     opened, hidden = _source(config)
     source = opened.images
@@ -87,7 +88,7 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
     """Return the images to write, and the truth that is kept apart."""
     kind = detect_format(config.source) if config.format == "auto" else config.format
     if config.hidden_truth and kind not in {"coco", "lvis"}:
-        raise ValueError(
+        raise ConfigError(
             f"expected --hidden-truth with an annotation file only, got a source of format {kind}: "
             f"{config.source}; --unlabeled keeps the source's own truth apart"
         )
@@ -102,7 +103,7 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
         category_ids=lender.category_ids if lender else (),
     )
     if config.unlabeled and config.hidden_truth:
-        raise ValueError(
+        raise ConfigError(
             "expected --hidden-truth or --unlabeled, got both; --unlabeled keeps its own truth apart"
         )
     if config.unlabeled:

@@ -16,10 +16,11 @@ from typing import Any, Literal
 import tyro
 
 from storage import files
-from storage.readers.coco import read_document, unique_images
+from storage.errors import ConfigError
 from storage.problems import Problems
-from storage.splits.published_list import import_split
+from storage.readers.coco import read_document, unique_images
 from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
+from storage.splits.published_list import import_split
 
 SPLIT_FILE = "split.json"
 
@@ -53,13 +54,13 @@ class SplitConfig:
 def split(config: SplitConfig) -> Split:
     """Write the parts of a split and return it.
 
-    Raises ValueError when the file is no COCO file with annotations, a part would be empty, or the folder
+    Raises ConfigError when the file is no COCO file with annotations, a part would be empty, or the folder
     holds a different split or other files of the same names.
     """
     document, sha256 = read_document(config.annotations)
     annotated = isinstance(document.get("annotations"), list)
     if not annotated:
-        raise ValueError(
+        raise ConfigError(
             f"expected a COCO file with annotations, got one without: {config.annotations}; "
             "images without labels need no split, give them to `mixpl shard`"
         )
@@ -88,7 +89,7 @@ def _drawn(config: SplitConfig, images: list[dict[str, Any]]) -> Split:
     if config.ids is not None:
         return import_split(config.ids, images, expected_hash=config.hash)
     if config.hash is not None:
-        raise ValueError("expected --hash with --ids only: the hash of a draw follows from its arguments")
+        raise ConfigError("expected --hash with --ids only: the hash of a draw follows from its arguments")
     return draw_split(
         [image["id"] for image in images],
         family=config.family,
@@ -128,7 +129,7 @@ def _refuse_another(config: SplitConfig, description: dict[str, Any]) -> None:
     before = before if isinstance(before, dict) else {}
     for field in ("source_sha256", "family", "percent", "fold", "seed", "hash"):
         if before.get(field) != description[field]:
-            raise ValueError(
+            raise ConfigError(
                 f"expected no other split in {config.out}, got one whose {field} is {before.get(field)!r} "
                 f"instead of {description[field]!r}; write to another folder, or replace it with --overwrite"
             )
@@ -139,13 +140,13 @@ def _refuse_foreign(config: SplitConfig, contents: Mapping[str, bytes]) -> None:
     for location, content in contents.items():
         if not files.exists(location):
             continue
-        if files.same(location, config.annotations):
-            raise ValueError(
+        if files.is_same_file(location, config.annotations):
+            raise ConfigError(
                 f"expected a folder without the file that is split, got {location}; name another --out"
             )
         began_here = config.overwrite or files.exists(files.join(config.out, SPLIT_FILE))
         if not began_here and files.read_bytes(location) != content:
-            raise ValueError(
+            raise ConfigError(
                 f"expected no file of another origin, got {location}; write to another folder, or replace it "
                 "with --overwrite"
             )

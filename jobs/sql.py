@@ -1,9 +1,9 @@
 """`mixpl sql "…"`: ask the tables.
 
 In: a query, or a file with one, and the folder below which data sets, rounds and runs lie. Out: the answer as a
-table on the screen, or as CSV, JSON lines or Parquet, on standard output or in a file. Without a query: a shell
-on a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/database/sql/`. Nothing on disk
-is changed: only queries are run; the one file that is written is --output.
+table on the screen, or as CSV, JSON lines or Parquet, on standard output or in a file. Without a query: a shell on
+a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/database/sql/`. Nothing on
+disk is changed: only queries are run; the one file that is written is --output.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from jobs.console.sql_shell import shell
 from storage import files
 from storage.database.connect import connect, describe_views
 from storage.database.workspace import Workspace, discover
+from storage.errors import ConfigError
 
 FORMATS: dict[str, Format] = {"csv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
 """What the end of an output file's name says."""
@@ -64,10 +65,10 @@ class SqlConfig:
 def sql(config: SqlConfig) -> pa.Table | None:
     """Run the query, write the answer, and return it; None where there was no query.
 
-    Raises ValueError with DuckDB's message and what to do when the query cannot be answered.
+    Raises ConfigError with DuckDB's message and what to do when the query cannot be answered.
     """
     if config.form == "parquet" and config.output is None and sys.stdout.isatty():
-        raise ValueError(
+        raise ConfigError(
             "expected --output FILE for Parquet, got a terminal; name a file, or choose another format"
         )
     query, parameters = _query(config), parse_parameters(config.param)
@@ -93,11 +94,11 @@ def _query(config: SqlConfig) -> str:
     if config.sql_file is None:
         return config.query
     if config.query:
-        raise ValueError("expected a query or --sql-file, got both; leave one out")
+        raise ConfigError("expected a query or --sql-file, got both; leave one out")
     try:
         return files.read_bytes(config.sql_file).decode("utf-8")
     except FileNotFoundError:
-        raise ValueError(f"expected a file with a query, got nothing there: {config.sql_file}") from None
+        raise ConfigError(f"expected a file with a query, got nothing there: {config.sql_file}") from None
 
 
 def _at_terminal() -> bool:

@@ -23,6 +23,7 @@ from PIL import Image
 from jobs.synthetic.scene import PARTS, SceneSettings, draw_scene
 from jobs.synthetic.shapes import SHAPES, Part
 from storage import files
+from storage.errors import ConfigError
 
 Preset = Literal["tiny", "small", "large"]
 
@@ -58,7 +59,7 @@ class SynthConfig:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.seed < 0 or self.workers < 0:
-            raise ValueError(f"expected --seed and --workers >= 0, got {self.seed} and {self.workers}")
+            raise ConfigError(f"expected --seed and --workers >= 0, got {self.seed} and {self.workers}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,7 @@ class SynthResult:
 def synth(config: SynthConfig) -> SynthResult:
     """Draw the data set; the two JSON files appear when every image is there.
 
-    Drawing again over the same data set gives the same bytes. Raises ValueError when the folder holds
+    Drawing again over the same data set gives the same bytes. Raises ConfigError when the folder holds
     anything else: images of two data sets would lie mixed.
     """
     started = time.perf_counter()
@@ -103,11 +104,13 @@ def _claim(root: Path, config: SynthConfig) -> None:
     wanted = {"preset": config.preset, "seed": config.seed, "version": DRAWING_VERSION}
     if note.is_file():
         if (found := json.loads(note.read_text())) != wanted:
-            raise ValueError(
+            raise ConfigError(
                 f"expected {root} to hold {wanted}, got {found}: remove it or name another folder"
             )
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ValueError(f"expected an empty or new folder, got {root} with other files: name another folder")
+        raise ConfigError(
+            f"expected an empty or new folder, got {root} with other files: name another folder"
+        )
     files.write_atomic(str(note), json.dumps(wanted).encode())
 
 

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.training.run_data import ask_tables, mix_settings, open_data, open_loader
-from jobs.training.class_thresholds import ClassThresholds, labeled_rates
+from jobs.inference.trained import choose_device
+from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks, joined
-from jobs.training.resume import Resumed, previous_state, state_of_rank
 from jobs.run.run_directory import RunDirectory
 from jobs.run.run_log import RunLog
+from jobs.training.class_thresholds import ClassThresholds, labeled_rates
+from jobs.training.resume import Resumed, previous_state, state_of_rank
+from jobs.training.run_data import mix_settings, open_data, open_loader, read_run_inputs
 from jobs.training.stored_round import describe_labels, resolve_round
-from jobs.recipes.train_config import TrainConfig
-from jobs.inference.trained import choose_device
-from jobs.training.train_step import Trainer
 from jobs.training.train_loop import Training
+from jobs.training.train_step import Trainer
 from model.detectors.build import build_detector
 from model.method.optim import Schedule, build_optimizer
 from model.method.teacher import Teacher
@@ -50,8 +50,8 @@ def train(config: TrainConfig) -> int:
     device = choose_device(config.device)
     with joined(device, silence=config.silence) as ranks, contextlib.ExitStack() as stack:
         data = open_data(config, ranks)
-        config = ranks.from_first(lambda: resolve_round(config, data))
-        ranks.from_first(lambda: stack.enter_context(files.held(str(run.lock), command="mixpl train")))
+        config = ranks.on_first(lambda: resolve_round(config, data))
+        ranks.on_first(lambda: stack.enter_context(files.locked(str(run.lock), command="mixpl train")))
         return _train(config, run, data, device, ranks)
 
 
@@ -59,7 +59,7 @@ def _train(
     config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device, ranks: Ranks
 ) -> int:
     trainer, resumed, position = _begin(config, run, data, device, ranks)
-    asked = ask_tables(config, data, ranks)
+    asked = read_run_inputs(config, data, ranks)
     start = 0 if resumed is None else resumed.step
     with (
         ranks.each(lambda: open_loader(config, data, asked, device, ranks, resume=position)) as loader,
@@ -69,7 +69,7 @@ def _train(
         training = Training(
             config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
         )
-        return training.go_on(resumed, asked.factors)
+        return training.run_steps(resumed, asked.factors)
 
 
 def _begin(
@@ -79,7 +79,7 @@ def _begin(
 
     The checkpoint ends with this function: as large as the trainer, it must not lie beside it for a whole run.
     """
-    state = ranks.from_first(lambda: _previous_state(config, run, data))
+    state = ranks.on_first(lambda: _previous_state(config, run, data))
     trainer = ranks.each(lambda: build_trainer(config, data["labeled"], device, ranks))
     if ranks.rank:  # rank 0 draws what a process alone draws
         torch.manual_seed(int(np.random.SeedSequence([config.seed, ranks.rank]).generate_state(1)[0]))

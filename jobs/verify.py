@@ -23,10 +23,11 @@ from rich.table import Table
 from jobs.run.interrupt import INTERRUPTED, Interrupt
 from jobs.run.metrics import Progress
 from storage import files
-from storage.verify.findings import REMEDIES
-from storage.verify.check_dataset import Checked, check_dataset, num_shards
+from storage.errors import ConfigError
+from storage.verify.check_dataset import CheckResult, check_dataset, num_shards
 from storage.verify.check_rounds import check_rounds, holds_rounds
 from storage.verify.check_shard import ShardReport
+from storage.verify.findings import REMEDIES
 
 FOUND = 1
 """Exit code when anything is wrong."""
@@ -50,9 +51,9 @@ class VerifyConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not self.data:
-            raise ValueError("expected a data set or a folder of label rounds, got none; name one")
+            raise ConfigError("expected a data set or a folder of label rounds, got none; name one")
         if self.workers < 0 or self.named < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"expected --workers of 0 or more and --named of 1 or more, got {self.workers} and {self.named}"
             )
 
@@ -60,7 +61,7 @@ class VerifyConfig:
 def verify(config: VerifyConfig) -> int:
     """Check everything and print what was found; return 0, 1 when anything is wrong, or 130 when interrupted.
 
-    Raises ValueError for a folder that is neither data set nor rounds.
+    Raises ConfigError for a folder that is neither data set nor rounds.
     """
     results = []
     with Interrupt() as interrupt:
@@ -80,7 +81,7 @@ def verify(config: VerifyConfig) -> int:
     return FOUND if any(result["findings"] for result in results) else 0
 
 
-def _check(config: VerifyConfig, root: str, interrupt: Interrupt) -> Checked:
+def _check(config: VerifyConfig, root: str, interrupt: Interrupt) -> CheckResult:
     if holds_rounds(root):
         return check_rounds(root, quick=config.quick, on_table=lambda: not interrupt.requested)
     with Progress("verify", total=num_shards(root), unit="shard") as progress:
@@ -97,7 +98,7 @@ def _workers(asked: int, root: str) -> int:
     return 1 if root.startswith("memory://") else asked or os.cpu_count() or 1
 
 
-def _show(checked: Checked, seconds: float, config: VerifyConfig) -> None:
+def _show(checked: CheckResult, seconds: float, config: VerifyConfig) -> None:
     scope = f"{checked.num_images:,} images in {checked.num_files:,} {checked.what}"
     depth = "headers and tables" if config.quick else "bytes, images and tables"
     so_far = " so far; stopped, run the same command again to check everything" if checked.stopped else ""
@@ -124,13 +125,13 @@ def _lines(named: Sequence[str], remedy: str) -> str:
     return "\n".join([*map(escape, named), f"[bold]What to do:[/bold] {escape(remedy)}."])
 
 
-def _details(checked: Checked, depth: str, seconds: float) -> str:
+def _details(checked: CheckResult, depth: str, seconds: float) -> str:
     size = f", {checked.num_bytes / 1e6:,.1f} MB" if checked.num_bytes else ""
     boxes = f", {checked.num_boxes:,} boxes" if checked.num_boxes else ""
     return f"{depth}{boxes}{size}, {seconds:.1f} s"
 
 
-def _as_json(checked: Checked, seconds: float, *, quick: bool) -> dict[str, Any]:
+def _as_json(checked: CheckResult, seconds: float, *, quick: bool) -> dict[str, Any]:
     return {
         "root": checked.root,
         "name": checked.name,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from storage.errors import ConfigError
+
 ColourOp = Literal[
     "identity",
     "auto_contrast",
@@ -94,7 +96,7 @@ class ViewSettings:
         _within("translate_fraction", self.translate_fraction, 0.0, 1.0)
         _within("border_value", self.border_value, 0, 255)
         if not all(value > 0 for value in self.std):
-            raise ValueError(f"std: got {self.std}, expected three numbers above 0")
+            raise ConfigError(f"std: got {self.std}, expected three numbers above 0")
         _at_least("pad_multiple", self.pad_multiple, 1)
         _known("interpolation", (self.interpolation,), get_args(Interpolation))
 
@@ -129,14 +131,14 @@ class MixSettings:
         _at_least("cache", self.cache, MOSAIC_TILES)
         _ordered("mosaic_range", self.mosaic_range, low=1)
         if self.mosaic_range[0] == self.mosaic_range[1]:
-            raise ValueError(f"mosaic_range: got {self.mosaic_range}, expected an end above the start")
+            raise ConfigError(f"mosaic_range: got {self.mosaic_range}, expected an end above the start")
         _at_least("mosaic_multiple", self.mosaic_multiple, 1)
         _ordered("erase_patches", self.erase_patches, low=0)
         _ordered("erase_ratio", self.erase_ratio, low=0.0)
         _within("erase_ratio", self.erase_ratio[1], 0.0, 1.0)
         _at_least("drop_ratio", self.drop_ratio, 0.0)
         if not all(0 < weight <= 1 for weight in self.weights):
-            raise ValueError(f"weights: got {self.weights}, expected two numbers above 0, at most 1")
+            raise ConfigError(f"weights: got {self.weights}, expected two numbers above 0, at most 1")
 
     def capacity(self, batch_size: int) -> int:
         """Return how many strong views the cache holds for batches of `batch_size` unlabeled images.
@@ -148,20 +150,20 @@ class MixSettings:
 
 def _at_least(field: str, value: float, low: float) -> None:
     if not value >= low:
-        raise ValueError(f"{field}: got {value}, expected at least {low}")
+        raise ConfigError(f"{field}: got {value}, expected at least {low}")
 
 
 def _within(field: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ValueError(f"{field}: got {value}, expected {low} to {high}")
+        raise ConfigError(f"{field}: got {value}, expected {low} to {high}")
 
 
 def _ordered(field: str, value: tuple[float, float], *, low: float) -> None:
     if not low <= value[0] <= value[1]:
-        raise ValueError(f"{field}: got {value}, expected two ascending numbers from {low} on")
+        raise ConfigError(f"{field}: got {value}, expected two ascending numbers from {low} on")
 
 
 def _known(field: str, value: tuple[str, ...], known: tuple[str, ...]) -> None:
     for name in value:
         if name not in known:
-            raise ValueError(f"{field}: got {name!r}, expected any of {', '.join(known)}")
+            raise ConfigError(f"{field}: got {name!r}, expected any of {', '.join(known)}")

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from storage.errors import StoreError
 from storage.remote import Persistent, open_filesystem
 
 
@@ -47,7 +48,7 @@ def exists(location: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def same(one: str, other: str) -> bool:
+def is_same_file(one: str, other: str) -> bool:
     """Return whether two locations, of which the first is there, are one file."""
     if not (is_local(one) and is_local(other)):
         return one == other
@@ -105,7 +106,7 @@ def write_atomic(location: str, data: bytes) -> None:
         filesystem.pipe_file(path, data)
 
 
-def create(location: str, data: bytes) -> bool:
+def write_if_absent(location: str, data: bytes) -> bool:
     """Write a whole file only where there is none; return whether it was written.
 
     Of several processes that try, one succeeds; where the file system has no hard links, and on object
@@ -134,12 +135,12 @@ def create(location: str, data: bytes) -> bool:
 
 
 def make_folder(location: str) -> Path:
-    """Return a local folder, made as needed. Raises ValueError when a file stands in its place."""
+    """Return a local folder, made as needed. Raises StoreError when a file stands in its place."""
     folder = local_path(location)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise ValueError(
+        raise StoreError(
             f"expected a folder to write to, got a file in its place: {location}; name another folder"
         ) from None
     return folder
@@ -151,7 +152,7 @@ def local_atomic(location: str) -> Iterator[Path]:
     final = local_path(location)
     make_folder(str(final.parent))
     if final.is_dir():
-        raise ValueError(f"expected the name of a file to write, got a folder: {location}; name another file")
+        raise StoreError(f"expected the name of a file to write, got a folder: {location}; name another file")
     temporary = _beside(final)
     try:
         yield temporary
@@ -163,10 +164,10 @@ def local_atomic(location: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def held(location: str, *, command: str) -> Iterator[None]:
+def locked(location: str, *, command: str) -> Iterator[None]:
     """Hold a local lock file for this process; the system lets go when the process dies. Remote: does nothing.
 
-    Raises ValueError naming the `command` that holds it already.
+    Raises StoreError naming the `command` that holds it already.
     """
     if not is_local(location):
         yield
@@ -177,7 +178,7 @@ def held(location: str, *, command: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
+            raise StoreError(
                 f"expected to be the only writer, got a folder that another `{command}` is writing: "
                 f"{path.parent}; wait for it, or stop it"
             ) from None
@@ -231,14 +232,14 @@ def walk_files(root: str) -> list[str]:
     return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
 
 
-def temporaries(folder: str) -> list[str]:
+def leftovers(folder: str) -> list[str]:
     """Return the hidden leftovers of killed writers in one local folder, sorted; object stores have none."""
     return [str(path) for path in sorted(local_path(folder).glob(".*.tmp"))] if is_local(folder) else []
 
 
-def remove_temporaries(folder: str) -> None:
+def remove_leftovers(folder: str) -> None:
     """Remove the hidden leftovers of killed writers from one local folder that nobody else writes to."""
-    for leftover in temporaries(folder):
+    for leftover in leftovers(folder):
         remove_file(leftover)
 
 

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from storage.errors import SourceError
+
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
     "JPEG2000": "jp2",
@@ -38,16 +40,16 @@ class CheckedImage:
 def check_image(data: bytes, *, width: int = 0, height: int = 0) -> CheckedImage:
     """Decode an image and compare its size with the annotated one (0: not annotated).
 
-    Raises ValueError with the reason, in a few words, when the image must be left out.
+    Raises SourceError with the reason, in a few words, when the image must be left out.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             checked = _decode(data)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error).replace("\n", " ") or type(error).__name__) from None
+        raise SourceError(str(error).replace("\n", " ") or type(error).__name__) from None
     if (width, height) not in {(0, 0), (checked.width, checked.height)}:
-        raise ValueError(f"{width} x {height} annotated, {checked.width} x {checked.height} in the file")
+        raise SourceError(f"{width} x {height} annotated, {checked.width} x {checked.height} in the file")
     return checked
 
 
@@ -73,14 +75,14 @@ def _turned_size(image: Image.Image) -> tuple[int, int]:
 
 def _decode(data: bytes) -> CheckedImage:
     if not data:
-        raise ValueError("empty file")
+        raise SourceError("empty file")
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        raise ValueError(f"not an image: begins with {data[:8]!r}") from None
+        raise SourceError(f"not an image: begins with {data[:8]!r}") from None
     with image:
         if image.format not in EXTENSIONS:
-            raise ValueError(f"{image.format} is not supported")
+            raise SourceError(f"{image.format} is not supported")
         width, height = _turned_size(image)
         image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()

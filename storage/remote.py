@@ -14,6 +14,8 @@ from typing import Any
 
 import fsspec
 
+from storage.errors import StoreError
+
 TRIES = 4
 FIRST_WAIT = 0.2
 """Seconds before the second try; doubled before each further one."""
@@ -48,11 +50,11 @@ class Persistent:
 
 
 def open_filesystem(location: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL, and the path in it. Raises ValueError when its package is missing."""
+    """Return fsspec's file system of a URL, and the path in it. Raises StoreError when its package is missing."""
     try:
         filesystem, path = fsspec.core.url_to_fs(location, use_listings_cache=False)
     except ImportError as error:
-        raise ValueError(
+        raise StoreError(
             f"expected the package of such URLs, got none ({error}): {location}; for s3:// install mixpl[s3]"
         ) from None
     return filesystem, str(path)

@@ -1,8 +1,8 @@
 """One question to the views: only reading, with parameters, progress and a way to stop.
 
-In: a connection of `storage.database.connect`, the text of one query, its parameters. Out: an Arrow table. Guaranteed:
-nothing but queries is run; what DuckDB complains of comes as one line with what to do about it; a long query
-shows a bar on a terminal, and Ctrl-C ends it and not the program around it.
+In: a connection of `storage.database.connect`, the text of one query, its parameters. Out: an Arrow table.
+Guaranteed: nothing but queries is run; what DuckDB complains of comes as one line with what to do about it; a long
+query shows a bar on a terminal, and Ctrl-C ends it and not the program around it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from storage.database.connect import VIEWS, one_line
 from storage.database.workspace import Workspace
+from storage.errors import ConfigError
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -31,20 +32,20 @@ def answer(
 ) -> pa.Table:
     """Return the answer to one query; `$name` in it stands for a parameter.
 
-    Raises ValueError, in one line, when it is no query or cannot be answered, and KeyboardInterrupt after the
+    Raises ConfigError, in one line, when it is no query or cannot be answered, and KeyboardInterrupt after the
     query is stopped.
     """
     try:
         statements = connection.extract_statements(query)
         if len(statements) != 1 or statements[0].type not in READING:
             kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
-            raise ValueError(
+            raise ConfigError(
                 f"expected one query (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN), got {kinds}: "
                 "nothing is changed by `mixpl sql`; write answers with --output"
             )
         return _watched(connection, query, dict(parameters or {}))
     except duckdb.Error as error:
-        raise ValueError(f"{one_line(error)}; {_remedy(error)}") from None
+        raise ConfigError(f"{one_line(error)}; {_remedy(error)}") from None
 
 
 def parse_parameters(given: Sequence[str]) -> dict[str, object]:
@@ -53,7 +54,7 @@ def parse_parameters(given: Sequence[str]) -> dict[str, object]:
     for text in given:
         name, separator, value = text.partition("=")
         if not separator or not name.isidentifier():
-            raise ValueError(f"expected --param name=value, got {text!r}; write $name in the query for it")
+            raise ConfigError(f"expected --param name=value, got {text!r}; write $name in the query for it")
         try:
             parameters[name] = json.loads(value)
         except json.JSONDecodeError:

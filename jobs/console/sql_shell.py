@@ -17,6 +17,7 @@ from jobs.console.print_table import print_table
 from jobs.console.questions import answer, empty_views
 from storage.database.connect import VIEWS, connect, describe_views
 from storage.database.workspace import Workspace, discover
+from storage.errors import ConfigError
 
 PROMPT, CONTINUED = "mixpl> ", "  ...> "
 
@@ -90,13 +91,13 @@ class _Session:
             case ".quit" | ".exit":
                 raise EOFError
             case _:
-                raise ValueError(f"expected .help, .views, .schema VIEW, .refresh or .quit, got {name}")
+                raise ConfigError(f"expected .help, .views, .schema VIEW, .refresh or .quit, got {name}")
 
 
 def _print_columns(*names: str) -> None:
     found = [view for view in describe_views() if view.name in names]
     if not found:
-        raise ValueError(
+        raise ConfigError(
             f"expected .schema VIEW, got {' '.join(names) or 'none'}; they are {', '.join(VIEWS)}"
         )
     for view in found:

@@ -15,12 +15,13 @@ from typing import Literal
 
 import torch
 
-from jobs.run import checkpoint
-from jobs.recipes.named import config_file
-from jobs.run.run_directory import RunDirectory
+from jobs.recipes import config_file
 from jobs.recipes.train_config import TrainConfig
-from model.detectors.build import build_detector
+from jobs.run import checkpoint
+from jobs.run.run_directory import RunDirectory
 from model.detector import Detector
+from model.detectors.build import build_detector
+from storage.errors import StoreError
 
 Weights = Literal["teacher", "student"]
 
@@ -43,12 +44,12 @@ class TrainedDetector:
 def open_trained(location: str, *, weights: Weights, device: torch.device) -> TrainedDetector:
     """Load a detector from a run's folder or a checkpoint file.
 
-    Raises ValueError when there is no such run, no complete checkpoint, or the file is damaged.
+    Raises StoreError when there is no such run, no complete checkpoint, or the file is damaged.
     """
     path = _checkpoint_path(Path(location))
     run = RunDirectory(str(path.parent.parent))
     if not run.config.exists():
-        raise ValueError(
+        raise StoreError(
             f"{run.config}: no such file; expected {location} to lie in a folder of `mixpl train`"
         )
     text = run.config.read_text(encoding="utf-8")
@@ -73,10 +74,10 @@ def _checkpoint_path(location: Path) -> Path:
     if location.is_file():
         return location
     if not location.exists():
-        raise ValueError(f"{location}: no such run or checkpoint; name a folder that `mixpl train` wrote")
+        raise StoreError(f"{location}: no such run or checkpoint; name a folder that `mixpl train` wrote")
     newest = checkpoint.latest(RunDirectory(str(location)).checkpoints)
     if newest is None:
-        raise ValueError(
+        raise StoreError(
             f"{location}: no complete checkpoint there yet; train for longer or name another run"
         )
     return newest
@@ -85,15 +86,15 @@ def _checkpoint_path(location: Path) -> Path:
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """Return the device that a configuration asks for; under torchrun each process of a machine has its own GPU.
 
-    Raises ValueError when cuda is asked for and not there, or has fewer GPUs than processes.
+    Raises StoreError when cuda is asked for and not there, or has fewer GPUs than processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        raise StoreError("--device cuda: torch sees no CUDA device here; use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= there:
-        raise ValueError(
+        raise StoreError(
             f"expected a GPU for each process, got {there} for at least {number + 1}; start torchrun with "
             f"--nproc-per-node {there}"
         )

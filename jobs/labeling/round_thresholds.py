@@ -11,9 +11,10 @@ import pyarrow as pa
 from analysis.thresholds import ThresholdPolicy, round_thresholds
 from jobs.console.print_table import print_table
 from storage.database.connect import connect
-from storage.dataset.dataset import Dataset
-from storage.rounds.round import Round
 from storage.database.workspace import Workspace
+from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
+from storage.rounds.round import Round
 
 
 def write_class_thresholds(
@@ -47,7 +48,7 @@ def require_same_thresholds(round_: Round, *, policy: ThresholdPolicy, score_thr
     table = round_.thresholds()
     stored = "fixed" if table is None else str(table["policy"][0].as_py())
     if (stored, round_.info.score_threshold) != (policy, score_threshold):
-        raise ValueError(
+        raise ConfigError(
             f"expected the thresholds of the complete round {round_.path}, {stored} with "
             f"{round_.info.score_threshold:g}, got {policy} with {score_threshold:g}; a complete round is never "
             "changed: write another with --out"

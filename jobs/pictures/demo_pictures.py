@@ -25,13 +25,13 @@ from analysis.quality import Quality
 from jobs.inference.predictions import PredictSettings, predict
 from jobs.inference.trained import TrainedDetector
 from jobs.pictures.view_pictures import Picture, known_truth, original_picture, view_pictures
-from pipeline.plans import move_boxes as boxes
 from pipeline.loaders.batch import LabelCache, TrainBatch, View
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.plans import move_boxes as boxes
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.labels import Labels
+from storage.tables.label_store import table_labels
 
 
 def draw_views(out: str, unlabeled: Dataset, *, view: ViewSettings, seed: int) -> str:

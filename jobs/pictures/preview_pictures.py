@@ -17,8 +17,8 @@ from jobs.pictures.preview_step import PreviewStep, StrongSources
 from jobs.pictures.view_pictures import Picture, known_truth, original_picture, view_pictures
 from pipeline.loaders.batch import View
 from pipeline.plans.mix_plans import Layer, MixPlan, MosaicPlan
-from pipeline.settings import COLOUR_OPS, ViewSettings
 from pipeline.plans.view_plans import ViewPlan
+from pipeline.settings import COLOUR_OPS, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from jobs.training.run_data import Asked, ask_tables, mix_settings, open_loader
-from jobs.recipes.train_config import TrainConfig
 from jobs.pictures.view_pictures import known_truth
-from pipeline.plans import move_boxes as boxes
+from jobs.recipes.train_config import TrainConfig
+from jobs.training.run_data import RunInputs, mix_settings, open_loader, read_run_inputs
 from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan, View
+from pipeline.loaders.stored_labels import StoredLabels
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.plans import move_boxes as boxes
 from pipeline.plans.mix_plans import Layer
 from pipeline.settings import MixSettings
-from pipeline.loaders.stored_labels import StoredLabels
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
@@ -93,7 +93,7 @@ def preview_step(
     first = max(step - back, config.burn_in if back else 0)
     cache = LabelCache(config.mix.capacity(config.data.batch_unlabeled))
     cached: deque[StrongSources] = deque()
-    asked = ask_tables(config, data)
+    asked = read_run_inputs(config, data)
     with _loader(config, data, asked, first, step + 1) as batches:
         for batch in batches:
             known = weak_labels(batch) if batch.plan is not None else None
@@ -160,13 +160,13 @@ def _seen(
 
 
 def _loader(
-    config: TrainConfig, data: Mapping[str, Dataset], asked: Asked, first: int, end: int
+    config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs, first: int, end: int
 ) -> TrainLoader:
     device = torch.device("cpu")
     return open_loader(dataclasses.replace(config, steps=end), data, asked, device, start_step=first)
 
 
-def _strong(config: TrainConfig, unlabeled: Dataset, asked: Asked, step: int) -> View | None:
+def _strong(config: TrainConfig, unlabeled: Dataset, asked: RunInputs, step: int) -> View | None:
     """Return the strong views of a step: its student views, were nothing mixed and nothing erased."""
     still = dataclasses.replace(config, mix=MixSettings(mixup=False, mosaic=False, erase=False))
     with _loader(still, {"unlabeled": unlabeled}, asked, step, step + 1) as batches:

@@ -19,8 +19,8 @@ from pipeline.loaders.batch import View
 from pipeline.settings import ViewSettings
 from storage import files
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import LabelStore, table_labels
 from storage.labels import Labels
+from storage.tables.label_store import LabelStore, table_labels
 
 Picture = npt.NDArray[np.uint8]
 

@@ -13,6 +13,8 @@ import types
 import typing
 from typing import Any, Literal, TypeVar, Union
 
+from storage.errors import ConfigError
+
 Config = TypeVar("Config")
 
 
@@ -24,12 +26,12 @@ def to_json(config: Any) -> str:
 def from_json(kind: type[Config], text: str, *, where: str) -> Config:
     """Return the configuration of type `kind` that `text` describes; missing keys take their defaults.
 
-    Raises ValueError naming the key and `where` it stands: unknown key, wrong type, value out of range, no JSON.
+    Raises ConfigError naming the key and `where` it stands: unknown key, wrong type, value out of range, no JSON.
     """
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: expected JSON, got {error}; repair the file or name a recipe") from error
+        raise ConfigError(f"{where}: expected JSON, got {error}; repair the file or name a recipe") from error
     return _dataclass(kind, values, where=where, prefix="")
 
 
@@ -47,19 +49,19 @@ def flatten(config: Any) -> dict[str, Any]:
 
 def _dataclass(kind: type[Config], values: Any, *, where: str, prefix: str) -> Config:
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must be an object, got {values!r}")
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'the file'} must be an object, got {values!r}")
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in values:
         if key not in names:
-            raise ValueError(f"{where}: unknown key '{prefix}{key}'{_nearest(key, names, prefix)}")
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'{_nearest(key, names, prefix)}")
     converted = {
         key: _value(hints[key], value, where=where, name=f"{prefix}{key}") for key, value in values.items()
     }
     try:
         return kind(**converted)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _nearest(key: str, names: list[str], prefix: str) -> str:

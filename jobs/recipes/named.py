@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.recipes.named import config_file
+from jobs.recipes import config_file
 from jobs.recipes.train_config import (
     DataConfig,
     LogConfig,
@@ -23,6 +23,7 @@ from jobs.recipes.train_config import (
 )
 from model.method.pseudo_label_loss import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
+from storage.errors import ConfigError
 
 
 def coco_partial() -> TrainConfig:
@@ -92,12 +93,14 @@ class Recipe:
 def choose_recipe(arguments: Sequence[str]) -> tuple[Recipe, Sequence[str]]:
     """Split the arguments of `mixpl train` into the recipe that the first one names and the rest.
 
-    The first argument is a recipe's name or the path of a `config.json`. Raises ValueError for anything else.
+    The first argument is a recipe's name or the path of a `config.json`. Raises ConfigError for anything else.
     """
     if not arguments or arguments[0].startswith("-"):
         if any(flag in arguments for flag in ("-h", "--help")):
             return Recipe(name="coco-partial", config=coco_partial()), arguments
-        raise ValueError(f"expected a recipe ({', '.join(RECIPES)}) or a run's config.json as first argument")
+        raise ConfigError(
+            f"expected a recipe ({', '.join(RECIPES)}) or a run's config.json as first argument"
+        )
     return Recipe(name=arguments[0], config=recipe_config(arguments[0])), arguments[1:]
 
 
@@ -108,12 +111,12 @@ def recipe_config(name: str) -> TrainConfig:
     if name.endswith(".json"):
         path = Path(name)
         if not path.exists():
-            raise ValueError(f"{path}: no such file; a run keeps its configuration in RUN/config.json")
+            raise ConfigError(f"{path}: no such file; a run keeps its configuration in RUN/config.json")
         return config_file.from_json(TrainConfig, path.read_text(encoding="utf-8"), where=str(path))
     if (Path(name) / "config.json").exists():
-        raise ValueError(
+        raise ConfigError(
             f"expected a recipe or a file, got a run's folder: {name}; name {name.rstrip('/')}/config.json"
         )
     close = difflib.get_close_matches(name, RECIPES, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"the recipes are {', '.join(RECIPES)}"
-    raise ValueError(f"unknown recipe '{name}'; {hint}")
+    raise ConfigError(f"unknown recipe '{name}'; {hint}")

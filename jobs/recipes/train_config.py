@@ -12,6 +12,7 @@ from typing import Literal
 from analysis.thresholds import ThresholdPolicy
 from model.method.pseudo_label_loss import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
+from storage.errors import ConfigError
 
 Arm = Literal["mixpl", "mean-teacher", "supervised"]
 LabelSource = Literal["teacher", "round", "round-then-teacher"]
@@ -44,7 +45,7 @@ class DataConfig:
         """Check the ranges."""
         for name in ("batch_labeled", "batch_unlabeled", "window", "threads", "prefetch"):
             if getattr(self, name) < 1:
-                raise ValueError(
+                raise ConfigError(
                     f"--data.{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
                 )
 
@@ -95,7 +96,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         """Check what the optimiser itself would take in silence."""
         if not self.clip > 0:
-            raise ValueError(f"--optim.clip must be above 0, got {self.clip}; a very large one never clips")
+            raise ConfigError(f"--optim.clip must be above 0, got {self.clip}; a very large one never clips")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +112,7 @@ class ThresholdConfig:
     def __post_init__(self) -> None:
         """Check the range."""
         if self.every < 1:
-            raise ValueError(f"--thresholds.every must be at least 1, got {self.every}")
+            raise ConfigError(f"--thresholds.every must be at least 1, got {self.every}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,21 +138,21 @@ class LabelsConfig:
         """Refuse what would be ignored, and ranges."""
         stored = self.source != "teacher"
         if stored and self.round is None:
-            raise ValueError(
+            raise ConfigError(
                 f"--labels.source {self.source} needs --labels.round: a folder of rounds, or a round"
             )
         if not stored and (self.round is not None or self.partial or self.resample):
-            raise ValueError(
+            raise ConfigError(
                 "--labels.round, --labels.partial and --labels.resample are for stored labels; add --labels.source "
                 "round or round-then-teacher, or leave them out"
             )
         if (self.until > 0) != (self.source == "round-then-teacher"):
-            raise ValueError(
+            raise ConfigError(
                 "--labels.until is the number of steps, above 0, before the teacher takes over, with "
                 f"--labels.source round-then-teacher and no other; got {self.until} with {self.source}"
             )
         if not 0 <= self.resample <= 1:
-            raise ValueError(f"--labels.resample must lie in 0 .. 1, got {self.resample}")
+            raise ConfigError(f"--labels.resample must lie in 0 .. 1, got {self.resample}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,9 +171,9 @@ class ResamplingConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"--resampling.threshold must lie in 0 .. 1, got {self.threshold}")
+            raise ConfigError(f"--resampling.threshold must lie in 0 .. 1, got {self.threshold}")
         if self.every < 0:
-            raise ValueError(f"--resampling.every must not be negative, got {self.every}")
+            raise ConfigError(f"--resampling.every must not be negative, got {self.every}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +201,7 @@ class LogConfig:
             ("online_labels", 0),
         ):
             if getattr(self, name) < least:
-                raise ValueError(
+                raise ConfigError(
                     f"--log.{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
                 )
 
@@ -246,23 +247,23 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check what no single part can see."""
         if self.steps < 1:
-            raise ValueError(f"--steps must be at least 1, got {self.steps}")
+            raise ConfigError(f"--steps must be at least 1, got {self.steps}")
         for name in ("burn_in", "seed", "threads"):
             if getattr(self, name) < 0:
-                raise ValueError(
+                raise ConfigError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
                 )
         if not self.silence > 0:
-            raise ValueError(f"--silence must be above 0 seconds, got {self.silence}")
+            raise ConfigError(f"--silence must be above 0 seconds, got {self.silence}")
         if self.arm != "supervised" and self.data.unlabeled is None:
-            raise ValueError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")
+            raise ConfigError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")
         if self.labels.source == "round" and self.thresholds.policy != "fixed":
-            raise ValueError(
+            raise ConfigError(
                 f"--thresholds.policy {self.thresholds.policy} follows the teacher, whom --labels.source round "
                 "never asks; label with `mixpl label --threshold-policy`, or leave it out"
             )
         if 0 < self.labels.until <= self.burn_in:
-            raise ValueError(
+            raise ConfigError(
                 f"--labels.until must be above --burn-in {self.burn_in}, before which no unlabeled image is drawn; "
                 f"got {self.labels.until}"
             )

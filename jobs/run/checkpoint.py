@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from storage import files
+from storage.errors import StoreError
 
 PREFIX, SUFFIX = "step-", ".pt"
 State = dict[str, Any]
@@ -23,7 +24,7 @@ State = dict[str, Any]
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     """Write the state after `step` steps; remove all but the newest `keep` checkpoints and what kills left."""
     files.make_folder(str(folder))
-    files.remove_temporaries(str(folder))
+    files.remove_leftovers(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
     with files.local_atomic(str(path)) as beside:
         torch.save(state, beside)
@@ -47,17 +48,17 @@ def latest(folder: Path) -> Path | None:
 def load(path: Path) -> State:
     """Return the state on the CPU.
 
-    Raises ValueError naming the file when it is not a checkpoint of this project or is damaged.
+    Raises StoreError naming the file when it is not a checkpoint of this project or is damaged.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(
+        raise StoreError(
             f"{path}: not a readable checkpoint ({reason}); remove it to use an older one"
         ) from error
     if not isinstance(state, dict) or "student" not in state or "teacher" not in state:
-        raise ValueError(
+        raise StoreError(
             f"{path}: expected a checkpoint written by `mixpl train`, with a student and a teacher"
         )
     return state

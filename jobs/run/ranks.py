@@ -22,6 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from storage.errors import ConfigError
+
 T = TypeVar("T")
 
 
@@ -70,7 +72,7 @@ class Ranks:
         self.gather(lambda: done.append(work()))
         return done[0]
 
-    def from_first(self, work: Callable[[], T]) -> T:
+    def on_first(self, work: Callable[[], T]) -> T:
         """Do the work on rank 0 alone and return its result on all ranks."""
         if self.world == 1:
             return work()
@@ -97,7 +99,7 @@ class Ranks:
                 dist.broadcast(flat, src=0)
             tensor.copy_(flat)
 
-    def add_up(self, flat: Tensor) -> None:
+    def all_reduce(self, flat: Tensor) -> None:
         """Replace a tensor by its sum over the ranks, the same bits on each."""
         with self._heard():
             dist.all_reduce(flat)
@@ -125,7 +127,7 @@ def joined(device: torch.device, *, silence: float) -> Iterator[Ranks]:
         yield Ranks()
         return
     if "RANK" not in os.environ:
-        raise ValueError(
+        raise ConfigError(
             f"expected RANK beside WORLD_SIZE {world}, got none; start the processes with torchrun"
         )
     if device.type == "cuda":
@@ -138,7 +140,7 @@ def joined(device: torch.device, *, silence: float) -> Iterator[Ranks]:
             )
         yield ranks
     except (ValueError, OSError) as error:
-        raise ValueError(f"rank {ranks.rank}: {error}") from error
+        raise ConfigError(f"rank {ranks.rank}: {error}") from error
     dist.destroy_process_group()  # after an error the end of the process does it: the others may not be there
 
 

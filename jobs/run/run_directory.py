@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.recipes.named import config_file
+from jobs.recipes import config_file
 from storage import files
 
 PACKAGES = (

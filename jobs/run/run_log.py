@@ -18,11 +18,11 @@ from types import TracebackType
 import pyarrow as pa
 
 from analysis.coco_eval import Evaluation
+from jobs.recipes.train_config import TrainConfig
 from jobs.run.metrics import MetricsFile, Progress
 from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
 from jobs.run.step_tally import StepTally
-from jobs.recipes.train_config import TrainConfig
 from jobs.training.train_step import StepReport
 from pipeline.loaders.batch import TrainBatch
 from storage.tables.label_store import LabelStore, label_table

@@ -18,8 +18,8 @@ from analysis.thresholds import ThresholdPolicy, mixture_thresholds, prior_thres
 from jobs.run.ranks import Ranks
 from pipeline.loaders.batch import LabelCache
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.labels import Labels
+from storage.tables.label_store import table_labels
 
 
 class ClassThresholds:
@@ -51,7 +51,7 @@ class ClassThresholds:
         if len(self._window) < self._every:
             return
         windows = ranks.gather(lambda: Labels.concatenate(self._window))
-        self.values_C = ranks.from_first(lambda: self._compute(Labels.concatenate(windows)))
+        self.values_C = ranks.on_first(lambda: self._compute(Labels.concatenate(windows)))
         self._window.clear()
 
     def _compute(self, labels: Labels) -> npt.NDArray[np.float64]:

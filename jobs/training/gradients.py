@@ -67,7 +67,7 @@ class GradientExchange:
             self._flat.zero_()  # what it holds may be no number
         self._flat[self._size + self._ranks.rank] = float(failed)
         self._flat[-1] = float(stop)
-        self._ranks.add_up(self._flat)
+        self._ranks.all_reduce(self._flat)
         *failures, stops = self._flat[self._size :].tolist()
         self._flat[: self._size] /= self._ranks.world
         return [rank for rank, count in enumerate(failures) if count], bool(stops)

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from analysis.frequencies import repeat_factors
 from storage.database.connect import connect
-from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
-from storage.rounds.round import list_rounds
 from storage.database.workspace import Workspace
+from storage.dataset.dataset import Dataset
+from storage.rounds.round import list_rounds
+from storage.tables.label_store import table_labels
 
 
 def labeled_repeat_factors(

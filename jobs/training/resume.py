@@ -1,9 +1,10 @@
 """Where a run goes on: its last checkpoint, dealt to the ranks that take it up.
 
-In: the configuration asked for, and the run's folder. Out: the state after the last step that was kept, and what
-of it each rank has. A resume that would be neither the old run nor a new one is refused by the name of the key.
-With as many ranks as before each goes on with its own state, as if it had never stopped; with another number what
-was left of each epoch is dealt anew (`pipeline/samples/redealing.py`) and all that belonged to single ranks starts empty.
+In: the configuration asked for, and the run's folder. Out: the state after the last step that was kept, and what of
+it each rank has. A resume that would be neither the old run nor a new one is refused by the name of the key. With
+as many ranks as before each goes on with its own state, as if it had never stopped; with another number what was
+left of each epoch is dealt anew (`pipeline/samples/redealing.py`) and all that belonged to single ranks starts
+empty.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.recipes import config_file
+from jobs.recipes.train_config import TrainConfig
 from jobs.run import checkpoint
-from jobs.recipes.named import config_file
 from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
-from jobs.recipes.train_config import TrainConfig
 from pipeline.samples.redealing import redeal
+from storage.errors import ConfigError
 
 State = dict[str, Any]
 
@@ -42,12 +44,12 @@ the loader."""
 def previous_state(config: TrainConfig, run: RunDirectory) -> State | None:
     """Return the newest checkpoint of the run in the folder, or None when it has none.
 
-    Raises ValueError when there is one and no resume is asked for, and when it cannot be continued as asked.
+    Raises ConfigError when there is one and no resume is asked for, and when it cannot be continued as asked.
     """
     newest = checkpoint.latest(run.checkpoints)
     if not config.resume:
         if newest is not None:
-            raise ValueError(
+            raise ConfigError(
                 f"{run.root} holds a run already; add --resume to continue it, or name another --out"
             )
         return None
@@ -56,12 +58,12 @@ def previous_state(config: TrainConfig, run: RunDirectory) -> State | None:
     _refuse_other_run(config, run)
     state = checkpoint.load(newest)
     if "ranks" not in state:
-        raise ValueError(
+        raise ConfigError(
             f"expected a checkpoint with the state of every rank, got one of an earlier version: {newest}; "
             "its weights can be scored and can label, but the run cannot go on: name another --out"
         )
     if state["step"] > config.steps:
-        raise ValueError(
+        raise ConfigError(
             f"{run.root} has {state['step']} steps already, asked for --steps {config.steps}; "
             "name another --out to train for fewer"
         )
@@ -118,7 +120,7 @@ def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
         if now[key] != before[key] and not key.startswith(MAY_CHANGE)
     ]
     if different:
-        raise ValueError(
+        raise ConfigError(
             f"{run.root} holds another run: {'; '.join(different)}; resume with "
             f"`mixpl train {run.config} --resume`, or name another --out"
         )

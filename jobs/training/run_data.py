@@ -1,8 +1,8 @@
 """From a run's configuration to its data and its batches.
 
-In: a `TrainConfig`. Out: its data sets, opened and held against one another; `Asked`, what tables say of how often
-each image is drawn and how it is labeled; and a loader of exactly the batches of that run. Training, profile and
-preview come through here: what is measured or looked at is what is trained on.
+In: a `TrainConfig`. Out: its data sets, opened and held against one another; `RunInputs`, what tables say of how
+often each image is drawn and how it is labeled; and a loader of exactly the batches of that run. Training, profile
+and preview come through here: what is measured or looked at is what is trained on.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Any
 import torch
 
 from jobs import eval as evaluate
+from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.resampling import labeled_repeat_factors
 from jobs.training.stored_round import open_labels, stored_repeat_factors
-from jobs.recipes.train_config import TrainConfig
+from pipeline.loaders.stored_labels import StoredLabels
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.settings import MixSettings
-from pipeline.loaders.stored_labels import StoredLabels
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 
 ALONE = Ranks()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Asked:
+class RunInputs:
     """What the tables say of the images of a run."""
 
     factors: Mapping[str, float] | None
@@ -42,7 +43,7 @@ class Asked:
 def open_data(config: TrainConfig, ranks: Ranks = ALONE) -> dict[str, Dataset]:
     """Return the data sets by part: labeled, and where the run has them unlabeled and test.
 
-    Raises ValueError for sets without labels where they are needed, for other classes, and when the ranks do not
+    Raises ConfigError for sets without labels where they are needed, for other classes, and when the ranks do not
     see the same images.
     """
     data = ranks.each(lambda: _open_parts(config))
@@ -50,19 +51,19 @@ def open_data(config: TrainConfig, ranks: Ranks = ALONE) -> dict[str, Dataset]:
     for part, dataset in data.items():
         others = [rank for rank, found in enumerate(hashes) if found[part] != hashes[0][part]]
         if others:
-            raise ValueError(
+            raise ConfigError(
                 f"expected the same {part} images on every rank, got others on rank {others[0]} than on rank 0: "
                 f"{dataset.root}; copy the data set of rank 0 there"
             )
     return data
 
 
-def ask_tables(config: TrainConfig, data: Mapping[str, Dataset], ranks: Ranks = ALONE) -> Asked:
-    """Ask the tables as they are now. Raises ValueError for a stored round that does not fit, or lacks labels."""
-    return Asked(
+def read_run_inputs(config: TrainConfig, data: Mapping[str, Dataset], ranks: Ranks = ALONE) -> RunInputs:
+    """Ask the tables as they are now. Raises ConfigError for a stored round that does not fit, or lacks labels."""
+    return RunInputs(
         factors=repeat_factors(config, data, ranks),
         labels=ranks.each(lambda: open_labels(config, data)),
-        stored_factors=ranks.from_first(lambda: stored_repeat_factors(config, data)),
+        stored_factors=ranks.on_first(lambda: stored_repeat_factors(config, data)),
     )
 
 
@@ -70,7 +71,7 @@ def repeat_factors(
     config: TrainConfig, data: Mapping[str, Dataset], ranks: Ranks = ALONE
 ) -> dict[str, float] | None:
     """Return the repeat factor of each labeled image as the tables give it now; None without resampling."""
-    return ranks.from_first(
+    return ranks.on_first(
         lambda: labeled_repeat_factors(
             data["labeled"],
             threshold=config.resampling.threshold,
@@ -83,7 +84,7 @@ def repeat_factors(
 def open_loader(
     config: TrainConfig,
     data: Mapping[str, Dataset],
-    asked: Asked,
+    asked: RunInputs,
     device: torch.device,
     ranks: Ranks = ALONE,
     *,
@@ -132,9 +133,9 @@ def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
         locations["unlabeled"] = config.data.unlabeled
     data = {part: Dataset.open(location) for part, location in locations.items() if location is not None}
     if not data["labeled"].labeled:
-        raise ValueError(f"--data.labeled {config.data.labeled}: that data set has no labels")
+        raise ConfigError(f"--data.labeled {config.data.labeled}: that data set has no labels")
     if "test" in data and not data["test"].labeled:
-        raise ValueError(f"--data.test {config.data.test}: that data set has no labels to score against")
+        raise ConfigError(f"--data.test {config.data.test}: that data set has no labels to score against")
     for dataset in data.values():
         evaluate.require_same_classes(data["labeled"].classes, dataset)
     return data

@@ -14,15 +14,16 @@ from analysis.frequencies import repeat_factors
 from jobs.recipes.train_config import TrainConfig
 from pipeline.loaders.stored_labels import StoredLabels
 from storage.database.connect import connect
-from storage.dataset.dataset import Dataset
-from storage.rounds.round import Round, list_rounds, open_round
 from storage.database.workspace import Workspace
+from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
+from storage.rounds.round import Round, list_rounds, open_round
 
 
 def resolve_round(config: TrainConfig, data: Mapping[str, Dataset]) -> TrainConfig:
     """Return the configuration with `labels.round` being one round's folder.
 
-    Raises ValueError when a folder of rounds holds no complete one of the unlabeled images.
+    Raises ConfigError when a folder of rounds holds no complete one of the unlabeled images.
     """
     if "unlabeled" not in data or config.labels.round is None:
         return config
@@ -33,7 +34,7 @@ def resolve_round(config: TrainConfig, data: Mapping[str, Dataset]) -> TrainConf
 def open_labels(config: TrainConfig, data: Mapping[str, Dataset]) -> StoredLabels | None:
     """Return the labels of the run's round; None where the teacher labels from the start.
 
-    Raises ValueError for a round that does not fit, or that lacks labels, as `StoredLabels` does.
+    Raises ConfigError for a round that does not fit, or that lacks labels, as `StoredLabels` does.
     """
     if "unlabeled" not in data or config.labels.round is None:
         return None
@@ -43,7 +44,7 @@ def open_labels(config: TrainConfig, data: Mapping[str, Dataset]) -> StoredLabel
             data["unlabeled"], round_, classes=data["labeled"].classes, partial=config.labels.partial
         )
     except ValueError as error:
-        raise ValueError(f"--labels.round {error}") from error
+        raise ConfigError(f"--labels.round {error}") from error
 
 
 def stored_repeat_factors(config: TrainConfig, data: Mapping[str, Dataset]) -> dict[str, float] | None:
@@ -52,7 +53,7 @@ def stored_repeat_factors(config: TrainConfig, data: Mapping[str, Dataset]) -> d
         return None
     round_ = open_round(config.labels.round)
     if not round_.complete:
-        raise ValueError(f"--labels.resample needs a complete round, got an incomplete one: {round_.path}")
+        raise ConfigError(f"--labels.resample needs a complete round, got an incomplete one: {round_.path}")
     workspace = Workspace(datasets=(data["unlabeled"],), rounds=(round_,))
     (name,) = workspace.dataset_names().values()
     with connect(workspace) as con:
@@ -90,7 +91,7 @@ def _choose(location: str, unlabeled: Dataset) -> Round:
         if round_.path in latest and round_.info and round_.info.dataset_hash == unlabeled.hash:
             return round_
     of_others = sum(round_.complete for round_ in rounds)
-    raise ValueError(
+    raise ConfigError(
         f"--labels.round {location}: expected a complete round of {unlabeled.root}, got {len(rounds) - of_others} "
         f"incomplete ones and {of_others} of other images; run `mixpl label` to its end, or name one round's folder"
     )

@@ -12,17 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.coco_eval import Evaluation
-from jobs.run import checkpoint
 from jobs import eval as evaluate
-from jobs.training.run_data import repeat_factors
-from jobs.run.interrupt import INTERRUPTED, Interrupt
 from jobs.inference.predictions import PredictSettings
+from jobs.recipes.train_config import TrainConfig
+from jobs.run import checkpoint
+from jobs.run.interrupt import INTERRUPTED, Interrupt
 from jobs.run.ranks import Ranks
-from jobs.training.resampling import describe_repeats
-from jobs.training.resume import Resumed, describe_change
 from jobs.run.run_directory import RunDirectory
 from jobs.run.run_log import RunLog
-from jobs.recipes.train_config import TrainConfig
+from jobs.training.resampling import describe_repeats
+from jobs.training.resume import Resumed, describe_change
+from jobs.training.run_data import repeat_factors
 from jobs.training.train_step import NonFiniteLossError, Trainer
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.train_loader import TrainLoader
@@ -42,21 +42,21 @@ class Training:
     loader: TrainLoader
     log: RunLog
 
-    def go_on(self, resumed: Resumed | None, factors: Mapping[str, float] | None) -> int:
+    def run_steps(self, resumed: Resumed | None, factors: Mapping[str, float] | None) -> int:
         """Train from where it was `resumed`, or from the start, to the last step; return 0, or 130 when stopped.
 
         `factors` are the repeat factors that the tables give now.
         """
         start = 0 if resumed is None else resumed.step
         with Interrupt(under_torchrun=self.ranks.world > 1) as interrupt:
-            self._say_begin(resumed, start, factors)
+            self._log_start(resumed, start, factors)
             for step in range(start, self.config.steps):
                 batch, stop = self._step(step, interrupt)
                 done = step + 1
                 if self.trainer.thresholds is not None:
                     self.trainer.thresholds.follow(self.ranks)
                 if due(done, self.config.resampling.every):
-                    self._ask_again()
+                    self._refresh_repeat_factors()
                 if due(done, self.config.log.checkpoint) or done == self.config.steps or stop:
                     self._save(batch)
                 if stop and done < self.config.steps:  # a scoring that is due now is made up for on resume
@@ -66,17 +66,15 @@ class Training:
                     self._score(done)
         return 0
 
-    def _say_begin(self, resumed: Resumed | None, start: int, factors: Mapping[str, float] | None) -> None:
+    def _log_start(self, resumed: Resumed | None, start: int, factors: Mapping[str, float] | None) -> None:
         if resumed is not None:
             # What was asked anew is kept, so that a resume from RUN/config.json goes on with it.
-            self.ranks.from_first(
-                lambda: self.run.write_config(dataclasses.replace(self.config, resume=False))
-            )
+            self.ranks.on_first(lambda: self.run.write_config(dataclasses.replace(self.config, resume=False)))
             self.log.say(describe_change(self.config, resumed, self.ranks))
         self.log.say(describe_repeats(self.data["labeled"], factors))
         if start == self.config.steps:
             self.log.say(f"{self.run.root} is complete at step {start}; a higher --steps goes on from there")
-        if resumed is not None and self.ranks.from_first(lambda: self._is_unscored(start)):
+        if resumed is not None and self.ranks.on_first(lambda: self._is_unscored(start)):
             self._score(start)
 
     def _step(self, step: int, interrupt: Interrupt) -> tuple[TrainBatch, bool]:
@@ -90,16 +88,16 @@ class Training:
             batch = next(self.loader)
             learned = self.trainer.learn(batch)
         except Exception as caught:  # raised by `exchange`, once the other ranks know
-            error = self._placed(caught, step)
+            error = self._with_step(caught, step)
         stop = self.trainer.gradient.exchange(error, stop=interrupt.requested)
         try:
             report = self.trainer.apply(batch, learned)
         except NonFiniteLossError as caught:
-            raise self._placed(caught, step) from caught
+            raise self._with_step(caught, step) from caught
         self.log.step(batch, report, waiting=waiting)
         return batch, stop
 
-    def _placed(self, error: Exception, step: int) -> Exception:
+    def _with_step(self, error: Exception, step: int) -> Exception:
         """Return an error of the loss with its step and the checkpoint that is left; any other as it is."""
         if not isinstance(error, NonFiniteLossError):
             return error
@@ -111,7 +109,7 @@ class Training:
         )
         return NonFiniteLossError(f"step {step}: {error}; {kept}; try a lower --optim.lr or --optim.clip")
 
-    def _ask_again(self) -> None:
+    def _refresh_repeat_factors(self) -> None:
         """Take up the repeat factors that the tables give now; a checkpoint written after this carries them."""
         factors = repeat_factors(self.config, self.data, self.ranks)
         if factors is not None and not self.loader.repeats_by(factors):
@@ -136,7 +134,7 @@ class Training:
             "ranks": kept,
             **self.trainer.state_dict(),
         }
-        self.ranks.from_first(
+        self.ranks.on_first(
             lambda: str(checkpoint.save(self.run.checkpoints, step, state, keep=self.config.log.keep))
         )
 
@@ -184,7 +182,7 @@ class Training:
 
         with self.log.paused():
             parts = ranks.gather(lambda: evaluate.detect(detector, test, shards, settings))
-            result = ranks.from_first(lambda: scored(parts))
+            result = ranks.on_first(lambda: scored(parts))
         self.log.scored(step, test.name, result)
 
 

@@ -23,9 +23,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from jobs.run.ranks import Ranks
 from jobs.training.class_thresholds import ClassThresholds
 from jobs.training.gradients import GradientExchange
-from jobs.run.ranks import Ranks
 from model.detector import Detections, Detector, Target
 from model.method.optim import Schedule, clip_gradient
 from model.method.pseudo_label_loss import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
@@ -58,7 +58,7 @@ class StepReport:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Learned:
+class StepLosses:
     """What the first half of a step found out; the gradient stands in the student's parameters."""
 
     losses: dict[str, float]
@@ -98,7 +98,7 @@ class Trainer:
             device.type, dtype=torch.bfloat16, enabled=bf16 and device.type == "cuda"
         )
 
-    def learn(self, batch: TrainBatch) -> Learned:
+    def learn(self, batch: TrainBatch) -> StepLosses:
         """Leave the gradient of one batch. Raises NonFiniteLossError naming the part and the images."""
         assert batch.labeled is not None, "every step of training has labeled images"
         self.gradient.clear()
@@ -114,9 +114,9 @@ class Trainer:
             raise NonFiniteLossError(
                 f"the gradient is not finite on images {', '.join(_learned_from(batch, outcomes))}"
             )
-        return Learned(losses=losses, outcomes=outcomes, weak_labels=weak_labels)
+        return StepLosses(losses=losses, outcomes=outcomes, weak_labels=weak_labels)
 
-    def apply(self, batch: TrainBatch, learned: Learned) -> StepReport:
+    def apply(self, batch: TrainBatch, learned: StepLosses) -> StepReport:
         """Change the weights by the gradient. Raises NonFiniteLossError before any is changed."""
         learning_rate = self._schedule.apply(self.optimizer, batch.step)
         norm = clip_gradient(self.student.parameters(), self._clip_norm)

@@ -10,8 +10,8 @@ from typing import Literal, assert_never
 import torch
 
 from model.detector import Detector
+from model.detectors.compact_fcos.detector import CompactFCOS
 from model.detectors.torchvision.faster_rcnn import FasterRCNNResNet50
-from model.detectors.compact_fcos.detector import FCOS
 
 DetectorName = Literal["fcos-compact", "fasterrcnn-resnet50"]
 
@@ -61,7 +61,7 @@ def _build(name: DetectorName, *, num_classes: int, weights: str, min_score: flo
                 raise ValueError(
                     f"fcos-compact trains from scratch, got weights {weights!r}: pass --model.weights none"
                 )
-            return FCOS(num_classes=num_classes, min_score=min_score)
+            return CompactFCOS(num_classes=num_classes, min_score=min_score)
         case "fasterrcnn-resnet50":
             return FasterRCNNResNet50(num_classes=num_classes, weights=weights, min_score=min_score)
         case _:

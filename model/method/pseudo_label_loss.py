@@ -88,11 +88,11 @@ def unsupervised_loss(
     synchronisation.
     """
     threshold = settings.score_threshold if thresholds_C is None else thresholds_C
-    targets = [confident(labels, threshold) for labels in pseudo_labels]
+    targets = [above_threshold(labels, threshold) for labels in pseudo_labels]
     num_boxes = tuple(len(labels) for labels in pseudo_labels)
     num_kept = tuple(len(target.boxes_N4) for target in targets)
     quantiles = score_quantiles(pseudo_labels)
-    reason = why_closed(num_kept, settings)
+    reason = gate_reason(num_kept, settings)
     losses: dict[str, Tensor] = {}
     if reason is None and weight == 0:
         reason = "weight 0"
@@ -108,7 +108,7 @@ def unsupervised_loss(
     )
 
 
-def confident(labels: Detections, threshold: float | Tensor) -> Target:
+def above_threshold(labels: Detections, threshold: float | Tensor) -> Target:
     """Return the boxes whose score is strictly above the threshold, as a target of full weight.
 
     `threshold` is one number, or a tensor of one a class.
@@ -118,7 +118,7 @@ def confident(labels: Detections, threshold: float | Tensor) -> Target:
     return Target(boxes_N4=labels.boxes_N4[keep_N], categories_N=labels.categories_N[keep_N])
 
 
-def why_closed(num_kept: Sequence[int], settings: SemiSupervisedSettings) -> str | None:
+def gate_reason(num_kept: Sequence[int], settings: SemiSupervisedSettings) -> str | None:
     """Return why the gate is closed when the images keep `num_kept` boxes; None when it is open."""
     match settings.gate:
         case "every_image":

@@ -20,7 +20,6 @@ import numpy.typing as npt
 import torch
 from nvidia.dali import fn
 
-from pipeline.plans.geometry import Sizes, resize_matrices
 from pipeline.graphs.graph import (
     DataNode,
     Device,
@@ -35,6 +34,7 @@ from pipeline.graphs.graph import (
     pixels_input,
     warp,
 )
+from pipeline.plans.geometry import Sizes, resize_matrices
 from pipeline.plans.mix_plans import Layer, MixupPlan, MosaicPlan
 from pipeline.settings import MOSAIC_TILES, ViewSettings
 

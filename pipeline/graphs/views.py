@@ -24,7 +24,6 @@ import numpy.typing as npt
 import torch
 
 from pipeline.graphs.colour import apply_colour
-from pipeline.plans.geometry import Matrices, Sizes, resize_matrices
 from pipeline.graphs.graph import (
     DataNode,
     Device,
@@ -41,8 +40,9 @@ from pipeline.graphs.graph import (
     pixels_input,
     warp,
 )
-from pipeline.settings import Interpolation, ViewSettings
+from pipeline.plans.geometry import Matrices, Sizes, resize_matrices
 from pipeline.plans.view_plans import ViewPlan
+from pipeline.settings import Interpolation, ViewSettings
 
 Encoded = bytes | npt.NDArray[np.uint8]
 """The bytes of one image file."""
@@ -137,7 +137,7 @@ class LabeledViews(_Views):
         return _normalised(_coloured(view, device), "view", settings)
 
 
-class TestViews(_Views):
+class PredictViews(_Views):
     """One view of each image as planned, its colours untouched: for prediction."""
 
     __test__ = False  # not a test, whatever its name

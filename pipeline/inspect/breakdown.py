@@ -20,17 +20,17 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan
-from pipeline.samples.safe_graph import Engine, Samples, read_samples
-from pipeline.plans.geometry import Sizes, resize_matrices
 from pipeline.graphs.mixing import Mixer
+from pipeline.graphs.views import LabeledViews, UnlabeledViews
+from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan
+from pipeline.loaders.ring import ViewCache
+from pipeline.plans.geometry import Sizes, resize_matrices
+from pipeline.plans.view_plans import ViewPlan, plan_labeled
 from pipeline.randomness import Purpose, generator
 from pipeline.samples.reader import SampleReader
-from pipeline.loaders.ring import StrongRing
+from pipeline.samples.safe_graph import GraphDevice, Samples, read_samples
 from pipeline.settings import COLOUR_OPS, ColourOp, MixSettings, ViewSettings
 from pipeline.timing import timed
-from pipeline.plans.view_plans import ViewPlan, plan_labeled
-from pipeline.graphs.views import LabeledViews, UnlabeledViews
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
@@ -67,7 +67,7 @@ class Breakdown:
         batch_labeled: int,
         batch_unlabeled: int,
         seed: int,
-        engine: Engine,
+        engine: GraphDevice,
     ) -> None:
         """The arguments are those of the loader that made the batches."""
         self._view, self._seed = view, seed
@@ -78,7 +78,7 @@ class Breakdown:
             "device_id": engine.device_id,
         }
         capacity = mix.capacity(batch_unlabeled)
-        self._ring, self._cache = StrongRing(capacity), LabelCache(capacity)
+        self._ring, self._cache = ViewCache(capacity), LabelCache(capacity)
         self._labeled_views = LabeledViews(view, batch_size=batch_labeled, **makers)
         self._unlabeled_views = UnlabeledViews(view, batch_size=batch_unlabeled, **makers)
         self._mixer = Mixer(view, batch_size=batch_unlabeled, **makers)

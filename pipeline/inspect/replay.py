@@ -29,13 +29,13 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.plans import move_boxes as boxes
 from pipeline.graphs.graph import Image
-from pipeline.plans.mix_plans import MixupPlan, MosaicPlan
 from pipeline.graphs.mixing import Mixer
-from pipeline.settings import ViewSettings
-from pipeline.plans.view_plans import ViewPlan
 from pipeline.graphs.views import LabeledViews, UnlabeledViews
+from pipeline.plans import move_boxes as boxes
+from pipeline.plans.mix_plans import MixupPlan, MosaicPlan
+from pipeline.plans.view_plans import ViewPlan
+from pipeline.settings import ViewSettings
 from storage.labels import Labels
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.loaders.batch import TrainBatch
-from pipeline.samples.safe_graph import Engine
 from pipeline.loaders.labeled import LabeledSide, LabeledTruth
-from pipeline.settings import MixSettings, ViewSettings
-from pipeline.samples.sample_source import Order, SampleSource
 from pipeline.loaders.stored_labels import StoredLabels
-from pipeline.timing import Stopwatch
 from pipeline.loaders.unlabeled import UnlabeledSide
+from pipeline.samples.safe_graph import GraphDevice
+from pipeline.samples.sample_source import Order, SampleSource
+from pipeline.settings import MixSettings, ViewSettings
+from pipeline.timing import Stopwatch
 
 Part = Literal["labeled", "unlabeled"]
 RESUME_VERSION = 2
@@ -32,7 +32,7 @@ class Work:
     view: ViewSettings
     mix: MixSettings
     order: Order
-    engine: Engine
+    engine: GraphDevice
     num_steps: int | None
     unlabeled_start_step: int
     labels: StoredLabels | None

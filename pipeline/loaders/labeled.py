@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from pipeline.plans import move_boxes as boxes
-from pipeline.loaders.batch import View
-from pipeline.samples.safe_graph import Engine, SafeGraph, Samples
-from pipeline.randomness import Purpose, generator
-from pipeline.settings import ViewSettings
-from pipeline.samples.sample_source import Order, SampleSource
-from pipeline.timing import Stopwatch
-from pipeline.plans.view_plans import plan_labeled
 from pipeline.graphs.views import LabeledViews
+from pipeline.loaders.batch import View
+from pipeline.plans import move_boxes as boxes
+from pipeline.plans.view_plans import plan_labeled
+from pipeline.randomness import Purpose, generator
+from pipeline.samples.safe_graph import GraphDevice, SafeGraph, Samples
+from pipeline.samples.sample_source import Order, SampleSource
+from pipeline.settings import ViewSettings
+from pipeline.timing import Stopwatch
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.labels import Labels
+from storage.tables.label_store import table_labels
 
 LOG = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class LabeledSide:
         *,
         settings: ViewSettings,
         order: Order,
-        engine: Engine,
+        engine: GraphDevice,
     ) -> None:
         self._source, self._truth, self._settings = source, truth, settings
         self._order = order

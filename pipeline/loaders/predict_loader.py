@@ -17,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from pipeline.plans import move_boxes as boxes
+from pipeline.graphs.views import PredictViews
 from pipeline.loaders.background import Background
 from pipeline.loaders.batch import View
-from pipeline.samples.safe_graph import Engine, SafeGraph, Samples, UnreadableBatchError, read_samples
 from pipeline.loaders.labeled import size_pairs
+from pipeline.plans import move_boxes as boxes
+from pipeline.plans.view_plans import ViewPlan, plan_test
 from pipeline.samples.quarantine import Quarantine
 from pipeline.samples.reader import SampleReader
+from pipeline.samples.safe_graph import GraphDevice, SafeGraph, Samples, UnreadableBatchError, read_samples
 from pipeline.settings import ViewSettings
-from pipeline.plans.view_plans import ViewPlan, plan_test
-from pipeline.graphs.views import TestViews
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
@@ -96,7 +96,7 @@ class PredictLoader(Iterator[PredictBatch]):
             shards=chosen,
             batch_size=batch_size,
             view=view or ViewSettings(),
-            engine=Engine(device=device, device_id=device_id, num_threads=num_threads),
+            engine=GraphDevice(device=device, device_id=device_id, num_threads=num_threads),
             skipped=self.skipped,
         )
         self._background = Background(partial(_batches, work), depth=prefetch, name="predict-loader")
@@ -126,15 +126,15 @@ class _Work:
     shards: Sequence[str]
     batch_size: int
     view: ViewSettings
-    engine: Engine
+    engine: GraphDevice
     skipped: list[SkippedImage]
 
 
 def _batches(work: _Work) -> Generator[PredictBatch]:
     with SampleReader(work.dataset) as reader:
 
-        def make() -> TestViews:
-            return TestViews(
+        def make() -> PredictViews:
+            return PredictViews(
                 work.view,
                 batch_size=work.batch_size,
                 num_threads=work.engine.num_threads,
@@ -154,7 +154,7 @@ def _batches(work: _Work) -> Generator[PredictBatch]:
 
 def _batch(
     work: _Work,
-    graph: SafeGraph[TestViews],
+    graph: SafeGraph[PredictViews],
     reader: SampleReader,
     quarantine: Quarantine,
     shard: str,
@@ -162,7 +162,7 @@ def _batch(
 ) -> PredictBatch | None:
     """Return the batch of those of the rows that can be used; None when there is none."""
 
-    def execute(views: TestViews, samples: Samples) -> tuple[ViewPlan, Tensor]:
+    def execute(views: PredictViews, samples: Samples) -> tuple[ViewPlan, Tensor]:
         plan = plan_test(work.view, samples.sizes_B2)
         return plan, views.run(samples.encoded, plan)
 

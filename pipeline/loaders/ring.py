@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class StrongRing:
+class ViewCache:
     """The last `capacity` strong views; one that falls out is freed."""
 
     def __init__(self, capacity: int) -> None:

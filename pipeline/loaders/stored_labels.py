@@ -27,10 +27,11 @@ import pyarrow.compute as pc
 
 from pipeline.samples.reader import OUT_OF_RESOURCES, rows_by_shard
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import check_labels, table_labels
+from storage.errors import StoreError
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round
 from storage.rounds.round_thresholds import class_thresholds
+from storage.tables.label_store import check_labels, table_labels
 
 LOG = logging.getLogger(__name__)
 Rows = npt.NDArray[np.int64]
@@ -63,7 +64,7 @@ class StoredLabels:
         """Look at the round; read the tables' keys only where an image has no row.
 
         `partial` leaves images and shards without labels out, and takes a round that is still being labeled.
-        Raises ValueError for a round of other images, classes or shards, for one that is not complete, for a
+        Raises StoreError for a round of other images, classes or shards, for one that is not complete, for a
         shard without a label table, and when no image has labels.
         """
         terms = _terms(round_, dataset, classes, partial=partial)
@@ -110,7 +111,7 @@ class StoredLabels:
         left_out["without a row in the round"] = int((~has_row_R).sum()) - sum(left_out.values())
         said = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
         if not has_row_R.any():
-            raise ValueError(
+            raise StoreError(
                 f"no image has labels in {self._round.path}: of {len(has_row_R)} images, {said}; label them again"
             )
         if said:
@@ -208,7 +209,7 @@ def require_same_labels(labels: StoredLabels | None, position: Mapping[str, Any]
     before = None if position is None else position.get("labels")
     now = None if labels is None else labels.position()
     if (before and before["hash"]) != (now and now["hash"]):
-        raise ValueError(
+        raise StoreError(
             f"cannot resume: expected labels of {before['round'] if before else 'no round'}, as the checkpoint was "
             f"written with, got {now['round'] if now else 'none'}, with other labels; name that round, or start "
             "a new run"
@@ -218,24 +219,24 @@ def require_same_labels(labels: StoredLabels | None, position: Mapping[str, Any]
 def _terms(round_: Round, dataset: Dataset, classes: tuple[str, ...], *, partial: bool) -> dict[str, Any]:
     """Return what a round says of itself; ValueError unless it is one of these images and classes."""
     if round_.info is None and not partial:
-        raise ValueError(
+        raise StoreError(
             f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end, or "
             "take the shards that are labeled (partial)"
         )
     terms = asdict(round_.info) if round_.info is not None else (round_.terms() or {})
     found = terms.get("dataset_hash") or terms.get("provenance", {}).get("dataset_hash")
     if found is None or "score_threshold" not in terms:
-        raise ValueError(
+        raise StoreError(
             f"expected a round of labels, got one that nobody began: {round_.path}; check the path"
         )
     if found != dataset.hash:
         of = terms.get("dataset_root") or terms["provenance"].get("dataset")
-        raise ValueError(
+        raise StoreError(
             f"expected labels of {dataset.root} (hash {dataset.hash[:12]}), got those of {of} (hash {found[:12]}): "
             f"{round_.path}; label {dataset.root} with `mixpl label`, or name a round of it"
         )
     if round_.info is not None and round_.info.classes != classes:
-        raise ValueError(
+        raise StoreError(
             f"expected labels of the classes {', '.join(classes)}, got {', '.join(round_.info.classes)}: "
             f"{round_.path}; train with the classes that the teacher had"
         )
@@ -247,12 +248,12 @@ def _require_tables(round_: Round, shards: Sequence[str], stems: Mapping[str, st
     foreign = sorted(stem for stem in stems if stem not in known)
     missing = [shard for shard in shards if shard not in stems]
     if foreign:
-        raise ValueError(
+        raise StoreError(
             f"expected a label table a shard, got one for {foreign[0]}, which the data set does not have "
             f"({len(foreign)} such tables): {round_.path}; the images were packed anew since, label them again"
         )
     if missing and not partial:
-        raise ValueError(
+        raise StoreError(
             f"expected a label table for each of {len(shards)} shards, got none for {len(missing)}, the first is "
             f"{missing[0]}: {round_.path}; restore it, or label again, or leave those images out (partial)"
         )
@@ -264,7 +265,7 @@ def _thresholds(round_: Round, terms: Mapping[str, Any], num_classes: int) -> np
         return np.full(num_classes, float(terms["score_threshold"]))
     thresholds_C = class_thresholds(table).copy()  # Arrow lends memory that nobody may write, and torch minds
     if len(thresholds_C) != num_classes:
-        raise ValueError(
+        raise StoreError(
             f"expected thresholds of {num_classes} classes, got {len(thresholds_C)}: {round_.path}; label again"
         )
     return thresholds_C

@@ -22,14 +22,15 @@ from typing import Any, Literal
 from pipeline.loaders.assembly import RESUME_VERSION, Part, Work, batches
 from pipeline.loaders.background import Background
 from pipeline.loaders.batch import TrainBatch
-from pipeline.samples.safe_graph import Engine
 from pipeline.loaders.labeled import LabeledTruth
-from pipeline.randomness import Purpose
-from pipeline.settings import MixSettings, ViewSettings
-from pipeline.samples.sample_source import Order, SampleSource
 from pipeline.loaders.stored_labels import StoredLabels, require_same_labels
+from pipeline.randomness import Purpose
+from pipeline.samples.safe_graph import GraphDevice
+from pipeline.samples.sample_source import Order, SampleSource
 from pipeline.samples.stream import Rounding
+from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import StoreError
 
 
 class TrainLoader(Iterator[TrainBatch]):
@@ -97,9 +98,9 @@ class TrainLoader(Iterator[TrainBatch]):
             ValueError: nothing to draw from, a batch size below 1, or a `resume` of another run.
         """
         if labeled is None and unlabeled is None:
-            raise ValueError("expected a labeled or an unlabeled data set, got neither")
+            raise StoreError("expected a labeled or an unlabeled data set, got neither")
         if min(batch_labeled, batch_unlabeled) < 1:
-            raise ValueError(
+            raise StoreError(
                 f"batch sizes must be at least 1; got {batch_labeled} labeled, {batch_unlabeled} unlabeled"
             )
         order = Order(seed=seed, rank=rank, world=world, window=window, rounding=rounding)
@@ -145,7 +146,7 @@ class TrainLoader(Iterator[TrainBatch]):
             view=view or ViewSettings(),
             mix=mix or MixSettings(),
             order=order,
-            engine=Engine(device=device, device_id=device_id, num_threads=num_threads),
+            engine=GraphDevice(device=device, device_id=device_id, num_threads=num_threads),
             num_steps=num_steps,
             unlabeled_start_step=unlabeled_start_step,
             labels=labels,
@@ -189,7 +190,7 @@ class TrainLoader(Iterator[TrainBatch]):
         checkpoint written after this call carries them.
         """
         if part not in self._sources:
-            raise ValueError(f"this loader draws no {part} images, so none can be repeated")
+            raise StoreError(f"this loader draws no {part} images, so none can be repeated")
         # One batch beyond the queue may be in the making.
         epoch = self._sources[part].set_repeat_factors(
             factors, self._positions[part], batches_ahead=self._prefetch + 1, agree=agree
@@ -230,7 +231,7 @@ def _check_resume(resume: Mapping[str, Any], order: Order, *, labeled: bool, unl
     found |= {f"{part} images": resume.get(part) is not None for part in ("labeled", "unlabeled")}
     for name, value in expected.items():
         if found[name] != value:
-            raise ValueError(
+            raise StoreError(
                 f"cannot resume: expected {name} {value}, got {found[name]} from the checkpoint; resume with "
                 "what it was written with, or start a new run"
             )

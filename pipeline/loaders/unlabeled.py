@@ -21,21 +21,21 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from pipeline.plans import move_boxes as boxes
-from pipeline.loaders.batch import LabelCache, UnlabeledPlan, View
-from pipeline.samples.safe_graph import Engine, SafeGraph, Samples, UnreadableBatchError, read_samples
-from pipeline.loaders.labeled import size_pairs
-from pipeline.plans.mix_plans import plan_mix
 from pipeline.graphs.mixing import Mixer
-from pipeline.randomness import Purpose, generator
-from pipeline.loaders.ring import StrongRing
-from pipeline.settings import MixSettings, ViewSettings
-from pipeline.samples.sample_source import Order, SampleSource
-from pipeline.loaders.stored_labels import LabelsLostError, StoredLabels
-from pipeline.samples.stream import Rows
-from pipeline.timing import Stopwatch
-from pipeline.plans.view_plans import ViewPlan, plan_strong, plan_weak
 from pipeline.graphs.views import StrongViews, UnlabeledViews
+from pipeline.loaders.batch import LabelCache, UnlabeledPlan, View
+from pipeline.loaders.labeled import size_pairs
+from pipeline.loaders.ring import ViewCache
+from pipeline.loaders.stored_labels import LabelsLostError, StoredLabels
+from pipeline.plans import move_boxes as boxes
+from pipeline.plans.mix_plans import plan_mix
+from pipeline.plans.view_plans import ViewPlan, plan_strong, plan_weak
+from pipeline.randomness import Purpose, generator
+from pipeline.samples.safe_graph import GraphDevice, SafeGraph, Samples, UnreadableBatchError, read_samples
+from pipeline.samples.sample_source import Order, SampleSource
+from pipeline.samples.stream import Rows
+from pipeline.settings import MixSettings, ViewSettings
+from pipeline.timing import Stopwatch
 from storage.labels import Labels
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class UnlabeledSide:
         view: ViewSettings,
         mix: MixSettings,
         order: Order,
-        engine: Engine,
+        engine: GraphDevice,
         labels: StoredLabels | None = None,
         labels_until: int | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class UnlabeledSide:
         self._order, self._engine = order, engine
         self._labels, self._labels_until = labels, labels_until
         capacity = mix.capacity(source.batch_size) if mix.mixup or mix.mosaic else 0
-        self._ring = StrongRing(capacity)
+        self._ring = ViewCache(capacity)
         self._drawn: deque[tuple[int, Rows]] = deque(maxlen=-(-capacity // source.batch_size))
         """Step and rows of the batches whose strong views are in the ring, oldest first."""
         self._cache = LabelCache(max(1, capacity))

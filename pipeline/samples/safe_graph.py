@@ -14,10 +14,10 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.graphs.views import PredictViews
+from pipeline.plans.view_plans import plan_test
 from pipeline.samples.reader import Encoded, SampleReader, SampleUnreadableError
 from pipeline.settings import ViewSettings
-from pipeline.plans.view_plans import plan_test
-from pipeline.graphs.views import TestViews
 
 G = TypeVar("G")
 T = TypeVar("T")
@@ -28,7 +28,7 @@ _NOT_THE_IMAGE = ("out of memory", "CUDA runtime API error", "CUDA driver API er
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Engine:
+class GraphDevice:
     """Where DALI works, and with how much."""
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -78,7 +78,7 @@ class SafeGraph(Generic[G]):
     Making it anew takes about 50 ms for views with colour operations, 10 ms for those without.
     """
 
-    def __init__(self, make: Callable[[], G], reader: SampleReader, engine: Engine) -> None:
+    def __init__(self, make: Callable[[], G], reader: SampleReader, engine: GraphDevice) -> None:
         self._make = make
         self._graph = make()
         self._reader = reader
@@ -119,9 +119,9 @@ class SafeGraph(Generic[G]):
                 probe = self._probe()
         return found
 
-    def _probe(self) -> TestViews:
+    def _probe(self) -> PredictViews:
         engine = self._engine
-        return TestViews(
+        return PredictViews(
             _PROBE, batch_size=1, num_threads=1, device=engine.device, device_id=engine.device_id
         )
 

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.samples.safe_graph import SafeGraph, Samples, UnreadableBatchError, read_samples
-from pipeline.samples.quarantine import Quarantine
 from pipeline.randomness import Purpose
+from pipeline.samples.quarantine import Quarantine
 from pipeline.samples.reader import SampleReader
+from pipeline.samples.safe_graph import SafeGraph, Samples, UnreadableBatchError, read_samples
 from pipeline.samples.stream import Rounding, SampleStream, Stop, StreamState
 from pipeline.timing import Stopwatch
 from storage.dataset.dataset import Dataset
+from storage.errors import StoreError
 
 G = TypeVar("G")
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class SampleSource:
         self.batch_size = batch_size
         self.reader = SampleReader(dataset)
         if not len(self.reader):
-            raise ValueError(
+            raise StoreError(
                 f"expected images, got an empty data set: {dataset.root}; nothing can be drawn from it"
             )
         self.stream = SampleStream(
@@ -181,7 +182,7 @@ class SampleSource:
     def _factors(self, factors: Mapping[str, float]) -> npt.NDArray[np.float64]:
         unknown = factors.keys() - set(self.reader.keys)
         if unknown:
-            raise ValueError(
+            raise StoreError(
                 f"{len(unknown)} repeat factors are for images that {self.dataset.root} does not hold, such "
                 f"as {min(unknown)!r}; ask for the factors of this data set"
             )
@@ -190,7 +191,7 @@ class SampleSource:
     def _restore(self, resume: Mapping[str, Any]) -> None:
         for field, ours in (("dataset", self._fingerprint), ("batch_size", self.batch_size)):
             if resume[field] != ours:
-                raise ValueError(
+                raise StoreError(
                     f"cannot resume: the checkpoint was written with another {field} ({resume[field]}, now "
                     f"{ours}; {self.dataset.root}); resume with the same one, or start a new run"
                 )

@@ -12,6 +12,7 @@ import duckdb
 from storage import files
 from storage.database.connect import create_views
 from storage.database.workspace import Workspace, discover
+from storage.errors import ConfigError
 
 FORMAT = "v1.0.0"
 """Oldest DuckDB file format, so that older clients can open it."""
@@ -23,19 +24,19 @@ _TAKEN = ("main", "system", "temp", "workspace")
 def write_catalog(root: str | Workspace, location: str) -> None:
     """Write the database file; one that is there is replaced.
 
-    A catalog that is there is replaced. Raises ValueError when the location is remote, its name that of a schema,
+    A catalog that is there is replaced. Raises ConfigError when the location is remote, its name that of a schema,
     or another kind of file is there.
     """
     if not files.is_local(location):
-        raise ValueError(f"expected a local file for the catalog, got {location}; copy it there afterwards")
+        raise ConfigError(f"expected a local file for the catalog, got {location}; copy it there afterwards")
     name = files.local_path(location).name.split(".")[0]
     if name in _TAKEN:
-        raise ValueError(
+        raise ConfigError(
             f"expected a file name that is no schema of the catalog ({', '.join(_TAKEN)}), got {location}; "
             "choose another, such as labels.duckdb"
         )
     if files.exists(location) and not _is_catalog(location):
-        raise ValueError(
+        raise ConfigError(
             f"expected a new file or an older catalog, got another file there: {location}; name another one"
         )
     workspace = discover(root) if isinstance(root, str) else root

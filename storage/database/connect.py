@@ -19,8 +19,9 @@ import duckdb
 
 from storage import files
 from storage.database.folder_tables import ROW_SCHEMAS, Catalog, catalog_of
-from storage.remote import open_filesystem
 from storage.database.workspace import Workspace, discover
+from storage.errors import ConfigError
+from storage.remote import open_filesystem
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 
@@ -63,7 +64,7 @@ def connect(
     is damaged.
     """
     if threads is not None and threads < 1:
-        raise ValueError(f"expected 1 thread or more, got {threads}; leave it out for all cores")
+        raise ConfigError(f"expected 1 thread or more, got {threads}; leave it out for all cores")
     workspace = discover(root) if isinstance(root, str) else root
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", **WORKAROUNDS})
     connection.execute("SET enable_progress_bar = false")  # on by default, and drawn into any standard output
@@ -84,7 +85,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace) ->
     try:
         _register(connection, catalog_of(workspace))
     except duckdb.Error as error:
-        raise ValueError(
+        raise ConfigError(
             f"expected the files of every data set, round and run, got {one_line(error)}; delete that file and "
             "run the command that wrote it again"
         ) from None
@@ -117,7 +118,7 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
     try:
         connection.execute("SET memory_limit = $limit", {"limit": limit})
     except duckdb.Error:
-        raise ValueError(
+        raise ConfigError(
             f"expected a memory limit such as 2GB or 500MB, got {limit!r}; give a number and KB, MB, GB or TB"
         ) from None
 

@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from storage import files
+from storage.database.workspace import Workspace
 from storage.dataset.dataset import IMAGE_SCHEMA, IMAGES_FILE, Dataset
-from storage.tables.label_store import LabelStore
 from storage.remote import open_filesystem
 from storage.rounds.round import Round
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
-from storage.database.workspace import Workspace
+from storage.tables.label_store import LabelStore
 
 _FILENAME = pa.field("filename", pa.string())
 _BOXES = pa.list_(pa.list_(pa.float32()))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from storage import files
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset
+from storage.errors import StoreError
 from storage.rounds.round import Round, open_round
 
 MAX_DEPTH = 5
@@ -62,10 +63,10 @@ class Workspace:
 def discover(root: str = ".", *, max_depth: int = MAX_DEPTH) -> Workspace:
     """Return what lies at most `max_depth` folders below `root`; hidden folders are not entered.
 
-    Raises ValueError when `root` is no folder.
+    Raises StoreError when `root` is no folder.
     """
     if files.is_local(root) and not files.local_path(root).is_dir():
-        raise ValueError(f"expected a folder to look in, got nothing there: {root}; check --root")
+        raise StoreError(f"expected a folder to look in, got nothing there: {root}; check --root")
     found = _Found(root=root)
     found.enter(root, max_depth)
     return Workspace(
@@ -120,7 +121,7 @@ def _whole(dataset: Dataset) -> Dataset:
     """Return the data set, or raise ValueError when its image table is gone: no view could be made."""
     location = files.join(dataset.root, IMAGES_FILE)
     if not files.exists(location):
-        raise ValueError(f"expected the image table, got no file: {location}; write the set again")
+        raise StoreError(f"expected the image table, got no file: {location}; write the set again")
     return dataset
 
 

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import files
+from storage.errors import StoreError
 from storage.tables.label_store import LabelStore
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
 
@@ -79,13 +80,13 @@ class Dataset:
 
     @staticmethod
     def open(root: str) -> Dataset:
-        """Open a data set. Raises ValueError saying what is missing when the folder holds no complete one."""
+        """Open a data set. Raises StoreError saying what is missing when the folder holds no complete one."""
         try:
             head = json.loads(files.read_bytes(files.join(root, DATASET_FILE)))
         except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(_why_not_open(root)) from None
+            raise StoreError(_why_not_open(root)) from None
         except ValueError as error:
-            raise ValueError(
+            raise StoreError(
                 f"expected JSON, got {error}: {files.join(root, DATASET_FILE)}; write the set again"
             ) from error
         return _from_head(root, head)
@@ -101,7 +102,7 @@ class Dataset:
     def ground_truth(self) -> LabelStore:
         """Return the truth of a labeled set, rows in the order of the image table."""
         if not self.labeled:
-            raise ValueError(
+            raise StoreError(
                 f"expected a labeled data set, got {self.name!r} without ground truth: {self.root}; "
                 "write the labeled part with `mixpl shard LABELED.json`"
             )
@@ -124,11 +125,11 @@ class Dataset:
         try:
             table = read_parquet(location)
         except UNREADABLE as error:
-            raise ValueError(
+            raise StoreError(
                 f"expected the image table, got {reason(error)}: {location}; write the set again"
             ) from error
         if len(table) != self.num_images:
-            raise ValueError(
+            raise StoreError(
                 f"expected {self.num_images} rows as {DATASET_FILE} says, got {len(table)}: {location}; "
                 "the folder mixes two sets, write it again"
             )
@@ -160,7 +161,7 @@ def images_hash(images: pa.Table) -> str:
 def _from_head(root: str, head: Any) -> Dataset:
     version = head.pop("schema_version", None) if isinstance(head, dict) else None
     if version != SCHEMA_VERSION:
-        raise ValueError(
+        raise StoreError(
             f"expected schema version {SCHEMA_VERSION}, got {version}: {files.join(root, DATASET_FILE)}; "
             "write the set again with this version"
         )
@@ -169,7 +170,7 @@ def _from_head(root: str, head: Any) -> Dataset:
             head[field] = tuple(head.get(field, ()))
         return Dataset(root=root, **head)
     except TypeError as error:
-        raise ValueError(
+        raise StoreError(
             f"expected the fields of a data set, got {error}: {files.join(root, DATASET_FILE)}; "
             "write the set again"
         ) from None

@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from storage import files
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
+from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
+from storage.errors import StoreError
 from storage.readers.image_set import ImageSet, Truth
 from storage.tables.parquet import write_parquet
-from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
 from storage.worker_pool import spawn_pool
 
 SKIPPED_FILE = "skipped.json"
@@ -59,21 +60,21 @@ def write_dataset(
 ) -> Written:
     """Write the shards, tables and `dataset.json` of a source.
 
-    `hidden` is the truth of an unlabeled source, kept apart. Raises ValueError when the folder holds another
+    `hidden` is the truth of an unlabeled source, kept apart. Raises StoreError when the folder holds another
     data set or an unfinished one of other arguments, when no image can be read, and with `strict` when any
     image or annotation would be left out.
     """
     if per_shard < 1 or workers < 1:
-        raise ValueError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
+        raise StoreError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
     if strict and source.problems:
-        raise ValueError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
+        raise StoreError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
     if not len(source):
-        raise ValueError(f"expected at least one image, got none: {source.path}; give a file that names some")
+        raise StoreError(f"expected at least one image, got none: {source.path}; give a file that names some")
     arguments = _arguments(source, images_root, name, per_shard, hidden)
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
     tasks = _tasks(root, source, images_root, per_shard, strict, _hidden_truth(source, hidden))
-    with files.held(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
+    with files.locked(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
         _check_plan(root, arguments, images_root)
         resumed = {task.stem for task in tasks if read_part(task) is not None}
         parts = _run(tasks, workers, on_shard or (lambda _: None))
@@ -101,14 +102,14 @@ def _complete(root: str, arguments: dict[str, Any], strict: bool) -> Written:
     _compare({**dataset.source, "name": dataset.name, "classes": list(dataset.classes)}, arguments, root)
     for shard in dataset.shards:
         if not files.exists(dataset.shard_path(shard)):
-            raise ValueError(
+            raise StoreError(
                 f"expected {shard} as {DATASET_FILE} says, got no such file: {root}; "
                 "delete the folder and write the set again"
             )
     files.remove_folder(files.join(root, PARTS_FOLDER))
     skipped = json.loads(files.read_bytes(files.join(root, SKIPPED_FILE)))["images"]
     if strict and skipped:
-        raise ValueError(
+        raise StoreError(
             f"expected only sound images (--strict), got {len(skipped):,} left out earlier: "
             f"{files.join(root, SKIPPED_FILE)}; delete the folder and write the set again"
         )
@@ -119,7 +120,7 @@ def _compare(before: dict[str, Any], now: dict[str, Any], root: str) -> None:
     """Refuse to continue with other arguments. The spelling of the image folder is not compared."""
     for field in (field for field in now if field not in {"images", "annotations"}):
         if before.get(field) != now[field]:
-            raise ValueError(
+            raise StoreError(
                 f"expected the arguments of the run that began this data set, got {field} {now[field]!r} "
                 f"instead of {before.get(field)!r}: {root}; repeat them, or write to another folder"
             )
@@ -130,12 +131,12 @@ def _hidden_truth(source: ImageSet, hidden: ImageSet | None) -> Truth | None:
     if hidden is None:
         return None
     if source.truth is not None:
-        raise ValueError(
+        raise StoreError(
             f"expected hidden truth with an unlabeled source only, got a labeled one: {source.path}; "
             "leave out --hidden-truth"
         )
     if hidden.truth is None or hidden.classes != source.classes:
-        raise ValueError(
+        raise StoreError(
             f"expected the annotations and classes of {source.path}, got "
             f"{'no annotations' if hidden.truth is None else 'other classes'}: {hidden.path}; "
             "give the truth file that `mixpl split` wrote beside it"
@@ -143,7 +144,7 @@ def _hidden_truth(source: ImageSet, hidden: ImageSet | None) -> Truth | None:
     rows = {image_id: row for row, image_id in enumerate(hidden.image_ids)}
     missing = [image_id for image_id in source.image_ids if image_id not in rows]
     if missing:
-        raise ValueError(
+        raise StoreError(
             f"expected the truth of {len(source):,} images, got none for {len(missing):,}, the first with id "
             f"{missing[0]}: {hidden.path}; give the truth file of the same split"
         )
@@ -180,7 +181,7 @@ def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
     if files.exists(location):
         _compare(json.loads(files.read_bytes(location)), plan, root)
     elif foreign := files.list_files(root, ".tar"):
-        raise ValueError(
+        raise StoreError(
             f"expected a folder without tar files of another origin, got {foreign[0]}; "
             "name another folder to write to"
         )
@@ -205,7 +206,7 @@ def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardP
             on_shard(len(tasks[index].image_ids))
         return [done[index] for index in range(len(tasks))]
     except BrokenProcessPool:
-        raise ValueError(
+        raise StoreError(
             "expected every worker process to live, got a dead one (out of memory?): run the same "
             "command again, it continues; fewer --workers or a smaller --per-shard need less memory"
         ) from None
@@ -220,7 +221,7 @@ def _finish(
     skipped = [entry for part in parts for entry in part.skipped]
     if not len(images):
         files.remove_folder(files.join(root, PARTS_FOLDER))
-        raise ValueError(
+        raise StoreError(
             f"expected at least one sound image, got none of {len(source):,}, the first because of "
             f"{skipped[0]['reason']}: {skipped[0]['file_name']} in {arguments['images']}; check --images"
         )
@@ -234,7 +235,7 @@ def _finish(
     text = json.dumps(report, indent=2, ensure_ascii=False)
     files.write_atomic(files.join(root, SKIPPED_FILE), text.encode() + b"\n")
     for folder in ("", "ground_truth", "hidden_truth"):
-        files.remove_temporaries(files.join(root, folder))
+        files.remove_leftovers(files.join(root, folder))
     dataset = Dataset(
         root=root,
         name=arguments["name"],

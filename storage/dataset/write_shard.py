@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from storage import files
 from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
+from storage.errors import SourceError
 from storage.image_check import CheckedImage, check_image
 from storage.readers.image_set import Truth
 from storage.tables.label_store import LabelStore, label_table, truth_table
@@ -63,7 +64,7 @@ class ShardPart:
 def write_shard(task: ShardTask) -> ShardPart:
     """Write a shard and its part file, or return the part of one that is already complete.
 
-    Raises ValueError on the first bad image when `task.strict`.
+    Raises SourceError on the first bad image when `task.strict`.
     """
     finished = read_part(task)
     if finished is not None and not (task.strict and finished.skipped):
@@ -77,7 +78,7 @@ def write_shard(task: ShardTask) -> ShardPart:
             data, checked = _load(task, index)
         except ValueError as error:
             if task.strict:
-                raise ValueError(
+                raise SourceError(
                     f"expected only sound images (--strict), got {error}: {name}, image {image_id}; "
                     "repair it, or leave out --strict to skip it"
                 ) from None
@@ -112,13 +113,13 @@ def read_part(task: ShardTask) -> ShardPart | None:
 def _load(task: ShardTask, index: int) -> tuple[bytes, CheckedImage]:
     name = task.file_names[index]
     if name.startswith("/") or ".." in name.split("/"):
-        raise ValueError("the file name leaves the image folder")
+        raise SourceError("the file name leaves the image folder")
     try:
         data = files.read_bytes(files.join(task.images_root, name))
     except FileNotFoundError:
-        raise ValueError("missing file") from None
+        raise SourceError("missing file") from None
     except OSError as error:
-        raise ValueError(f"unreadable file: {error.strerror or error}") from None
+        raise SourceError(f"unreadable file: {error.strerror or error}") from None
     height, width = task.sizes[index].tolist()
     return data, check_image(data, width=width, height=height)
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage import boxes
-from storage.tables.label_store import LABEL_SCHEMA
 from storage.labels import Labels
 from storage.rounds.round import RoundInfo
+from storage.tables.label_store import LABEL_SCHEMA
 
 LOCKED = {
     "enable_external_access": "false",

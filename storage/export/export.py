@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage import files
+from storage.errors import ConfigError
 from storage.export.coco import write_annotations, write_results
 from storage.export.condition import Condition
 from storage.export.header import ExportHeader
@@ -64,7 +65,7 @@ def export_labels(
 
     `condition` chooses boxes; left out, they are the round's pseudo labels. `images` unpacks the image files too;
     `scores` may be left out of yolo; `image_url` stands before file names in labelstudio; `on_images` hears of
-    progress. Raises ValueError when the folder exists, or a name or label cannot be written in this format.
+    progress. Raises ConfigError when the folder exists, or a name or label cannot be written in this format.
     """
     _check(form, out, images=images, scores=scores, image_url=image_url)
     check_file_names(source.dataset, stems_differ=form in {"yolo", "voc"})
@@ -81,13 +82,13 @@ def export_labels(
 
 def _check(form: Format, out: str, *, images: bool, scores: bool, image_url: str) -> None:
     if images and form not in IMAGE_FOLDERS:
-        raise ValueError(f"expected images with {', '.join(IMAGE_FOLDERS)} only, got format {form}")
+        raise ConfigError(f"expected images with {', '.join(IMAGE_FOLDERS)} only, got format {form}")
     if not scores and form != "yolo":
-        raise ValueError(f"expected scores to be left out of yolo only, got format {form}")
+        raise ConfigError(f"expected scores to be left out of yolo only, got format {form}")
     if image_url and form != "labelstudio":
-        raise ValueError(f"expected an image URL for labelstudio only, got format {form}")
+        raise ConfigError(f"expected an image URL for labelstudio only, got format {form}")
     if files.exists(out):
-        raise ValueError(f"expected a folder that is not there yet, got {out}; remove it or name another")
+        raise ConfigError(f"expected a folder that is not there yet, got {out}; remove it or name another")
 
 
 def _header(source: LabelSource, condition: Condition | None) -> ExportHeader:

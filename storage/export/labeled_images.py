@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.dataset.dataset import Dataset
+from storage.errors import StoreError
 from storage.export.condition import Condition, box_table
-from storage.tables.label_store import check_labels, table_labels
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo
 from storage.rounds.round_thresholds import class_thresholds
+from storage.tables.label_store import check_labels, table_labels
 
 IMAGES_AT_ONCE = 1024
 
@@ -64,7 +65,7 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
     """Yield all labeled images with their boxes for which the condition holds.
 
     Without a condition these are the round's pseudo labels: boxes that score above the threshold of their
-    class. Raises ValueError naming the table when it is damaged, holds a box or class that cannot be, or labels
+    class. Raises StoreError naming the table when it is damaged, holds a box or class that cannot be, or labels
     an image that the data set lacks, and after the last table when one of the round is gone.
     """
     store, index, thresholds = source.round.labels(), _ImageIndex(source.dataset), source.thresholds()
@@ -84,7 +85,7 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
                 wanted_N = condition.holds(box_table(part, boxes, source.info, thresholds))
             yield _images(part, boxes.keep(wanted_N), rows[start : start + len(part)], index)
     if num_images != source.info.num_images:
-        raise ValueError(
+        raise StoreError(
             f"expected {source.info.num_images:,} images as round.json says, got {num_images:,} in the label "
             f"tables: {source.round.path}; remove its round.json and run the same `mixpl label` again"
         )
@@ -119,7 +120,7 @@ class _ImageIndex:
         inside = places < len(self._sorted)
         known = inside & (self._sorted[np.where(inside, places, 0)] == image_ids)
         if not known.all():
-            raise ValueError(
+            raise StoreError(
                 f"expected labels of images of {self._dataset.root}, got image {image_ids[~known][0]}, which it "
                 f"lacks: {where}; name the data set that was labeled with --data"
             )

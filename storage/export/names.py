@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from storage import files
 from storage.dataset.dataset import Dataset
+from storage.errors import StoreError
 from storage.export.labeled_images import LabeledImages
 
 LIST_FILE = "images.csv"
@@ -38,7 +39,7 @@ def check_file_names(dataset: Dataset, *, stems_differ: bool) -> None:
     names = dataset.images()["file_name"]
     leaving = pc.match_substring_regex(names, r"^/|^$|(^|/)\.\.(/|$)|[\x00-\x1f\\]")
     if pc.any(leaving).as_py():
-        raise ValueError(
+        raise StoreError(
             f"expected file names that stay in a folder, got {names.filter(leaving)[0].as_py()!r}: "
             f"{dataset.root}; rename the image, or export as coco-results"
         )
@@ -47,7 +48,7 @@ def check_file_names(dataset: Dataset, *, stems_differ: bool) -> None:
         if pc.count_distinct(stems).as_py() < len(stems):
             (twice, _), *_ = Counter(stems.to_pylist()).most_common(1)
             both = names.filter(pc.equal(stems, twice)).to_pylist()[:2]
-            raise ValueError(
+            raise StoreError(
                 f"expected image names that differ by more than their ending, got {both[0]} and {both[1]}: "
                 f"{dataset.root}; their label files would be one, rename one or export as coco"
             )

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 
+from storage.database.workspace import Workspace, discover
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.export.labeled_images import LabelSource
 from storage.rounds.round import Round, RoundInfo
-from storage.database.workspace import Workspace, discover
 
 
 def find_source(location: str, *, number: int | None = None, data: str | None = None) -> LabelSource:
     """Return the latest complete round below `location`, or the one of that number.
 
     `data` is the folder of the data set that was labeled; left out, it is looked for below `location` and where
-    it lay when it was labeled. Raises ValueError saying what there is instead.
+    it lay when it was labeled. Raises ConfigError saying what there is instead.
     """
     workspace = discover(location)
     chosen = _choose(workspace, number)
@@ -41,10 +42,10 @@ def _choose(workspace: Workspace, number: int | None) -> Round:
     wanted = "a complete round of labels" if number is None else f"a complete round {number}"
     if candidates:
         named = ", ".join(found.path for found in candidates)
-        raise ValueError(f"expected {wanted}, got {len(candidates)}: {named}; name the folder of one")
+        raise ConfigError(f"expected {wanted}, got {len(candidates)}: {named}; name the folder of one")
     there = [f"{found.path}{'' if found.complete else ' (incomplete)'}" for found in workspace.rounds]
     got = ", ".join([*there, *workspace.problems]) or "no round at all"
-    raise ValueError(
+    raise ConfigError(
         f"expected {wanted} below {workspace.root}, got {got}; write or finish one with `mixpl label`"
     )
 
@@ -53,7 +54,7 @@ def _find_dataset(workspace: Workspace, round_: Round, info: RoundInfo, data: st
     if data is not None:
         dataset = Dataset.open(data)
         if dataset.hash != info.dataset_hash:
-            raise ValueError(
+            raise ConfigError(
                 f"expected the data set {info.dataset_name!r} that {round_.path} labeled (hash "
                 f"{info.dataset_hash[:12]}), got {dataset.name!r} with hash {dataset.hash[:12]}: --data {data}"
             )
@@ -65,7 +66,7 @@ def _find_dataset(workspace: Workspace, round_: Round, info: RoundInfo, data: st
         dataset = Dataset.open(info.dataset_root)
         if dataset.hash == info.dataset_hash:
             return dataset
-    raise ValueError(
+    raise ConfigError(
         f"expected the data set {info.dataset_name!r} that {round_.path} labeled, got nothing of its hash "
         f"below {workspace.root} or at {info.dataset_root}; name its folder with --data"
     )

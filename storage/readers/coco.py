@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 
 from storage import files
+from storage.errors import SourceError
+from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
 from storage.readers.coco_annotations import CocoAnnotations
 from storage.readers.image_set import Federated, ImageSet
 from storage.readers.json_stream import JsonStream, Piece
-from storage.problems import Problems
 
 IMAGE_FIELDS = (("id", int), ("file_name", str), ("width", int), ("height", int))
 """What every image record must have; the rest is optional."""
@@ -41,18 +42,18 @@ BOUNDS = {"id": (-(2**63), 2**63 - 1), "width": (1, 2**31 - 1), "height": (1, 2*
 
 
 def read_document(path: str) -> tuple[dict[str, Any], str]:
-    """Return a whole COCO file as a plain value, and the sha256 of its bytes. Raises ValueError when it is none."""
+    """Return a whole COCO file as a plain value and the sha256 of its bytes; SourceError when it is none."""
     try:
         data = files.read_bytes(path)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"expected a COCO annotation file, got {error}; check the path") from None
+        raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
     try:
         document = json.loads(data)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"expected COCO JSON, got {error}: {path}; is the file complete?") from None
+        raise SourceError(f"expected COCO JSON, got {error}: {path}; is the file complete?") from None
     has_images = isinstance(document, dict) and isinstance(document.get("images"), list)
     if not has_images:
-        raise ValueError(
+        raise SourceError(
             f"expected a JSON object with a list 'images', got {_shape(document)}: {path}; "
             "give a COCO detection file"
         )
@@ -60,7 +61,7 @@ def read_document(path: str) -> tuple[dict[str, Any], str]:
 
 
 def read_coco(path: str) -> ImageSet:
-    """Read a COCO or LVIS annotation file. Raises ValueError where the file as a whole cannot be used."""
+    """Read a COCO or LVIS annotation file. Raises SourceError where the file as a whole cannot be used."""
     problems = Problems()
     images, parts = _Images(path, problems), CocoAnnotations(problems)
     stream = _open(path)
@@ -72,7 +73,7 @@ def read_coco(path: str) -> ImageSet:
     for name in ("images", "annotations"):
         if name in stream.values or (name == "images" and name not in stream.names):
             got = _shape(stream.values[name]) if name in stream.values else _with_keys(stream.names)
-            raise ValueError(
+            raise SourceError(
                 f"expected a JSON object with a list {name!r}, got {got}: {path}; give a COCO detection file"
             )
     category_ids, classes = _categories(stream.values, path)
@@ -80,7 +81,7 @@ def read_coco(path: str) -> ImageSet:
     truth = None
     if "annotations" in stream.names:
         if parts.num_annotations and not classes:
-            raise ValueError(
+            raise SourceError(
                 f"expected the categories of {parts.num_annotations:,} annotations, got none: {path}; "
                 "add the list 'categories'"
             )
@@ -102,7 +103,7 @@ def read_coco(path: str) -> ImageSet:
 
 
 def unique_images(document: Mapping[str, Any], path: str, problems: Problems) -> list[dict[str, Any]]:
-    """Return the image records in file order, the first of each id. Raises ValueError on a malformed one."""
+    """Return the image records in file order, the first of each id. Raises SourceError on a malformed one."""
     seen: dict[int, str] = {}
     return list(_unique(document["images"], 0, path, problems, seen))
 
@@ -126,7 +127,7 @@ def _open(path: str) -> JsonStream:
     try:
         stream = JsonStream(path, arrays=("images", "annotations"), values=("categories", "info"))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"expected a COCO annotation file, got {error}; check the path") from None
+        raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
     if not stream.is_object():
         read_document(path)  # says what it is instead
     return stream
@@ -142,7 +143,7 @@ def _unique(
             fields["file_name"] = "/".join(fields["coco_url"].split("/")[-2:])
         wrong = [name for name, kind in IMAGE_FIELDS if not _is_field(name, kind, fields.get(name))]
         if wrong:
-            raise ValueError(
+            raise SourceError(
                 f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
                 f"in every image, sizes from 1 on, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, "
                 f"images[{index}]; correct the annotation file"
@@ -204,12 +205,12 @@ def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...]
     try:
         pairs = sorted((int(entry["id"]), str(entry["name"])) for entry in entries)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"expected categories with 'id' and 'name', got {error!r}: {path}") from None
+        raise SourceError(f"expected categories with 'id' and 'name', got {error!r}: {path}") from None
     ids, names = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
     for kind, values in (("id", ids), ("name", names)):
         twice = [value for value, count in Counter[int | str](values).items() if count > 1]
         if twice:
-            raise ValueError(
+            raise SourceError(
                 f"expected each category {kind} once, got {twice[0]!r} twice: {path}; rename or merge them"
             )
     return ids, names

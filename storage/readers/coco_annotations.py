@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from storage import boxes
+from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations
 from storage.readers.coco_scan import Scanned, scan_annotations
 from storage.readers.json_stream import Piece
-from storage.problems import Problems
 
 
 class CocoAnnotations:

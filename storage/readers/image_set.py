@@ -1,8 +1,9 @@
 """What a source holds before it is sharded: images in order, classes, boxes where they are known.
 
-In: an annotated source (read by `storage.readers.coco`, `storage.readers.voc`, `storage.readers.yolo`) or a plain folder of images.
-Out: `ImageSet`. One can rely on this: image ids are unique, every box is finite, inside its image and has an
-area, every category is an index into `classes`. What was repaired or left out on the way is in `problems`.
+In: an annotated source (read by `storage.readers.coco`, `storage.readers.voc`, `storage.readers.yolo`) or a plain
+folder of images. Out: `ImageSet`. One can rely on this: image ids are unique, every box is finite, inside its image
+and has an area, every category is an index into `classes`. What was repaired or left out on the way is in
+`problems`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage import files
+from storage.errors import SourceError
 from storage.image_check import header_size
 from storage.labels import Labels
 from storage.problems import Problems
@@ -130,7 +132,7 @@ def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequenc
     names = files.walk_files(path)
     images = tuple(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
     if not images:
-        raise ValueError(
+        raise SourceError(
             f"expected a folder of images, got {len(names)} files and no image among them: {path}; "
             f"known are {' '.join(IMAGE_SUFFIXES)}"
         )

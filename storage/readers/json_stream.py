@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage import files
+from storage.errors import SourceError
 
 CHUNK_BYTES = 4 << 20
 MAX_ELEMENTS = 1 << 15
@@ -46,12 +47,12 @@ class Piece:
     path: str
 
     def element(self, index: int) -> Any:
-        """Return one element as a plain value. Raises ValueError when it is unsound inside."""
+        """Return one element as a plain value. Raises SourceError when it is unsound inside."""
         start, end = self.spans_E2[index]
         return self._parsed(self.data[start:end].tobytes(), self.first + index)
 
     def elements(self) -> list[Any]:
-        """Return all elements as plain values. Raises ValueError when one is unsound inside."""
+        """Return all elements as plain values. Raises SourceError when one is unsound inside."""
         start, end = self.spans_E2[0, 0], self.spans_E2[-1, 1]
         return list(self._parsed(b"[" + self.data[start:end].tobytes() + b"]", self.first))
 
@@ -59,7 +60,7 @@ class Piece:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise ValueError(
+            raise SourceError(
                 f"expected JSON, got {error}: {self.path}, {self.member} from [{index}] on; is the file complete?"
             ) from None
 
@@ -88,7 +89,7 @@ class JsonStream:
         return self._window.peek() == b"{"
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield the elements of the arrays in file order. Raises ValueError where the file is no JSON object."""
+        """Yield the elements of the arrays in file order. Raises SourceError where the file is no JSON object."""
         window = self._window
         window.expect(b"{")
         more = window.peek() != b"}"
@@ -159,7 +160,7 @@ class _Window:
                 return b""
 
     def expect(self, byte: bytes) -> None:
-        """Use up one byte. Raises ValueError when it is another."""
+        """Use up one byte. Raises SourceError when it is another."""
         if self.peek() != byte:
             raise self.error(repr(byte.decode()))
         self.position += 1
@@ -184,7 +185,7 @@ class _Window:
             raise self.error("a value") from None
 
     def finish(self) -> None:
-        """Raises ValueError when anything follows."""
+        """Raises SourceError when anything follows."""
         if self.peek():
             raise self.error("the end of the file")
 

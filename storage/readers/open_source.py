@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from storage import files
+from storage.errors import SourceError
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet, read_folder
 from storage.readers.voc import is_voc, read_voc
@@ -32,13 +33,13 @@ class Source:
 
 
 def detect_format(path: str) -> Format:
-    """Return the format by the looks of a path. Raises ValueError when there is nothing of the kind."""
+    """Return the format by the looks of a path. Raises SourceError when there is nothing of the kind."""
     if path.lower().endswith(".json"):
         return "coco"
     if find_yaml(path) is not None:
         return "yolo"
     if files.is_local(path) and not files.local_path(path).is_dir():
-        raise ValueError(
+        raise SourceError(
             f"expected a COCO file *.json, a YOLO data.yaml, or a folder, got neither: {path}; check the path"
         )
     return "voc" if is_voc(path) else "folder"
@@ -58,7 +59,7 @@ def open_source(
 
     `images` is the folder of the images that a COCO or LVIS file names; `subset` one of VOC's lists or YOLO's
     parts; `keep_difficult` takes VOC's difficult objects as any other. `classes` and their ids fix the classes of
-    a folder, and `classes` those of VOC. Raises ValueError where arguments and format do not fit together.
+    a folder, and `classes` those of VOC. Raises SourceError where arguments and format do not fit together.
     """
     kind = kind or detect_format(path)
     annotation_file = kind in {"coco", "lvis"}
@@ -69,7 +70,7 @@ def open_source(
         (classes, kind in {"voc", "folder"}, "--classes-from", "a folder of images and VOC"),
     ):
         if given and not fits:
-            raise ValueError(f"expected {name} with {wanted} only, got a source of format {kind}: {path}")
+            raise SourceError(f"expected {name} with {wanted} only, got a source of format {kind}: {path}")
     match kind:
         case "coco" | "lvis":
             return Source(images=read_coco(path), images_root=_checked(images, path))
@@ -87,7 +88,7 @@ def open_source(
 
 def _checked(images: str | None, path: str) -> str:
     if images is None:
-        raise ValueError(f"expected --images, the folder of the images that {path} names, got none")
+        raise SourceError(f"expected --images, the folder of the images that {path} names, got none")
     if files.is_local(images) and not files.local_path(images).is_dir():
-        raise ValueError(f"expected a folder of images, got nothing there: --images {images}")
+        raise SourceError(f"expected a folder of images, got nothing there: --images {images}")
     return images

@@ -6,7 +6,8 @@ VOC's pixels are counted from 1 and its boxes include their last pixel: a box fr
 xmin - 1 .. xmax here. The image id is the digits of VOC's own id (`2008_000002` is 2008000002), or a number from
 1 where those are not unique. `difficult` objects are kept apart, or as any other where the caller says so.
 
-What is wrong in single entries is counted and named in `problems`, beside what `storage.readers.clean_annotations` decides:
+What is wrong in single entries is counted and named in `problems`, beside what `storage.readers.clean_annotations`
+decides:
 
     no or broken annotation file      the image is left out; where no image of the list has one the set is unlabeled
     malformed object                  no name, or a bndbox without four finite numbers: dropped
@@ -28,9 +29,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from storage import files
+from storage.errors import SourceError
+from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
 from storage.readers.image_set import ImageSet, size_of_file
-from storage.problems import Problems
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -77,12 +79,12 @@ def read_voc(
 ) -> ImageSet:
     """Read the images of `ImageSets/Main/SUBSET.txt`. `classes` fixes the classes and their order.
 
-    Without it they are VOC's twenty where one of them occurs, else those that occur, by name. Raises ValueError
+    Without it they are VOC's twenty where one of them occurs, else those that occur, by name. Raises SourceError
     when the folder is no VOC folder or has no such list.
     """
     read = _Reading(path, subset)
     if not read.images:
-        raise ValueError(f"expected images in the list {subset}, got none: {path}; choose another --subset")
+        raise SourceError(f"expected images in the list {subset}, got none: {path}; choose another --subset")
     annotated = [image for image in read.images if image.annotation is not None]
     images = annotated or read.images
     for image in read.images if annotated else ():
@@ -109,11 +111,11 @@ def read_voc(
 
 
 def parse_voc(data: bytes) -> VocImage:
-    """Return what an annotation file says. Raises ValueError when it is no XML."""
+    """Return what an annotation file says. Raises SourceError when it is no XML."""
     try:
         root = ElementTree.fromstring(data)  # noqa: S314  # expat itself stops entity bombs since 2.4.1
     except ElementTree.ParseError as error:
-        raise ValueError(f"expected a VOC annotation file, got {error}") from None
+        raise SourceError(f"expected a VOC annotation file, got {error}") from None
     objects = [_object(element) for element in root.findall("object")]
     height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     return VocImage(
@@ -145,14 +147,14 @@ class _Reading:
         self._path = path
         folders = _folders(path)
         if not folders:
-            raise ValueError(
+            raise SourceError(
                 "expected a VOC folder with Annotations, ImageSets/Main and JPEGImages, or a folder of such, "
                 f"got neither: {path}; check the path"
             )
         lists = {one: files.join(path, *one, "ImageSets", "Main", f"{subset}.txt") for one in folders}
         found = {one: location for one, location in lists.items() if files.exists(location)}
         if not found:
-            raise ValueError(
+            raise SourceError(
                 f"expected a list of images, got no {lists[folders[0]]}; name one of its lists with --subset"
             )
         for folder, location in found.items():

@@ -7,8 +7,8 @@ wrote it a score; or the class and the corners of a polygon, whose bounding box 
 sorted by name and numbered from 1, category ids as in the file, file names relative to `root`.
 
 An image without a label file is one without objects, as YOLO's trainers take it; where no image has one the set is
-unlabeled. What is wrong in single entries is counted and named in `problems`, beside what `storage.readers.clean_annotations`
-decides:
+unlabeled. What is wrong in single entries is counted and named in `problems`, beside what
+`storage.readers.clean_annotations` decides:
 
     malformed line                    no class and 4, 5 or at least 6 finite numbers, a score outside 0..1: dropped
     unknown class                     dropped
@@ -27,9 +27,10 @@ import numpy.typing as npt
 import yaml
 
 from storage import files
+from storage.errors import SourceError
+from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
 from storage.readers.image_set import IMAGE_SUFFIXES, ImageSet, size_of_file
-from storage.problems import Problems
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 Line = tuple[int, tuple[float, float, float, float], float]
@@ -57,17 +58,17 @@ def find_yaml(path: str) -> str | None:
 
 
 def read_yaml(path: str) -> YoloFile:
-    """Read a `data.yaml`. Raises ValueError when it is none."""
+    """Read a `data.yaml`. Raises SourceError when it is none."""
     try:
         document = yaml.safe_load(files.read_bytes(path))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"expected a YOLO data.yaml, got {error}; check the path") from None
+        raise SourceError(f"expected a YOLO data.yaml, got {error}; check the path") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"expected YAML, got {' '.join(str(error).split())}: {path}; correct it") from None
+        raise SourceError(f"expected YAML, got {' '.join(str(error).split())}: {path}; correct it") from None
     document = document if isinstance(document, dict) else {}
     names = _names(document.get("names"))
     if not names or len(set(names.values())) != len(names):
-        raise ValueError(
+        raise SourceError(
             f"expected 'names', a list of different class names or a mapping from index to name, got "
             f"{document.get('names')!r}: {path}; is it a YOLO data.yaml?"
         )
@@ -83,7 +84,7 @@ def read_yaml(path: str) -> YoloFile:
 def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
     """Read one subset; return it and the folder that its file names are relative to.
 
-    Raises ValueError when there is no `data.yaml`, no such subset, or no image in it.
+    Raises SourceError when there is no `data.yaml`, no such subset, or no image in it.
     """
     head = read_yaml(find_yaml(path) or files.join(path, YAML_NAMES[0]))
     names = _image_names(head, subset)
@@ -117,19 +118,19 @@ def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
 
 
 def parse_line(line: str) -> Line:
-    """Return one line of a label file. Raises ValueError saying what is wrong with it."""
+    """Return one line of a label file. Raises SourceError saying what is wrong with it."""
     parts = line.split()
     number, values = int(float(parts[0])), [float(part) for part in parts[1:]]
     if float(parts[0]) != number or not all(map(math.isfinite, values)):
-        raise ValueError("expected a class index and finite numbers")
+        raise SourceError("expected a class index and finite numbers")
     if len(values) in (4, 5):
         x, y, width, height = values[:4]
         score = values[4] if len(values) == 5 else 1.0
         if not 0 <= score <= 1:
-            raise ValueError(f"expected a score within 0..1, got {score}")
+            raise SourceError(f"expected a score within 0..1, got {score}")
         return number, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), score
     if len(values) < 6 or len(values) % 2:
-        raise ValueError(
+        raise SourceError(
             f"expected 4 numbers of a box, with a score 5, or corners of a polygon, got {len(values)}"
         )
     return number, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])), 1.0
@@ -163,7 +164,7 @@ def _root(path: str, written: str) -> str:
 def _image_names(head: YoloFile, subset: str) -> list[str]:
     """Return the images of a subset relative to the root, sorted, each once."""
     if subset not in head.subsets:
-        raise ValueError(
+        raise SourceError(
             f"expected one of the subsets {', '.join(head.subsets) or '(none)'}, got {subset!r}: {head.path}; "
             "name one with --subset"
         )
@@ -179,7 +180,7 @@ def _image_names(head: YoloFile, subset: str) -> list[str]:
             found = (name for name in files.walk_files(where) if name.lower().endswith(IMAGE_SUFFIXES))
             names |= {files.join(place, name) for name in found}
     if not names:
-        raise ValueError(
+        raise SourceError(
             f"expected images in {subset}: {', '.join(map(str, head.subsets[subset]))}, got none: {head.path}; "
             "check 'path' and the subset"
         )
@@ -196,7 +197,7 @@ def _below(head: YoloFile, entry: str) -> str:
     if place in {"", "."}:
         return ""
     if place.startswith(("/", "../")) or not files.exists(files.join(head.root, place)):
-        raise ValueError(
+        raise SourceError(
             f"expected a folder or list of images below {head.root}, got {entry!r}: {head.path}; correct the "
             "subset or 'path' in it"
         )
@@ -208,7 +209,7 @@ def _listed(head: YoloFile, folder: str, line: str) -> str:
     name = line.removeprefix(f"{head.root}/")
     name = files.join(folder, name[2:]) if name.startswith("./") else name
     if name.startswith("/") or ".." in name.split("/"):
-        raise ValueError(
+        raise SourceError(
             f"expected images below {head.root}, got {line!r} in a list of {head.path}; move the list"
         )
     return name

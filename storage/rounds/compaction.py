@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import files
-from storage.tables.label_store import LabelStore
+from storage.errors import StoreError
 from storage.rounds.round import COMPACTED_FILE, SCHEMA_VERSION, Round, RoundInfo, open_round
 from storage.rounds.round_thresholds import THRESHOLDS
+from storage.tables.label_store import LabelStore
 
 FOLDER_PREFIX = "tables-"
 TABLE_BYTES = 64_000_000
@@ -45,11 +46,11 @@ class Compaction:
 def compact(round_: Round, *, table_bytes: int = TABLE_BYTES) -> Compaction:
     """Rewrite the tables of a round as few; one that is compacted already only loses its leftovers.
 
-    Raises ValueError when the round is not complete, when its tables do not hold what `round.json` says, or
+    Raises StoreError when the round is not complete, when its tables do not hold what `round.json` says, or
     when an image stands in two of them; nothing is changed then.
     """
     if round_.info is None:
-        raise ValueError(
+        raise StoreError(
             f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end first"
         )
     single = LabelStore(round_.path, others=(THRESHOLDS,))
@@ -110,7 +111,7 @@ def _shared_provenance(single: LabelStore, stems: Sequence[str]) -> dict[str, An
     first = single.provenance(stems[0])
     for stem in stems[1:]:
         if single.provenance(stem) != first:
-            raise ValueError(
+            raise StoreError(
                 f"expected tables of one origin, got other provenance than in {stems[0]}: {single.path(stem)}; "
                 "label the round again"
             )
@@ -127,14 +128,14 @@ def _require_whole(info: RoundInfo, store: LabelStore, stems: Sequence[str]) -> 
     expected = (info.num_images, info.num_boxes)
     num_keys = sum(map(len, keys))
     if (num_keys, num_boxes) != expected:
-        raise ValueError(
+        raise StoreError(
             f"expected {expected[0]:,} images and {expected[1]:,} boxes as round.json says, got {num_keys:,} and "
             f"{num_boxes:,}: {store.root}; label the round again"
         )
     counted = pa.chunked_array(keys, pa.string()).value_counts()
     twice = counted.filter(pc.greater(counted.field("counts"), 1))
     if len(twice):
-        raise ValueError(
+        raise StoreError(
             f"expected each image once, got {len(twice):,} keys in two tables, the first is "
             f"{twice[0]['values'].as_py()!r}: {store.root}; label the round again"
         )

@@ -19,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 
 from storage import files
-from storage.tables.label_store import LabelStore
+from storage.errors import StoreError
 from storage.problems import version_remedy
 from storage.rounds.round_thresholds import THRESHOLDS, read_thresholds, remove_thresholds, write_thresholds
+from storage.tables.label_store import LabelStore
 
 BEGUN_FILE = "begun.json"
 ROUND_FILE = "round.json"
@@ -99,7 +100,7 @@ class Round:
 
     def begin(self, terms: Mapping[str, Any]) -> bool:
         """Claim the round for labels made on these terms (JSON); return whether nobody had claimed it."""
-        return files.create(files.join(self.path, BEGUN_FILE), _text(terms))
+        return files.write_if_absent(files.join(self.path, BEGUN_FILE), _text(terms))
 
     def terms(self) -> dict[str, Any] | None:
         """Return the terms on which the round was begun, or None."""
@@ -109,11 +110,11 @@ class Round:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
-            raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
+            raise StoreError(f"expected JSON, got {error}: {location}; label the round again") from None
         return found if isinstance(found, dict) else {}
 
     def finish(self, info: RoundInfo) -> Round:
-        """Declare the round complete. Raises ValueError when it already is."""
+        """Declare the round complete. Raises StoreError when it already is."""
         self._require_incomplete()
         assert info.number == self.number, "a round keeps its number"
         content = asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}
@@ -122,18 +123,18 @@ class Round:
 
     def _require_incomplete(self) -> None:
         if self.complete or files.exists(files.join(self.path, ROUND_FILE)):
-            raise ValueError(f"expected an incomplete round, got a finished one: {self.path}; begin the next")
+            raise StoreError(f"expected an incomplete round, got a finished one: {self.path}; begin the next")
 
 
 def open_round(path: str) -> Round:
     """Return the round at this path, complete or not; it need not exist yet.
 
-    Raises ValueError when the folder is not named `round=NUMBER` or its `round.json` cannot be read.
+    Raises StoreError when the folder is not named `round=NUMBER` or its `round.json` cannot be read.
     """
     name = path.rstrip("/").rsplit("/", 1)[-1]
     matched = _FOLDER.fullmatch(name)
     if matched is None:
-        raise ValueError(f"expected a folder named round=NUMBER, got {name!r}: {path}")
+        raise StoreError(f"expected a folder named round=NUMBER, got {name!r}: {path}")
     return Round(path=path.rstrip("/"), number=int(matched[1]), info=_info(path), compacted=_compacted(path))
 
 
@@ -164,11 +165,11 @@ def _info(path: str) -> RoundInfo | None:
         return None
     complete = head.pop("complete", False)
     if not complete:
-        raise ValueError(f"expected a complete round, got {complete=}: {location}; label the round again")
+        raise StoreError(f"expected a complete round, got {complete=}: {location}; label the round again")
     try:
         return RoundInfo(**head | {"classes": tuple(head["classes"])})
     except (KeyError, TypeError) as error:
-        raise ValueError(
+        raise StoreError(
             f"expected the fields of a round, got {error}: {location}; label the round again"
         ) from None
 
@@ -179,7 +180,7 @@ def _compacted(path: str) -> dict[str, tuple[str, ...]] | None:
     try:
         return None if head is None else {stem: tuple(shards) for stem, shards in head["tables"].items()}
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise StoreError(
             f"expected the tables of a compacted round, got {error}: {location}; label the round again"
         ) from None
 
@@ -191,10 +192,10 @@ def _read_head(location: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise ValueError(f"expected JSON, got {error}: {location}; label the round again") from None
+        raise StoreError(f"expected JSON, got {error}: {location}; label the round again") from None
     version = head.pop("schema_version", None) if isinstance(head, dict) else None
     if version != SCHEMA_VERSION:
-        raise ValueError(
+        raise StoreError(
             f"expected a round of schema version {SCHEMA_VERSION}, got version {version}: {location}; "
             + version_remedy(version, SCHEMA_VERSION)
         )

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage import files
-from storage.tables.parquet import UNREADABLE, read_parquet, reason, write_parquet
+from storage.errors import StoreError
 from storage.problems import version_remedy
+from storage.tables.parquet import UNREADABLE, read_parquet, reason, write_parquet
 
 SCHEMA_VERSION = 1
 THRESHOLDS = "thresholds"
@@ -37,7 +38,7 @@ of the fixed policy instead (null where it has its own)."""
 
 
 def write_thresholds(folder: str, table: pa.Table) -> None:
-    """Write the thresholds of the round in `folder`. Raises ValueError naming the class of a bad one."""
+    """Write the thresholds of the round in `folder`. Raises StoreError naming the class of a bad one."""
     location = _location(folder)
     ordered = table.select(THRESHOLD_SCHEMA.names).cast(THRESHOLD_SCHEMA)
     _check(ordered, location)
@@ -48,7 +49,7 @@ def write_thresholds(folder: str, table: pa.Table) -> None:
 def read_thresholds(folder: str) -> pa.Table | None:
     """Return the thresholds of the round in `folder`, or None where it has no such file.
 
-    Raises ValueError naming the file when it is damaged or of another schema version.
+    Raises StoreError naming the file when it is damaged or of another schema version.
     """
     location = _location(folder)
     try:
@@ -56,13 +57,13 @@ def read_thresholds(folder: str) -> pa.Table | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UNREADABLE as error:
-        raise ValueError(
+        raise StoreError(
             f"expected a Parquet table of thresholds, got {reason(error)}: {location}; label the round again"
         ) from error
     stored = (table.schema.metadata or {}).get(b"mixpl_thresholds", b"")
     version = int(stored) if stored.isdigit() else None
     if version != SCHEMA_VERSION:
-        raise ValueError(
+        raise StoreError(
             f"expected thresholds of schema version {SCHEMA_VERSION}, got {version}: {location}; "
             + version_remedy(version, SCHEMA_VERSION)
         )
@@ -81,10 +82,10 @@ def class_thresholds(table: pa.Table) -> npt.NDArray[np.float64]:
 
 def _check(table: pa.Table, where: str) -> None:
     if table["category"].to_pylist() != list(range(len(table))):
-        raise ValueError(f"expected one row a class in the order of the classes, got others: {where}")
+        raise StoreError(f"expected one row a class in the order of the classes, got others: {where}")
     for name, threshold in zip(table["class"].to_pylist(), table["score_threshold"].to_pylist(), strict=True):
         if threshold is None or not 0 <= threshold <= 1:
-            raise ValueError(f"expected thresholds within 0..1, got {threshold} of class {name!r}: {where}")
+            raise StoreError(f"expected thresholds within 0..1, got {threshold} of class {name!r}: {where}")
 
 
 def _location(folder: str) -> str:

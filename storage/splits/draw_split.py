@@ -22,6 +22,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from storage.errors import ConfigError
+
 Family = Literal["published", "exact"]
 """Families that are drawn."""
 AnyFamily = Literal["published", "exact", "imported"]
@@ -85,12 +87,12 @@ def draw_split(
 ) -> Split:
     """Return the split of images given by id in file order.
 
-    The published family knows no seed but the fold. Raises ValueError when a part would be empty.
+    The published family knows no seed but the fold. Raises ConfigError when a part would be empty.
     """
     if not 0 < percent < 100:
-        raise ValueError(f"expected a percent between 0 and 100, got {percent}; all images need no split")
+        raise ConfigError(f"expected a percent between 0 and 100, got {percent}; all images need no split")
     if fold < 0 or seed < 0:
-        raise ValueError(f"expected a fold and a seed of 0 or more, got {fold} and {seed}")
+        raise ConfigError(f"expected a fold and a seed of 0 or more, got {fold} and {seed}")
     ids = np.array(image_ids, np.int64)
     assert len(np.unique(ids)) == len(ids), "image ids are unique"
     match family:
@@ -100,7 +102,7 @@ def draw_split(
             draws = _exact(np.sort(ids), percent, fold, seed)
     labeled = np.unique(draws)
     if not 0 < len(labeled) < len(ids):
-        raise ValueError(
+        raise ConfigError(
             f"expected at least one labeled and one unlabeled image, got {len(labeled)} labeled of "
             f"{len(ids)}: {percent} % in the {family} family; choose another percent"
         )

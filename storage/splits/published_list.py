@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from storage import files
+from storage.errors import SourceError
 from storage.splits.draw_split import AnyFamily, Split
 
 MIN_HASH_DIGITS = 8
@@ -32,15 +33,15 @@ def import_split(
     try:
         text = files.read_bytes(path).decode()
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"expected a list of image ids, got {error}; check the path") from None
+        raise SourceError(f"expected a list of image ids, got {error}; check the path") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"expected a list of image ids, got {error}: {path}") from None
+        raise SourceError(f"expected a list of image ids, got {error}: {path}") from None
     document = _parsed(text)
     named = _named(document, path)
     labeled = _ids(named, images, path)
     everything = {int(image["id"]) for image in images}
     if not 0 < len({*labeled}) < len(everything):
-        raise ValueError(
+        raise SourceError(
             f"expected at least one labeled and one unlabeled image, got {len({*labeled})} labeled of "
             f"{len(everything)}: {path}; is it the list of the labeled part?"
         )
@@ -77,7 +78,7 @@ def _named(document: Any, path: str) -> list[Any]:
         document = [one.get("id") if isinstance(one, dict) else one for one in listed or ()]
     wrong = [one for one in document if not isinstance(one, int | str) or isinstance(one, bool)]
     if wrong or not document:
-        raise ValueError(
+        raise SourceError(
             f"expected image ids or file names, one a line, as a JSON list or as a COCO file with 'images', got "
             f"{repr(wrong[0]) if wrong else 'none'}: {path}; give a list of the labeled images"
         )
@@ -94,7 +95,7 @@ def _ids(named: Sequence[int | str], images: Sequence[Mapping[str, Any]], path: 
     found = [_id(one, ids, by_name) for one in named]
     missing = [place for place, one in enumerate(found) if one is None]
     if missing:
-        raise ValueError(
+        raise SourceError(
             f"expected images of the annotation file, got {len(missing):,} of {len(named):,} that it does not "
             f"have, the first {named[missing[0]]!r} in place {missing[0] + 1}: {path}; is it the list of another "
             "data set, or of positions instead of ids?"
@@ -120,14 +121,14 @@ def _family(own: Mapping[str, Any], path: str) -> AnyFamily:
         case "imported":
             return "imported"
         case other:
-            raise ValueError(f"expected a family published, exact or imported, got {other!r}: {path}")
+            raise SourceError(f"expected a family published, exact or imported, got {other!r}: {path}")
 
 
 def _check_hash(split: Split, wanted: str, where: str) -> None:
     if len(wanted) < MIN_HASH_DIGITS or not any(
         one.startswith(wanted) for one in (split.hash, split.ids_hash)
     ):
-        raise ValueError(
+        raise SourceError(
             f"expected the hash that {where}, {wanted}, got split hash {split.hash[:16]} and hash of the "
             f"labeled ids {split.ids_hash[:16]}; the list or the annotation file is another one"
             + (f", or give {MIN_HASH_DIGITS} digits or more" if len(wanted) < MIN_HASH_DIGITS else "")

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import files
-from storage.tables.list_columns import box_lists, column_labels, flat, label_columns, lists, offsets_of
+from storage.errors import StoreError
 from storage.labels import Labels
-from storage.tables.parquet import UNREADABLE, reason, write_parquet
 from storage.problems import version_remedy
+from storage.tables.list_columns import box_lists, column_labels, flat, label_columns, lists, offsets_of
+from storage.tables.parquet import UNREADABLE, reason, write_parquet
 
 SCHEMA_VERSION = 1
 
@@ -171,7 +172,7 @@ class LabelStore:
         """Check a table and write it atomically.
 
         `provenance` says where the labels came from (round, run, weights hash, split hash, teacher step
-        ...) and must be JSON. Raises ValueError naming file, key and column when a box is not finite or
+        ...) and must be JSON. Raises StoreError naming file, key and column when a box is not finite or
         inverted, a score lies outside 0..1, a category outside the classes, or a key stands twice.
         """
         location = self.path(stem)
@@ -184,7 +185,7 @@ class LabelStore:
         write_parquet(location, checked, compression="zstd")
 
     def read(self, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the table of one stem. Raises ValueError naming the file when it is missing or damaged."""
+        """Return the table of one stem. Raises StoreError naming the file when it is missing or damaged."""
         try:
             return self._open(stem).read(columns=list(columns) if columns else None)
         except UNREADABLE as error:
@@ -207,7 +208,7 @@ class LabelStore:
         try:
             table_file = pq.ParquetFile(pa.BufferReader(files.read_bytes(location)))
         except FileNotFoundError:
-            raise ValueError(
+            raise StoreError(
                 f"expected a label table, got no file: {location}; write it, or name another folder"
             ) from None
         except UNREADABLE as error:
@@ -225,7 +226,7 @@ class LabelStore:
         stored = (table_file.schema_arrow.metadata or {}).get(b"mixpl")
         head: dict[str, Any] = json.loads(stored) if stored else {}
         if head.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(
+            raise StoreError(
                 f"expected a label table of schema version {SCHEMA_VERSION}, got "
                 f"{head.get('schema_version', 'a Parquet file without one')}: {self.path(stem)}; "
                 + version_remedy(head.get("schema_version"), SCHEMA_VERSION)
@@ -238,12 +239,12 @@ def check_labels(table: pa.Table, *, num_classes: int | None, where: str) -> Non
     keys = table["key"].to_pylist()
     if len(set(keys)) != len(keys):
         twice = next(key for index, key in enumerate(keys) if key in keys[:index])
-        raise ValueError(f"expected one row an image, got key {twice!r} twice: {where}; drop the second row")
+        raise StoreError(f"expected one row an image, got key {twice!r} twice: {where}; drop the second row")
     for column in ("categories", "scores", "areas"):
         if column in table.column_names and not np.array_equal(
             offsets_of(table, column), offsets_of(table, "boxes")
         ):
-            raise ValueError(
+            raise StoreError(
                 f"expected as many {column} as boxes in each row, got other list lengths: {where}"
             )
     labels = table_labels(table)
@@ -259,7 +260,7 @@ def check_labels(table: pa.Table, *, num_classes: int | None, where: str) -> Non
         if not good_N.all():
             index = int(np.argmin(good_N))
             row = int(np.searchsorted(labels.offsets_B1, index, side="right")) - 1
-            raise ValueError(
+            raise StoreError(
                 f"expected {expected}, got {values[index].tolist()} in row {row}, key {keys[row]!r}: "
                 f"{where}; correct what produced it"
             )
@@ -276,10 +277,10 @@ def _schema_of(table: pa.Table) -> pa.Schema:
 def _check_columns(table: pa.Table, schema: pa.Schema, where: str) -> None:
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise ValueError(
+        raise StoreError(
             f"expected the columns {', '.join(schema.names)}, got a table without "
             f"{', '.join(missing)}: {where}; build it with label_table"
         )
     for name in schema.names:
         if name != "step" and table[name].null_count:
-            raise ValueError(f"expected no nulls, got {table[name].null_count} in column {name!r}: {where}")
+            raise StoreError(f"expected no nulls, got {table[name].null_count} in column {name!r}: {where}")

@@ -2,8 +2,8 @@
 
 In: the root of a set that `mixpl shard` wrote, a path or URL. Out: `Checked`: what was looked at and every
 `Finding`. The tables are held against each other and against the folder here; the shards, one at a time for each
-worker, in `storage.verify.check_shard`. Memory: the image table (0.7 kB an image at the peak, measured at 40,000 images)
-and one shard a worker. Nothing is changed.
+worker, in `storage.verify.check_shard`. Memory: the image table (0.7 kB an image at the peak, measured at 40,000
+images) and one shard a worker. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import files
-from storage.dataset.dataset import DATASET_FILE, IMAGE_SCHEMA, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
-from storage.verify.findings import Finding, Findings
+from storage.dataset.dataset import (
+    DATASET_FILE,
+    IMAGE_SCHEMA,
+    IMAGES_FILE,
+    PARTS_FOLDER,
+    Dataset,
+    images_hash,
+)
+from storage.errors import StoreError
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
 from storage.verify.check_shard import ShardReport, ShardTask, check_shard
+from storage.verify.findings import Finding, Findings
 from storage.worker_pool import spawn_pool
 
 TRUTH_FOLDERS = ("ground_truth", "hidden_truth")
@@ -32,7 +40,7 @@ OnShard = Callable[[ShardReport], bool]
 
 
 @dataclass(kw_only=True, slots=True)
-class Checked:
+class CheckResult:
     """What was looked at, and what was found."""
 
     root: str
@@ -50,9 +58,9 @@ class Checked:
     findings: Findings = field(default_factory=Findings)
 
 
-def check_dataset(root: str, *, quick: bool = False, workers: int = 1, on_shard: OnShard) -> Checked:
-    """Check a data set. Raises ValueError when the folder holds nothing that ever was one."""
-    checked = Checked(root=root)
+def check_dataset(root: str, *, quick: bool = False, workers: int = 1, on_shard: OnShard) -> CheckResult:
+    """Check a data set. Raises StoreError when the folder holds nothing that ever was one."""
+    checked = CheckResult(root=root)
     dataset = _opened(root, checked.findings)
     images = None if dataset is None else _image_table(dataset, checked.findings)
     if dataset is None or images is None:
@@ -105,7 +113,7 @@ def _opened(root: str, findings: Findings) -> Dataset | None:
             [_finding("unreadable dataset.json", DATASET_FILE, "a description of the set", "no file")]
         )
     else:
-        raise ValueError(message)
+        raise StoreError(message)
     return None
 
 
@@ -154,7 +162,7 @@ def _folder(dataset: Dataset) -> Iterator[Finding]:
             if (name := location.rsplit("/", 1)[-1]) not in expected:
                 yield _finding("stray table", f"{folder}/{name}", "a table for each shard only", "one more")
     for folder in ("", *TRUTH_FOLDERS):
-        for location in files.temporaries(files.join(dataset.root, folder)):
+        for location in files.leftovers(files.join(dataset.root, folder)):
             name = files.join(folder, location.rsplit("/", 1)[-1])
             yield _finding("leftover of a killed writer", name, "whole files only", "a temporary file")
     if files.exists(files.join(dataset.root, PARTS_FOLDER)):
@@ -206,7 +214,7 @@ def _reports(shards: list[str], tasks: Iterator[ShardTask], workers: int) -> Ite
             yield ahead.popleft().result()
             ahead.extend(pool.submit(check_shard, task) for task in islice(tasks, 1))
     except BrokenProcessPool:
-        raise ValueError(
+        raise StoreError(
             "expected every worker process to live, got a dead one (out of memory?): verify again with fewer "
             "--workers"
         ) from None

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from storage import files
 from storage.dataset.dataset import Dataset
-from storage.verify.findings import Finding
+from storage.rounds.round import COMPACTED_FILE, ROUND_FILE, Round, RoundInfo, is_round, open_round
 from storage.tables.label_store import LabelStore, check_labels
 from storage.tables.parquet import UNREADABLE
-from storage.rounds.round import COMPACTED_FILE, ROUND_FILE, Round, RoundInfo, is_round, open_round
-from storage.verify.check_dataset import Checked
+from storage.verify.check_dataset import CheckResult
+from storage.verify.findings import Finding
 
 
 def holds_rounds(root: str) -> bool:
@@ -27,9 +27,9 @@ def holds_rounds(root: str) -> bool:
     return is_round(root) or any(map(is_round, files.list_folders(root)))
 
 
-def check_rounds(root: str, *, quick: bool = False, on_table: Callable[[], bool]) -> Checked:
+def check_rounds(root: str, *, quick: bool = False, on_table: Callable[[], bool]) -> CheckResult:
     """Check every complete round; `on_table` is told of each table and returns whether to go on."""
-    checked = Checked(root=root, name=root.rstrip("/").rsplit("/", 1)[-1], what="label tables")
+    checked = CheckResult(root=root, name=root.rstrip("/").rsplit("/", 1)[-1], what="label tables")
     below = [files.join(root, name) for name in files.list_folders(root) if is_round(name)]
     for path in [root] if is_round(root) else below:
         place = path.rstrip("/").rsplit("/", 1)[-1]
@@ -61,7 +61,13 @@ def lost_tables(round_: Round, shards: Sequence[str]) -> list[str]:
 
 
 def _check_round(
-    round_: Round, info: RoundInfo, place: str, checked: Checked, *, quick: bool, on_table: Callable[[], bool]
+    round_: Round,
+    info: RoundInfo,
+    place: str,
+    checked: CheckResult,
+    *,
+    quick: bool,
+    on_table: Callable[[], bool],
 ) -> None:
     lost = lost_tables(round_, _shards(info))
     checked.findings.add(

@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 
 from storage import files
-from storage.verify.findings import Finding
 from storage.image_check import check_image
-from storage.verify.tar_members import BLOCK, Member, ReadRange, TarMembers, after, read_members
 from storage.verify.check_truth import TruthTask, check_truth
+from storage.verify.findings import Finding
+from storage.verify.tar_members import BLOCK, Member, ReadRange, TarMembers, after, read_members
 
 DESCRIBED = ("image_id", "width", "height")
 """What KEY.json and the image table both say."""

@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from storage import files
-from storage.tables.list_columns import offsets_of
-from storage.verify.findings import Finding
-from storage.tables.label_store import TRUTH_SCHEMA, LabelStore, table_crowds, table_labels
+from storage.errors import StoreError
 from storage.labels import Labels
+from storage.tables.label_store import TRUTH_SCHEMA, LabelStore, table_crowds, table_labels
+from storage.tables.list_columns import offsets_of
 from storage.tables.truth_table import table_difficult
+from storage.verify.findings import Finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,10 +77,10 @@ def check_truth(task: TruthTask) -> tuple[int, list[Finding]]:
 def _require_columns(table: pa.Table) -> None:
     missing = [name for name in TRUTH_SCHEMA.names if name not in table.column_names]
     if missing:
-        raise ValueError(f"a table without {', '.join(missing)}")
+        raise StoreError(f"a table without {', '.join(missing)}")
     for column in ("categories", "scores", "areas"):
         if not np.array_equal(offsets_of(table, column), offsets_of(table, "boxes")):
-            raise ValueError(f"not as many {column} as boxes in each row")
+            raise StoreError(f"not as many {column} as boxes in each row")
 
 
 def _rows(task: TruthTask, table: pa.Table) -> Iterator[Finding]:

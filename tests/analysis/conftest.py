@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.readers.coco import read_coco
 from storage.database.connect import connect
 from storage.dataset.write_dataset import write_dataset
-from storage.tables.label_store import label_table
 from storage.labels import Labels
+from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path
+from storage.tables.label_store import label_table
 from tests.rounds import round_info
 
 CLASSES = ("disk", "square", "tee")

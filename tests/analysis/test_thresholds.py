@@ -18,11 +18,11 @@ from analysis.thresholds import (
     round_thresholds,
 )
 from storage.database.connect import connect
+from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import label_table
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
-from storage.database.workspace import Workspace
+from storage.tables.label_store import label_table
 
 CLASSES = ("disk", "square", "tee")
 NUM_IMAGES = 50

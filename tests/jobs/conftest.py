@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from jobs.recipes.named import tiny
+from jobs.recipes.train_config import DataConfig, LogConfig, TrainConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from jobs.synth import SynthConfig, synth
 from jobs.train import train
-from jobs.recipes.train_config import DataConfig, LogConfig, TrainConfig
 from model.method.pseudo_label_loss import SemiSupervisedSettings
 
 torch.set_num_threads(1)

@@ -9,9 +9,9 @@ import pytest
 
 from jobs import cli
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import label_table
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round, round_path
+from storage.tables.label_store import label_table
 from tests.rounds import round_info
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from jobs.label import LabelConfig, choose_round, complete_round, label
-from storage.rounds.compaction import compact
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
+from storage.rounds.compaction import compact
 from storage.rounds.round import list_rounds, open_round
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from jobs import cli
 from jobs.prepare import PrepareConfig, prepare
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.splits.draw_split import draw_split
+from storage.tables.label_store import table_labels
 from storage.tables.truth_table import table_difficult
 
 

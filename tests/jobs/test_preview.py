@@ -15,12 +15,12 @@ from PIL import Image
 
 from jobs.cli import run
 from jobs.pictures.preview_step import PreviewStep, preview_step, truth_on_weak
+from jobs.pictures.view_pictures import known_truth, original_picture, view_pictures
 from jobs.recipes.named import tiny
 from jobs.recipes.train_config import ResamplingConfig
-from jobs.pictures.view_pictures import known_truth, original_picture, view_pictures
-from pipeline.plans import move_boxes as boxes
 from pipeline.loaders.batch import LabelCache
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.plans import move_boxes as boxes
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore
 

@@ -21,10 +21,10 @@ from pipeline.samples.reader import SampleReader
 from storage import files
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import LabelStore, label_table
 from storage.labels import Labels
 from storage.remote import open_filesystem
 from storage.rounds.round import list_rounds
+from storage.tables.label_store import LabelStore, label_table
 from storage.verify.check_dataset import check_dataset
 
 pytestmark = pytest.mark.timeout(120)

@@ -11,14 +11,14 @@ import pytest
 
 from jobs import cli
 from jobs.console.print_table import MAX_ROWS_SHOWN
-from jobs.sql import SqlConfig, sql
 from jobs.console.sql_shell import shell
+from jobs.sql import SqlConfig, sql
 from storage.database.connect import VIEWS, connect
+from storage.database.workspace import discover
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import LabelStore, label_table
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
-from storage.database.workspace import discover
+from storage.tables.label_store import LabelStore, label_table
 from tests.rounds import round_info
 
 COUNTS = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
+from jobs.synth import NUM_IMAGES, SCENES, SynthConfig, synth
 from jobs.synth import synth as verb
 from jobs.synthetic.backgrounds import BRIGHTEST, PHOTOS, draw_background, photos
 from jobs.synthetic.scene import MAX_OVERLAP, class_shares, draw_scene
 from jobs.synthetic.shapes import NUM_VARIANTS, SHAPES, draw_shape, part_variants, variant_parameters
-from jobs.synth import NUM_IMAGES, SCENES, SynthConfig, synth
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.run import checkpoint
-from jobs.recipes.named import config_file
-from jobs.run.interrupt import INTERRUPTED
 from jobs.label import LabelConfig, label
-from jobs.train import train
+from jobs.recipes import config_file
 from jobs.recipes.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
+from jobs.run import checkpoint
+from jobs.run.interrupt import INTERRUPTED
+from jobs.train import train
 from storage.tables.label_store import LabelStore, table_labels
 
 Make = Callable[..., TrainConfig]

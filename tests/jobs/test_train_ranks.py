@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.run import checkpoint
-from jobs.recipes.named import config_file
 from jobs import eval as evaluate
 from jobs.inference.predictions import PredictSettings
-from jobs.train import train
-from jobs.recipes.train_config import LogConfig, ThresholdConfig, TrainConfig
 from jobs.inference.trained import open_trained
+from jobs.recipes import config_file
+from jobs.recipes.train_config import LogConfig, ThresholdConfig, TrainConfig
+from jobs.run import checkpoint
+from jobs.train import train
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore
 

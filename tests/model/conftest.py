@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.detectors.build import build_detector
 from model.detector import Detector, Target
+from model.detectors.build import build_detector
 
 COLOURS = ((2.0, -1.0, -1.0), (-1.0, 2.0, -1.0), (-1.0, -1.0, 2.0))
 

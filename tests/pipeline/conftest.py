@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
+from storage.readers.coco import read_coco
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
 """Colour of the objects of each class."""

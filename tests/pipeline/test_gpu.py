@@ -16,9 +16,9 @@ from PIL import Image
 from pipeline.loaders.batch import TrainBatch, View
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
+from storage.readers.coco import read_coco
 
 pytestmark = [
     pytest.mark.gpu,

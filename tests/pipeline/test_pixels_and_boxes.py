@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place, project
-from pipeline.plans.mix_plans import Layer, plan_mix
 from pipeline.graphs.mixing import Mixer
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.graphs.views import LabeledViews, PredictViews, UnlabeledViews
+from pipeline.plans.mix_plans import Layer, plan_mix
+from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place, project
 from pipeline.plans.view_plans import ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak
-from pipeline.graphs.views import LabeledViews, TestViews, UnlabeledViews
+from pipeline.settings import MixSettings, ViewSettings
 from storage.labels import Labels
 
 GREY = 128
@@ -171,7 +171,7 @@ def test_hulls_frame_their_objects_in_rotated_and_sheared_views(unlabeled: Unlab
 def test_boxes_frame_their_objects_in_labeled_and_test_views(seed: int) -> None:
     encoded, sizes, labels = draw_batch(seed)
     plans = plan_labeled(np.random.default_rng(seed), STRAIGHT, sizes), plan_test(STRAIGHT, sizes)
-    graphs = LabeledViews(STRAIGHT, batch_size=4), TestViews(STRAIGHT, batch_size=4)
+    graphs = LabeledViews(STRAIGHT, batch_size=4), PredictViews(STRAIGHT, batch_size=4)
     for plan, graph in zip(plans, graphs, strict=True):
         images_BCHW = graph.run(encoded, plan)
         moved = project(labels, plan.matrices_B33, plan.sizes_B2)

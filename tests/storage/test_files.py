@@ -72,7 +72,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".shard.tar.77-abc.tmp", "shard.tar", ".keep"):
         (tmp_path / name).write_bytes(b"")
-    files.remove_temporaries(str(tmp_path))
+    files.remove_leftovers(str(tmp_path))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".keep", "shard.tar"]
 
 
@@ -94,8 +94,8 @@ def test_names_are_joined_below_the_root() -> None:
 
 def test_a_file_is_created_once_and_never_replaced(root: str) -> None:
     location = files.join(root, "folder", "claim")
-    assert files.create(location, b"first")
-    assert not files.create(location, b"second")
+    assert files.write_if_absent(location, b"first")
+    assert not files.write_if_absent(location, b"second")
     assert files.read_bytes(location) == b"first"
     assert len(files.walk_files(root)) == 1
 

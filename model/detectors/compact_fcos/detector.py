@@ -19,11 +19,11 @@ from torch.nn import functional
 from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
 
 from model.detector import Detections, Detector, Sizes, Target, has_area, require_matching
-from model.detectors.compact_fcos.network import STRIDES, FCOSNetwork, RawPredictions
 from model.detectors.compact_fcos.assignment import Locations, assign, make_locations
+from model.detectors.compact_fcos.network import STRIDES, FCOSNetwork, RawPredictions
 
 
-class FCOS(Detector):
+class CompactFCOS(Detector):
     """Anchor-free detector with strides 4, 8 and 16."""
 
     def __init__(

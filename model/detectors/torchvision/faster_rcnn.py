@@ -65,7 +65,7 @@ class FasterRCNNResNet50(Detector):
             box_detections_per_img=max_detections,
         )
         if weights == "none":
-            calm_residual_branches(self.network)
+            halve_residual_branches(self.network)
         else:
             load_pretrained(self.network, weights)
         cast_outputs_to_float32(self.network)
@@ -141,7 +141,7 @@ def _to_float32(value: Any) -> Any:
 
 
 @torch.no_grad()
-def calm_residual_branches(network: Any) -> None:
+def halve_residual_branches(network: Any) -> None:
     """Halve the residual branches of an unpretrained ResNet, whose frozen norms are the identity.
 
     On unit noise the four stages then deviate by 0.26, 0.36, 0.48 and 0.40; unscaled by 0.5, 2.3, 12 and 17.

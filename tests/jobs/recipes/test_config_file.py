@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.recipes.named import config_file
+from jobs.recipes import config_file
 from jobs.recipes.named import RECIPES, choose_recipe, recipe_config
 from jobs.recipes.train_config import TrainConfig
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.recipes.named import config_file
-from jobs.training.gradients import GradientExchange
+from jobs.recipes import config_file
 from jobs.run.ranks import Ranks, joined
+from jobs.training.gradients import GradientExchange
 
 Reports = list[dict[str, Any]]
 
@@ -34,7 +34,7 @@ def reports(drawn: Path, short_run: Callable[..., Any], tmp_path_factory: Any) -
         subprocess.run(
             [sys.executable, str(script), str(path), str(folder)],
             stdout=said, stderr=said, timeout=200, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[2])},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[3])},
         )  # fmt: skip
     found = [folder / f"rank-{rank}.json" for rank in range(3)]
     assert all(path.exists() for path in found), (folder / "said.txt").read_text()

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from jobs.recipes.named import recipe_config
 from jobs.run import checkpoint
-from jobs.training.run_data import mix_settings, open_data
+from jobs.run.ranks import Ranks, joined
+from jobs.train import build_trainer
 from jobs.training.class_thresholds import ClassThresholds
 from jobs.training.gradients import GradientExchange
-from jobs.run.ranks import Ranks, joined
-from jobs.recipes.named import recipe_config
-from jobs.train import build_trainer
+from jobs.training.run_data import mix_settings, open_data
 from jobs.training.train_step import Trainer
 from pipeline.loaders.train_loader import TrainLoader
 from storage.dataset.dataset import Dataset
@@ -53,10 +53,10 @@ def agreements(ranks: Ranks) -> dict[str, object]:
     return {
         "gather": ranks.gather(lambda: ranks.rank * 10),
         "each": ranks.each(lambda: ranks.rank * 10),
-        "from_first": ranks.from_first(lambda: ranks.rank + 7),
+        "from_first": ranks.on_first(lambda: ranks.rank + 7),
         "copied": other.tolist(),
         "failed_on_1": said(lambda: ranks.gather(lambda: 1 // (ranks.rank - 1))),
-        "failed_on_first": said(lambda: ranks.from_first(lambda: 1 // ranks.rank)),
+        "failed_on_first": said(lambda: ranks.on_first(lambda: 1 // ranks.rank)),
         "after_failures": ranks.gather(lambda: ranks.rank),
     }
 

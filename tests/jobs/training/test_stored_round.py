@@ -15,16 +15,16 @@ import pytest
 import torch
 
 from jobs import cli
-from jobs.run import checkpoint
-from jobs.training.run_data import ask_tables, open_data, open_loader
-from jobs.label import LabelConfig, label
-from jobs.preview import PreviewConfig, preview
-from jobs.pictures.preview_step import preview_step, round_on_weak, truth_on_weak
-from jobs.run.ranks import Ranks
-from jobs.training.stored_round import open_labels, resolve_round, stored_repeat_factors
-from jobs.train import build_trainer, train
-from jobs.recipes.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainConfig
 from jobs.inference.trained import open_trained
+from jobs.label import LabelConfig, label
+from jobs.pictures.preview_step import preview_step, round_on_weak, truth_on_weak
+from jobs.preview import PreviewConfig, preview
+from jobs.recipes.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainConfig
+from jobs.run import checkpoint
+from jobs.run.ranks import Ranks
+from jobs.train import build_trainer, train
+from jobs.training.run_data import open_data, open_loader, read_run_inputs
+from jobs.training.stored_round import open_labels, resolve_round, stored_repeat_factors
 from jobs.training.train_step import to_labels
 from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache
@@ -344,7 +344,7 @@ def test_a_preview_shows_the_images_and_boxes_of_the_run_that_learns_from_a_roun
     config = run_config(labels=by_round(some, "round-then-teacher", until=4, partial=True), burn_in=0)
     data = open_data(config)
     config = resolve_round(config, data)
-    with open_loader(config, data, ask_tables(config, data), torch.device("cpu")) as loader:
+    with open_loader(config, data, read_run_inputs(config, data), torch.device("cpu")) as loader:
         batches = list(itertools.islice(loader, 6))
     looked_at = PreviewConfig.of(config)
     stored = open_labels(config, data)

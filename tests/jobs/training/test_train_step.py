@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.train import build_trainer
-from jobs.recipes.train_config import TrainConfig
 from jobs.training.train_step import NonFiniteLossError
 from pipeline.loaders.train_loader import TrainLoader
 from storage.dataset.dataset import Dataset

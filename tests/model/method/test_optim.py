@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from model.detectors.build import build_detector
 from model.detector import Detector
+from model.detectors.build import build_detector
 from model.method.optim import OptimizerName, Schedule, build_optimizer, clip_gradient, parameter_groups
 
 

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from model.detector import Detections, Detector, Sizes, Target
-from model.method.pseudo_label_loss import SemiSupervisedSettings, confident, unsupervised_loss, why_closed
+from model.method.pseudo_label_loss import (
+    SemiSupervisedSettings,
+    above_threshold,
+    gate_reason,
+    unsupervised_loss,
+)
 
 IMAGES = torch.zeros(2, 3, 32, 32)
 SIZES = [(32, 32)] * 2
@@ -59,14 +64,14 @@ def config(
 
 
 def test_a_score_counts_only_when_strictly_above_the_threshold() -> None:
-    kept = confident(labels(0.25, 0.5, 0.75), 0.5)
+    kept = above_threshold(labels(0.25, 0.5, 0.75), 0.5)
     assert count(kept) == 1
 
 
 @given(values=scores, low=st.floats(0, 1), high=st.floats(0, 1))
 def test_a_higher_threshold_never_keeps_more(values: list[float], low: float, high: float) -> None:
     low, high = min(low, high), max(low, high)
-    assert count(confident(labels(*values), high)) <= count(confident(labels(*values), low))
+    assert count(above_threshold(labels(*values), high)) <= count(above_threshold(labels(*values), low))
 
 
 @pytest.mark.parametrize(
@@ -80,14 +85,14 @@ def test_a_higher_threshold_never_keeps_more(values: list[float], low: float, hi
     ],
 )
 def test_the_two_gates_open_as_they_are_named(kept: tuple[int, ...], every: bool, any_: bool) -> None:
-    assert (why_closed(kept, config(0.5)) is None) is every
-    assert (why_closed(kept, config(0.5, "any_image")) is None) is any_
+    assert (gate_reason(kept, config(0.5)) is None) is every
+    assert (gate_reason(kept, config(0.5, "any_image")) is None) is any_
 
 
 def test_least_num_is_asked_of_every_image() -> None:
     strict = SemiSupervisedSettings(score_threshold=0.5, least_num=3)
-    assert why_closed((3, 4), strict) is None
-    assert "1 of 2 images keep fewer than 3" in str(why_closed((3, 2), strict))
+    assert gate_reason((3, 4), strict) is None
+    assert "1 of 2 images keep fewer than 3" in str(gate_reason((3, 2), strict))
 
 
 def test_a_closed_gate_runs_no_loss_and_says_why_in_numbers() -> None:
@@ -162,5 +167,5 @@ def test_a_threshold_for_each_class_keeps_only_what_is_strictly_above_its_own() 
         categories_N=torch.tensor([0, 0, 1, 1]),
         scores_N=torch.tensor([0.5, 0.6, 0.3, 0.2]),
     )
-    kept = confident(labels, torch.tensor([0.5, 0.25], dtype=torch.float64))
+    kept = above_threshold(labels, torch.tensor([0.5, 0.25], dtype=torch.float64))
     assert kept.categories_N.tolist() == [0, 1]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.detector import Detector
-from model.detectors.compact_fcos.detector import FCOS
+from model.detectors.compact_fcos.detector import CompactFCOS
 from model.method.teacher import Teacher
 
 
-class WithBuffer(FCOS):
+class WithBuffer(CompactFCOS):
     """A detector with a buffer, as batch-norm statistics are one."""
 
     seen: Tensor

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.plans.mix_plans import Layer, plan_mix
 from pipeline.graphs.mixing import Mixer
+from pipeline.plans.mix_plans import Layer, plan_mix
 from pipeline.settings import MixSettings, ViewSettings
 from tests.pipeline.reference import bilinear, coordinates, normalised, placed, resize_matrix
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place
+from pipeline.graphs.mixing import Mixer, nearest
 from pipeline.plans.mix_draws import draw_mosaic
 from pipeline.plans.mix_plans import MixupPlan, MosaicPlan, mosaic_plan, plan_mix
-from pipeline.graphs.mixing import Mixer, nearest
+from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place
 from pipeline.settings import MixSettings, ViewSettings
 from storage.labels import Labels
 from tests.pipeline.reference import coordinates, photo_like

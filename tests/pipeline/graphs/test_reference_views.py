@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.loaders.batch import UnlabeledPlan
-from pipeline.plans.move_boxes import project
-from pipeline.plans.geometry import geometric_matrix, reference_matrices
-from pipeline.loaders.train_loader import TrainLoader
-from pipeline.plans.mix_plans import plan_mix
-from pipeline.settings import GEOMETRIC_OPS, MixSettings, ViewSettings
-from pipeline.plans.view_plans import ViewDraw, plan_labeled, plan_strong, plan_test, plan_weak, view_plan
 from pipeline.graphs.views import UnlabeledViews
+from pipeline.loaders.batch import UnlabeledPlan
+from pipeline.loaders.train_loader import TrainLoader
+from pipeline.plans.geometry import geometric_matrix, reference_matrices
+from pipeline.plans.mix_plans import plan_mix
+from pipeline.plans.move_boxes import project
+from pipeline.plans.view_plans import ViewDraw, plan_labeled, plan_strong, plan_test, plan_weak, view_plan
+from pipeline.settings import GEOMETRIC_OPS, MixSettings, ViewSettings
 from storage.labels import Labels
 from tests.pipeline.reference import bilinear, colour, coordinates, photo_like, resize_matrix
 

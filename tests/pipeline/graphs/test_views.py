@@ -9,9 +9,17 @@ import torch
 from PIL import Image, ImageOps
 from skimage import data
 
+from pipeline.graphs.views import LabeledViews, PredictViews, StrongViews, UnlabeledViews
+from pipeline.plans.view_plans import (
+    ViewDraw,
+    ViewPlan,
+    plan_labeled,
+    plan_strong,
+    plan_test,
+    plan_weak,
+    view_plan,
+)
 from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, ViewSettings
-from pipeline.plans.view_plans import ViewDraw, ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak, view_plan
-from pipeline.graphs.views import LabeledViews, StrongViews, TestViews, UnlabeledViews
 from tests.pipeline.reference import (
     bilinear,
     colour,
@@ -92,7 +100,7 @@ def test_both_views_are_bilinear_samples_of_the_decoded_image(unlabeled: Unlabel
 def test_labeled_and_test_views_are_bilinear_samples_too(labeled: LabeledViews) -> None:
     encoded = photos()
     plans = plan_labeled(np.random.default_rng(1), PLAIN, sizes(encoded)), plan_test(PLAIN, sizes(encoded))
-    tests = TestViews(SETTINGS, batch_size=4, num_threads=1)
+    tests = PredictViews(SETTINGS, batch_size=4, num_threads=1)
     for plan, images_BCHW in zip(
         plans, (labeled.run(encoded, plans[0]), tests.run(encoded, plans[1])), strict=True
     ):
@@ -285,7 +293,7 @@ def test_grey_turned_palette_and_transparent_files_decode_as_pil_does() -> None:
     encoded = [encode(photo[..., 0]), encode(photo, exif=exif), palette.getvalue(), transparent.getvalue()]
     as_is = replace(SETTINGS, test_short=min(photo.shape[:2]), test_long_max=10_000)
     plan = plan_test(as_is, sizes(encoded))
-    images_BCHW = TestViews(as_is, batch_size=4, num_threads=1).run(encoded, plan)
+    images_BCHW = PredictViews(as_is, batch_size=4, num_threads=1).run(encoded, plan)
     assert_batch_is(images_BCHW, plan, [decoded(one) for one in encoded], atol=1e-3)
 
 
@@ -293,9 +301,9 @@ def test_an_undecodable_image_raises_and_a_new_object_goes_on(unlabeled: Unlabel
     encoded = [*photos()[:1], b"not an image"]
     plan = plan_test(SETTINGS, [(100, 140), (100, 140)])
     with pytest.raises(RuntimeError, match="decod"):
-        TestViews(SETTINGS, batch_size=2).run(encoded, plan)
+        PredictViews(SETTINGS, batch_size=2).run(encoded, plan)
     assert (
-        len(TestViews(SETTINGS, batch_size=2).run(photos()[:2], plan_test(SETTINGS, sizes(photos()[:2]))))
+        len(PredictViews(SETTINGS, batch_size=2).run(photos()[:2], plan_test(SETTINGS, sizes(photos()[:2]))))
         == 2
     )
 

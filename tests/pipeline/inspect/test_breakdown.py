@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.graphs.views import UnlabeledViews
 from pipeline.inspect.breakdown import Breakdown, Drawn
-from pipeline.samples.safe_graph import Engine, read_samples
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.samples.reader import SampleReader
+from pipeline.samples.safe_graph import GraphDevice, read_samples
 from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
 from pipeline.timing import timed
-from pipeline.graphs.views import UnlabeledViews
 from storage.dataset.dataset import Dataset
 
 VIEW = ViewSettings(short_range=(300, 500), long_max=600)
@@ -44,7 +44,7 @@ def drawn_by(sets: Sets, view: ViewSettings) -> tuple[list[Drawn], Breakdown]:
     with TrainLoader(*sets, view=view, mix=MIX, num_steps=STEPS) as loader:
         drawn = [Drawn.of(batch) for batch in loader]
     breakdown = Breakdown(
-        *sets, view=view, mix=MIX, batch_labeled=1, batch_unlabeled=4, seed=0, engine=Engine()
+        *sets, view=view, mix=MIX, batch_labeled=1, batch_unlabeled=4, seed=0, engine=GraphDevice()
     )
     return drawn, breakdown
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, project
+from pipeline.graphs.mixing import Mixer
+from pipeline.graphs.views import LabeledViews, UnlabeledViews
+from pipeline.inspect.replay import Replay
 from pipeline.plans.mix_draws import MixupDraw, MosaicDraw, Patches, draw_mixup, draw_mosaic
 from pipeline.plans.mix_plans import MixPlan, mixup_plan, mosaic_plan, plan_mix
-from pipeline.graphs.mixing import Mixer
-from pipeline.inspect.replay import Replay
-from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
+from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, project
 from pipeline.plans.view_plans import ViewDraw, ViewPlan, plan_labeled, plan_strong, view_plan
-from pipeline.graphs.views import LabeledViews, UnlabeledViews
+from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
 from storage.labels import Labels
 from tests.pipeline.reference import (
     bilinear,

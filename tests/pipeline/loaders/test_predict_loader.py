@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.plans.move_boxes import project
 from pipeline.loaders.predict_loader import PredictBatch, PredictLoader
+from pipeline.plans.move_boxes import project
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.labels import Labels
+from storage.tables.label_store import table_labels
 
 DrawSet = Callable[..., Dataset]
 Damage = Callable[..., str]

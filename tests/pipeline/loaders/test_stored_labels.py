@@ -18,15 +18,15 @@ import pytest
 import torch
 
 from pipeline.loaders.batch import LabelCache, TrainBatch
-from pipeline.plans.move_boxes import project
-from pipeline.loaders.train_loader import TrainLoader
-from pipeline.settings import MixSettings, ViewSettings
 from pipeline.loaders.stored_labels import StoredLabels
-from storage.rounds.compaction import compact
+from pipeline.loaders.train_loader import TrainLoader
+from pipeline.plans.move_boxes import project
+from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.labels import Labels
+from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
+from storage.tables.label_store import table_labels
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 from tests.rounds import round_info
 

@@ -18,13 +18,13 @@ import pytest
 import torch
 
 from pipeline.loaders.batch import LabelCache, TrainBatch
-from pipeline.plans.move_boxes import project
 from pipeline.loaders.train_loader import TrainLoader
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.plans.move_boxes import project
 from pipeline.samples.stream import StreamExhaustedError
+from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
 from storage.labels import Labels
+from storage.tables.label_store import table_labels
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 
 DrawSet = Callable[..., Dataset]

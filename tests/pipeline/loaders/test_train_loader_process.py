@@ -13,7 +13,7 @@ import pytest
 
 from storage.dataset.dataset import Dataset
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DrawSet = Callable[..., Dataset]
 
 SCRIPT = """

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plans.geometry import fitted_sizes, geometric_matrix, padded_size, resize_matrices, short_side_sizes
+from pipeline.plans.geometry import (
+    fitted_sizes,
+    geometric_matrix,
+    padded_size,
+    resize_matrices,
+    short_side_sizes,
+)
 from pipeline.settings import GEOMETRIC_OPS
 from tests.pipeline import reference
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place, project
 from pipeline.plans.mix_plans import Layer, plan_mix
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place, project
 from pipeline.plans.view_plans import plan_strong, plan_weak
+from pipeline.settings import MixSettings, ViewSettings
 from storage.labels import Labels
 from tests.pipeline.reference import moved_box
 

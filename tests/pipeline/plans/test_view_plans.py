@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.settings import COLOUR_OPS, ViewSettings
 from pipeline.plans.view_plans import ViewPlan, plan_labeled, plan_strong, plan_test, plan_weak
+from pipeline.settings import COLOUR_OPS, ViewSettings
 
 SIZES = st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), min_size=1, max_size=5)
 PLANNERS = (plan_weak, plan_strong, plan_labeled)

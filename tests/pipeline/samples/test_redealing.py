@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.samples.redealing import redeal
-from pipeline.settings import MixSettings, ViewSettings
 from pipeline.samples.stream import SampleStream, StreamState
+from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 
 DrawSet = Callable[..., Dataset]

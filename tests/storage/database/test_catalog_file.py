@@ -11,9 +11,9 @@ import pytest
 
 from storage.database.catalog_file import write_catalog
 from storage.database.connect import VIEWS, connect
-from storage.tables.label_store import label_table
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
+from storage.tables.label_store import label_table
 
 
 @pytest.fixture

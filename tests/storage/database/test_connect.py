@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.readers.coco import read_coco
 from storage.database.connect import VIEWS, connect, describe_views
+from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
-from storage.tables.label_store import LabelStore, label_table, table_labels
 from storage.labels import Labels
+from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path
-from storage.database.workspace import Workspace
+from storage.tables.label_store import LabelStore, label_table, table_labels
 from tests.rounds import round_info
 
 THRESHOLD = 0.5

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from storage.database.workspace import Workspace, discover
 from storage.dataset.dataset import IMAGES_FILE, Dataset
 from storage.rounds.round import Round
-from storage.database.workspace import Workspace, discover
 from tests.rounds import round_info
 
 

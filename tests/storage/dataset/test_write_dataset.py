@@ -21,9 +21,9 @@ import webdataset
 from PIL import Image
 
 from storage import files
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import Written, write_dataset
+from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet, read_folder
 from storage.tables.label_store import table_areas, table_crowds, table_labels
 
@@ -157,7 +157,7 @@ def test_killed_within_some_shard_and_run_again_it_ends_in_the_same_bytes(
 
 
 def path_to_us() -> dict[str, str]:
-    return {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    return {"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1"}
 
 
 def wait_until_released(root: Path) -> None:

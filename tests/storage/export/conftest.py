@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
 from storage.export.labeled_images import LabelSource
-from storage.tables.label_store import label_table
 from storage.labels import Labels
+from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path
+from storage.tables.label_store import label_table
 from tests.rounds import round_info
 
 CLASSES = ((7, 'disk "a"'), (3, "ring & <b>"), (5, "star: é"))

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from storage.database.connect import connect
+from storage.database.workspace import Workspace
 from storage.export.condition import LOCKED, Condition, box_table
 from storage.export.labeled_images import LabelSource, labeled_images
 from storage.tables.label_store import table_labels
-from storage.database.workspace import Workspace
 
 
 def box_rows(source: LabelSource) -> pa.Table:

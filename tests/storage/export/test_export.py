@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from storage import files
-from storage.readers.coco import read_coco
 from storage.database.connect import connect
+from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
 from storage.export import labeled_images as labeled_images_module
 from storage.export.condition import Condition
@@ -25,14 +25,14 @@ from storage.export.header import ExportHeader
 from storage.export.labeled_images import LabeledImages, LabelSource, labeled_images
 from storage.export.names import check_file_names
 from storage.export.yolo import write_yolo
-from storage.readers.image_set import ImageSet
-from storage.tables.label_store import LabelStore, label_table, table_labels
 from storage.labels import Labels
+from storage.readers.coco import read_coco
+from storage.readers.image_set import ImageSet
+from storage.readers.voc import read_voc
+from storage.readers.yolo import read_yolo
 from storage.rounds.round import open_round
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
-from storage.readers.voc import read_voc
-from storage.database.workspace import Workspace
-from storage.readers.yolo import read_yolo
+from storage.tables.label_store import LabelStore, label_table, table_labels
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.tables.label_store import label_table
 from storage.labels import Labels
 from storage.rounds.round import RoundInfo, list_rounds, open_round, round_path
+from storage.tables.label_store import label_table
 
 
 def info(number: int) -> RoundInfo:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from storage.splits.published_list import import_split
 from storage.splits.draw_split import draw_split
+from storage.splits.published_list import import_split
 
 IMAGES = [{"id": number, "file_name": f"train/{number:06d}.jpg"} for number in range(1, 51)]
 LABELED = (3, 14, 15, 41)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.labels import Labels
 from storage.tables.label_store import (
     LABEL_SCHEMA,
     TRUTH_SCHEMA,
@@ -23,7 +24,6 @@ from storage.tables.label_store import (
     table_labels,
     truth_table,
 )
-from storage.labels import Labels
 
 
 def random_labels(counts: list[int], seed: int = 0) -> Labels:

@@ -19,23 +19,23 @@ import pytest
 from PIL import Image
 
 from storage import files
-from storage.readers.coco import read_coco
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
-from storage.verify.findings import MAX_KEPT, Finding, Findings
+from storage.readers.coco import read_coco
 from storage.readers.image_set import read_folder
 from storage.readers.open_source import open_source
-from storage.verify.check_dataset import Checked, check_dataset
+from storage.verify.check_dataset import CheckResult, check_dataset
+from storage.verify.findings import MAX_KEPT, Finding, Findings
 
 SHARD = "shard-000001.tar"
 Row = dict[str, Any]
 
 
-def check(root: str | Path, **options: Any) -> Checked:
+def check(root: str | Path, **options: Any) -> CheckResult:
     return check_dataset(str(root), on_shard=lambda _: True, **options)
 
 
-def found(checked: Checked) -> dict[str, list[tuple[str, str | None]]]:
+def found(checked: CheckResult) -> dict[str, list[tuple[str, str | None]]]:
     """Place and key of every finding, by kind."""
     assert checked.findings.total() == sum(map(len, checked.findings.kept.values()))
     return {kind: [(one.place, one.key) for one in kept] for kind, kept in checked.findings.kept.items()}

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.readers.coco import read_coco
-from storage.rounds.compaction import compact
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
-from storage.tables.label_store import label_table
 from storage.labels import Labels
+from storage.readers.coco import read_coco
+from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
-from storage.verify.check_dataset import Checked
+from storage.tables.label_store import label_table
+from storage.verify.check_dataset import CheckResult
 from storage.verify.check_rounds import check_rounds, holds_rounds, lost_tables
 from tests.rounds import round_info
 
@@ -45,11 +45,11 @@ def labeled_round(dataset: Dataset, root: Path, number: int = 1) -> Round:
     return round_.finish(round_info(dataset, number=number, score_threshold=0.3, num_images=30, num_boxes=30))
 
 
-def check(root: Path, *, quick: bool = False) -> Checked:
+def check(root: Path, *, quick: bool = False) -> CheckResult:
     return check_rounds(str(root), quick=quick, on_table=lambda: True)
 
 
-def found(checked: Checked) -> dict[str, list[str]]:
+def found(checked: CheckResult) -> dict[str, list[str]]:
     return {kind: [one.place for one in kept] for kind, kept in checked.findings.kept.items()}
 
 

@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from model.detectors.build import build_detector
 from model.detector import Detections, Detector, Target
-from model.detectors.compact_fcos.detector import FCOS, boxes_at, centreness, distances_to, positive_losses
+from model.detectors.build import build_detector
+from model.detectors.compact_fcos.detector import (
+    CompactFCOS,
+    boxes_at,
+    centreness,
+    distances_to,
+    positive_losses,
+)
 from model.method.optim import build_optimizer, clip_gradient
 
 coordinate = st.floats(0, 100, width=32)
@@ -53,8 +59,8 @@ def test_a_hundred_steps_on_eight_images_find_their_rectangles(overfit_set: Any)
     predictions = detector.predict(images, sizes)
     assert totals[-1] < totals[0] / 2
     assert recall(predictions, targets, score=0.3) > 0.9
-    confident = sum(int((found.scores_N > 0.5).sum()) for found in predictions)
-    assert confident < 1.5 * sum(len(target.boxes_N4) for target in targets)
+    above_threshold = sum(int((found.scores_N > 0.5).sum()) for found in predictions)
+    assert above_threshold < 1.5 * sum(len(target.boxes_N4) for target in targets)
 
 
 def test_training_twice_from_one_seed_gives_the_same_weights_bit_for_bit(overfit_set: Any) -> None:
@@ -132,7 +138,7 @@ def test_a_perfect_box_costs_nothing_and_no_positive_location_gives_zero_gradien
 
 def test_the_score_is_the_root_of_class_times_centreness(drawn: Any) -> None:
     detector = build_detector("fcos-compact", num_classes=3, seed=0)
-    assert isinstance(detector, FCOS)
+    assert isinstance(detector, CompactFCOS)
     with torch.no_grad():
         assert detector.network.predictor.bias is not None
         detector.network.predictor.weight.zero_()
@@ -145,5 +151,7 @@ def test_the_score_is_the_root_of_class_times_centreness(drawn: Any) -> None:
 
 def test_nothing_below_the_minimum_score_or_above_the_maximum_number_is_predicted(drawn: Any) -> None:
     torch.manual_seed(0)
-    assert len(FCOS(num_classes=3, min_score=0.99).predict(drawn.images_BCHW, drawn.sizes_B2)[0]) == 0
-    assert len(FCOS(num_classes=3, max_detections=7).predict(drawn.images_BCHW, drawn.sizes_B2)[0]) == 7
+    assert len(CompactFCOS(num_classes=3, min_score=0.99).predict(drawn.images_BCHW, drawn.sizes_B2)[0]) == 0
+    assert (
+        len(CompactFCOS(num_classes=3, max_detections=7).predict(drawn.images_BCHW, drawn.sizes_B2)[0]) == 7
+    )

@@ -14,8 +14,8 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.ops import FrozenBatchNorm2d
 
-from model.detectors.build import build_detector
 from model.detector import Detector
+from model.detectors.build import build_detector
 from model.detectors.torchvision.faster_rcnn import FasterRCNNResNet50
 from model.detectors.torchvision.weights import fetch, without_zero_eps
 

@@ -1,0 +1,34 @@
+"""The errors that are not ours: what a user gave or asked for cannot be used as it is.
+
+    InputError               one line for the user, exit code 2
+    ├── ConfigError          a flag, setting, recipe, query or name that cannot be, or does not fit what is there
+    ├── SourceError          files of other tools: annotations, images, lists of ids, weights
+    ├── StoreError           files of this program: data sets, rounds, runs; missing, damaged or not matching
+    └── RunStoppedError      a run that must end though its input is right: a rank gone, a loss not finite
+
+Every message says what was expected, what came, where, and what to do next; what it advises can be done. `mixpl`
+prints an `InputError`, and an `OSError` that names its path, without a traceback. Any other exception, a
+`ValueError` too, is a fault of this program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """What came from outside cannot be used; the message says what to do."""
+
+
+class ConfigError(InputError):
+    """A flag, setting, recipe, query or name cannot be, or does not fit what is there."""
+
+
+class SourceError(InputError):
+    """A file of another tool cannot be read: annotations, images, lists of ids, weights."""
+
+
+class StoreError(InputError):
+    """A file of this program is missing, damaged, of another version, or does not match the others."""
+
+
+class RunStoppedError(InputError):
+    """A run must end though its input is right."""
