@@ -46,7 +46,9 @@ def test_the_tour_has_a_place_for_every_folder_of_the_house_and_names_nothing_th
     packages = {init.parent for house in houses for init in (ROOT / house).rglob("__init__.py")}
     named = set(re.findall(r"`((?:storage|model|pipeline|analysis|jobs|tests|docs)/[\w./*-]*)`", tour))
     folders = {str(package.relative_to(ROOT)) + "/" for package in packages}
-    nested = {folder for folder in folders if folder.count("/") > 2}  # named by their last part, under their parent
+    nested = {
+        folder for folder in folders if folder.count("/") > 2
+    }  # named by their last part, under their parent
     assert not folders - nested - named, "folders without a place in docs/tour.md"
     assert all(f"`{Path(folder).name}/`" in tour for folder in nested)
     assert all(any(ROOT.glob(path)) for path in named), "names of nothing"
