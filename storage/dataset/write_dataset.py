@@ -22,8 +22,9 @@ from storage import files
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
 from storage.errors import StoreError
-from storage.readers.image_set import ImageSet, Truth
+from storage.readers.image_set import ImageSet
 from storage.tables.parquet import write_parquet
+from storage.truth import Truth
 from storage.worker_pool import spawn_pool
 
 SKIPPED_FILE = "skipped.json"

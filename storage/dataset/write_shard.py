@@ -25,10 +25,10 @@ from storage import files
 from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.errors import SourceError
 from storage.image_check import CheckedImage, check_image
-from storage.readers.image_set import Truth
 from storage.tables.label_store import LabelStore, label_table, truth_table
 from storage.tables.parquet import read_parquet, write_parquet
 from storage.tables.truth_table import with_truth_columns
+from storage.truth import Truth
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

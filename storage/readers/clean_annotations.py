@@ -21,7 +21,7 @@ import numpy.typing as npt
 from storage import boxes
 from storage.labels import Labels
 from storage.problems import Problems
-from storage.readers.image_set import Federated, Truth
+from storage.truth import Federated, Truth
 
 CUT_OFF_TOLERANCE = 1.0
 """Pixels: annotation tools round, so less than this over the edge is clipped without a word."""

@@ -30,8 +30,9 @@ from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
 from storage.readers.coco_annotations import CocoAnnotations
-from storage.readers.image_set import Federated, ImageSet
+from storage.readers.image_set import ImageSet
 from storage.readers.json_stream import JsonStream, Piece
+from storage.truth import Federated
 
 IMAGE_FIELDS = (("id", int), ("file_name", str), ("width", int), ("height", int))
 """What every image record must have; the rest is optional."""

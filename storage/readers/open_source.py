@@ -13,7 +13,8 @@ from typing import Literal
 from storage import files
 from storage.errors import SourceError
 from storage.readers.coco import read_coco
-from storage.readers.image_set import ImageSet, read_folder
+from storage.readers.folder import read_folder
+from storage.readers.image_set import ImageSet
 from storage.readers.voc import is_voc, read_voc
 from storage.readers.yolo import find_yaml, read_yolo
 

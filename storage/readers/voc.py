@@ -32,7 +32,8 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.image_set import ImageSet, size_of_file
+from storage.readers.folder import size_of_file
+from storage.readers.image_set import ImageSet
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

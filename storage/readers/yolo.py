@@ -30,7 +30,8 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.image_set import IMAGE_SUFFIXES, ImageSet, size_of_file
+from storage.readers.folder import IMAGE_SUFFIXES, size_of_file
+from storage.readers.image_set import ImageSet
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 Line = tuple[int, tuple[float, float, float, float], float]

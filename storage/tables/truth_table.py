@@ -12,9 +12,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from storage.labels import Labels
-from storage.readers.image_set import Federated, Truth
 from storage.tables.label_store import OPTIONAL_TRUTH_SCHEMA
 from storage.tables.list_columns import column_labels, label_columns
+from storage.truth import Federated, Truth
 
 
 def with_truth_columns(table: pa.Table, truth: Truth) -> pa.Table:

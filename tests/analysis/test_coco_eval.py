@@ -13,9 +13,9 @@ from pycocotools.cocoeval import COCOeval
 
 from analysis.coco_eval import evaluate_labels, evaluate_tables
 from storage.labels import Labels
-from storage.readers.image_set import Truth
 from storage.tables.label_store import label_table, truth_table
 from storage.tables.truth_table import with_truth_columns
+from storage.truth import Truth
 
 CLASSES = ("disk", "square", "tee")
 COCO_FIGURES = [

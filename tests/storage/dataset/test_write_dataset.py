@@ -24,7 +24,8 @@ from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import Written, write_dataset
 from storage.readers.coco import read_coco
-from storage.readers.image_set import ImageSet, read_folder
+from storage.readers.folder import read_folder
+from storage.readers.image_set import ImageSet
 from storage.tables.label_store import table_areas, table_crowds, table_labels
 
 

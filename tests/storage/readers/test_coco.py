@@ -17,7 +17,8 @@ from pycocotools.coco import COCO
 
 from storage.readers import json_stream
 from storage.readers.coco import read_coco
-from storage.readers.image_set import Federated, ImageSet, read_folder
+from storage.readers.image_set import ImageSet
+from storage.truth import Federated
 
 SOUND: dict[str, Any] = {
     "images": [
@@ -170,24 +171,6 @@ def test_a_missing_and_a_cut_file_are_named(tmp_path: Path) -> None:
     cut.write_text(json.dumps(SOUND)[:-10])
     with pytest.raises(ValueError, match=r"cut\.json; is the file complete\?"):
         read_coco(str(cut))
-
-
-def test_a_folder_gives_its_images_sorted_and_numbered(tmp_path: Path) -> None:
-    for name in ("b.JPG", "sub/a.png", "a.jpeg", "readme.txt", ".hidden.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    source = read_folder(str(tmp_path), classes=("disk",), category_ids=(3,))
-    assert source.file_names == ("a.jpeg", "b.JPG", "sub/a.png")
-    assert source.image_ids == (1, 2, 3)
-    assert source.truth is None
-    assert source.num_ignored == 1
-    np.testing.assert_array_equal(source.sizes, np.zeros((3, 2)))
-
-
-def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "readme.txt").write_bytes(b"")
-    with pytest.raises(ValueError, match="got 1 files and no image among them"):
-        read_folder(str(tmp_path))
 
 
 LVIS: dict[str, Any] = {

@@ -12,10 +12,11 @@ from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
 from storage.readers.coco import read_coco
-from storage.readers.image_set import Federated, ImageSet
+from storage.readers.image_set import ImageSet
 from storage.readers.voc import read_voc
 from storage.tables.label_store import TRUTH_SCHEMA, table_labels
 from storage.tables.truth_table import table_difficult, table_federated
+from storage.truth import Federated
 
 
 def write(root: Path, source: ImageSet, images: Path, **options: Any) -> Dataset:

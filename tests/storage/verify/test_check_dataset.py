@@ -22,7 +22,7 @@ from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
 from storage.readers.coco import read_coco
-from storage.readers.image_set import read_folder
+from storage.readers.folder import read_folder
 from storage.readers.open_source import open_source
 from storage.verify.check_dataset import CheckResult, check_dataset
 from storage.verify.findings import MAX_KEPT, Finding, Findings

@@ -1,0 +1,59 @@
+"""Reader of a plain folder of images, and what every reader does with image files.
+
+In: a folder, local or remote. Out: `ImageSet` of unlabeled images, sorted by name and numbered from 1; the size of
+one image file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from storage import files
+from storage.errors import SourceError
+from storage.image_check import header_size
+from storage.problems import Problems
+from storage.readers.image_set import ImageSet
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif",
+)  # fmt: skip
+"""What counts as an image in a folder; each is checked when it is written."""
+
+
+def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequence[int] = ()) -> ImageSet:
+    """Take all images below a folder as unlabeled, sorted by name, numbered from 1."""
+    names = files.walk_files(path)
+    images = tuple(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
+    if not images:
+        raise SourceError(
+            f"expected a folder of images, got {len(names)} files and no image among them: {path}; "
+            f"known are {' '.join(IMAGE_SUFFIXES)}"
+        )
+    return ImageSet(
+        path=path,
+        sha256=hashlib.sha256("\n".join(images).encode()).hexdigest(),
+        classes=tuple(classes),
+        category_ids=tuple(category_ids),
+        image_ids=tuple(range(1, len(images) + 1)),
+        file_names=images,
+        sizes=np.zeros((len(images), 2), np.int32),
+        truth=None,
+        split=None,
+        problems=Problems(),
+        num_ignored=len(names) - len(images),
+    )
+
+
+def size_of_file(location: str) -> tuple[int, int]:
+    """Return height and width of an image file after EXIF rotation, from its head; (0, 0) where it has none."""
+    try:
+        if files.is_local(location):
+            with files.local_path(location).open("rb") as file:
+                return header_size(file)
+        return header_size(io.BytesIO(files.read_bytes(location)))
+    except OSError:
+        return 0, 0
