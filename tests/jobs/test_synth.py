@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from jobs.synth import NUM_IMAGES, SCENES, SynthConfig, synth
-from jobs.synth import synth as verb
+from jobs.synth import NUM_IMAGES, SCENES, Preset, SynthConfig, synth
 from jobs.synthetic.backgrounds import BRIGHTEST, PHOTOS, draw_background, photos
 from jobs.synthetic.scene import MAX_OVERLAP, class_shares, draw_scene
 from jobs.synthetic.shapes import NUM_VARIANTS, SHAPES, draw_shape, part_variants, variant_parameters
@@ -191,4 +190,4 @@ def test_negative_numbers_are_refused():
 
 
 def test_every_preset_states_its_number_of_images():
-    assert set(SCENES) == set(NUM_IMAGES) == set(verb.Preset.__args__)
+    assert set(SCENES) == set(NUM_IMAGES) == set(Preset.__args__)
