@@ -1,51 +1,89 @@
 """The one door: `mixpl VERB …`.
 
-In: the argument vector. Out: an exit code. Each verb's module is imported only when it is asked for, so that
-`mixpl sql` does not wait for torch. An error of the outside world is one line on standard error, exit code 2;
-an error of ours keeps its traceback.
+In: the argument vector. Out: an exit code. `VERBS` is the list of verbs: each is the file `jobs/VERB.py` with a
+function of that name, whose one parameter is its configuration. A verb's file is imported only when the verb is
+asked for, so that `mixpl sql` does not wait for torch. An error of the outside world is one line on standard error
+and exit code 2; an error of ours keeps its traceback.
 """
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import inspect
+import os
+import select
 import sys
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import tyro
 
 from jobs.run.interrupt import INTERRUPTED
 from pipeline.heap import use_one_heap
-from storage.errors import ConfigError
+from storage.errors import ConfigError, came_from_outside
 
-Config = TypeVar("Config")
+Job = Callable[[Any], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verb:
+    """What is known of a verb before its file is imported."""
+
+    meaning: str
+    builds_graphs: bool = False
+    """Whether it builds DALI graphs."""
+    takes_recipe: bool = False
+    """Whether its first argument names a recipe, from which its configuration starts."""
+    function: str | None = None
+    """Name of its function, where that is not the verb's own."""
+
 
 VERBS = {
-    "demo": "raw images to a trained detector, pseudo labels in SQL and pictures, in about 3 minutes",
-    "synth": "draw a data set in COCO format to try things on",
-    "prepare": "a published setting from the folders you downloaded: COCO partial, COCO full, VOC 07+12",
-    "split": "divide a COCO file into labeled and unlabeled images by percent and fold",
-    "shard": "pack images into tar shards and an image table",
-    "verify": "check data sets and label rounds: files, tables, hashes, every image",
-    "preview": "draw what the student will see of your data at one step",
-    "train": "train a detector: MixPL, mean teacher or supervised",
-    "profile": "where a pipeline's time goes, part by part, and which setting to change",
-    "eval": "score a trained detector by COCO AP",
-    "label": "write a teacher's pseudo labels for unlabeled shards",
-    "export": "write labels in the format of another tool: COCO, YOLO, VOC, Label Studio, FiftyOne",
-    "quality": "hold pseudo labels against the truth: precision and recall by class and size",
-    "rounds": "list rounds of labels, compare two, pack one's many files into few",
-    "sql": "ask the tables",
-    "catalog": "write the views as a small database file for any DuckDB client",
+    "demo": Verb(
+        meaning="raw images to a trained detector, pseudo labels in SQL and pictures, in about 3 minutes",
+        builds_graphs=True,
+    ),
+    "synth": Verb(meaning="draw a data set in COCO format to try things on"),
+    "prepare": Verb(
+        meaning="a published setting from the folders you downloaded: COCO partial, COCO full, VOC 07+12"
+    ),
+    "split": Verb(meaning="divide a COCO file into labeled and unlabeled images by percent and fold"),
+    "shard": Verb(meaning="pack images into tar shards and an image table"),
+    "verify": Verb(meaning="check data sets and label rounds: files, tables, hashes, every image"),
+    "preview": Verb(
+        meaning="draw what the student will see of your data at one step",
+        builds_graphs=True,
+        takes_recipe=True,
+    ),
+    "train": Verb(
+        meaning="train a detector: MixPL, mean teacher or supervised", builds_graphs=True, takes_recipe=True
+    ),
+    "profile": Verb(
+        meaning="where a pipeline's time goes, part by part, and which setting to change",
+        builds_graphs=True,
+        takes_recipe=True,
+    ),
+    "eval": Verb(meaning="score a trained detector by COCO AP", builds_graphs=True, function="evaluate"),
+    "label": Verb(meaning="write a teacher's pseudo labels for unlabeled shards", builds_graphs=True),
+    "rounds": Verb(meaning="list rounds of labels, compare two, pack one's many files into few"),
+    "export": Verb(
+        meaning="write labels in the format of another tool: COCO, YOLO, VOC, Label Studio, FiftyOne"
+    ),
+    "quality": Verb(meaning="hold pseudo labels against the truth: precision and recall by class and size"),
+    "sql": Verb(meaning="ask the tables"),
+    "catalog": Verb(meaning="write the views as a small database file for any DuckDB client"),
 }
-_WITH_GRAPHS = {"demo", "preview", "train", "profile", "eval", "label"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb and leave with its exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given and given[0] in _WITH_GRAPHS:
+    vector = sys.argv[1:] if arguments is None else list(arguments)
+    verb = VERBS.get(vector[0]) if vector else None
+    if verb is not None and verb.builds_graphs:
         use_one_heap()  # before a verb's imports start threads
-    sys.exit(run(given))
+    sys.exit(run(vector))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,114 +93,63 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
-    verb, rest = arguments[0], arguments[1:]
+    name, rest = arguments[0], arguments[1:]
     try:
-        return _dispatch(verb, rest)
-    except (ValueError, OSError) as error:
-        print(f"mixpl {verb}: {error}", file=sys.stderr)
-        return 2
+        return _run_verb(name, rest)
     except KeyboardInterrupt:
-        print(f"mixpl {verb}: interrupted; run the same command again to continue", file=sys.stderr)
+        print(f"mixpl {name}: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 2
+    except Exception as error:
+        if not came_from_outside(error):
+            raise
+        print(f"mixpl {name}: {error}", file=sys.stderr)
+        return 2
 
 
-def _dispatch(verb: str, rest: Sequence[str]) -> int:
-    match verb:
-        case "demo":
-            from jobs.demo import DemoConfig, demo
+def _run_verb(name: str, rest: Sequence[str]) -> int:
+    if name not in VERBS:
+        raise ConfigError(f"unknown verb; {_nearest_verb(name)}")
+    job, kind = _load(name)
+    prog, default = f"mixpl {name}", {}
+    if VERBS[name].takes_recipe:
+        from jobs.recipes.named import choose_recipe
 
-            demo(_parse(DemoConfig, verb, rest))
-        case "synth":
-            from jobs.synth import SynthConfig, synth
-
-            synth(_parse(SynthConfig, verb, rest))
-        case "prepare":
-            from jobs.prepare import PrepareConfig, prepare
-
-            prepare(_parse(PrepareConfig, verb, rest))
-        case "split":
-            from jobs.split import SplitConfig, split
-
-            split(_parse(SplitConfig, verb, rest))
-        case "shard":
-            from jobs.shard import ShardConfig, shard
-
-            shard(_parse(ShardConfig, verb, rest))
-        case "verify":
-            from jobs.verify import VerifyConfig, verify
-
-            return verify(_parse(VerifyConfig, verb, rest))
-        case "preview":
-            from jobs.preview import PreviewConfig, preview
-            from jobs.recipes.named import choose_recipe
-
-            recipe, rest = choose_recipe(rest)
-            default = PreviewConfig.of(recipe.config)
-            preview(_parse(PreviewConfig, f"{verb} {recipe.name}", rest, default=default))
-        case "train":
-            from jobs.recipes.named import choose_recipe
-            from jobs.recipes.train_config import TrainConfig
-            from jobs.train import train
-
-            recipe, rest = choose_recipe(rest)
-            return train(_parse(TrainConfig, f"{verb} {recipe.name}", rest, default=recipe.config))
-        case "profile":
-            from jobs.profile import ProfileConfig, default_config, profile
-            from jobs.recipes.named import choose_recipe
-
-            recipe, rest = choose_recipe(rest)
-            profiled = default_config(recipe.config)
-            profile(_parse(ProfileConfig, f"{verb} {recipe.name}", rest, default=profiled))
-        case "eval":
-            from jobs.eval import EvalConfig, evaluate
-
-            evaluate(_parse(EvalConfig, verb, rest))
-        case "label":
-            from jobs.label import LabelConfig, label
-
-            return label(_parse(LabelConfig, verb, rest))
-        case "export":
-            from jobs.export import ExportConfig, export
-
-            export(_parse(ExportConfig, verb, rest))
-        case "quality":
-            from jobs.quality import QualityConfig, quality
-
-            quality(_parse(QualityConfig, verb, rest))
-        case "rounds":
-            from jobs.rounds import RoundsConfig, rounds
-
-            rounds(_parse(RoundsConfig, verb, rest))
-        case "sql":
-            from jobs.sql import SqlConfig, sql
-
-            sql(_parse(SqlConfig, verb, rest))
-        case "catalog":
-            from jobs.catalog import CatalogConfig, catalog
-
-            catalog(_parse(CatalogConfig, verb, rest))
-        case _:
-            raise ConfigError(f"unknown verb; {_nearest_verb(verb)}")
-    return 0
+        recipe, rest = choose_recipe(rest)
+        prog = f"{prog} {recipe.name}"
+        default = {
+            "default": recipe.config if isinstance(recipe.config, kind) else kind.from_recipe(recipe.config)
+        }
+    config = tyro.cli(kind, prog=prog, description=VERBS[name].meaning, args=list(rest), **default)
+    result = job(config)
+    return result if isinstance(result, int) else 0
 
 
-def _parse(kind: type[Config], verb: str, rest: Sequence[str], default: Config | None = None) -> Config:
-    prog, description = f"mixpl {verb}", VERBS[verb.split()[0]]
-    if default is None:
-        return tyro.cli(kind, prog=prog, description=description, args=list(rest))
-    return tyro.cli(kind, prog=prog, description=description, args=list(rest), default=default)
+def _load(name: str) -> tuple[Job, type[Any]]:
+    """Import the file of a verb; return its function, and its configuration: the type of `config`."""
+    job: Job = getattr(importlib.import_module(f"jobs.{name}"), VERBS[name].function or name)
+    return job, inspect.get_annotations(job, eval_str=True)["config"]
 
 
-def _nearest_verb(verb: str) -> str:
-    import difflib
+def _reader_left() -> bool:
+    """Return whether nobody reads standard output any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # POLLERR is reported unasked
+    return bool(poll.poll(0))
 
-    close = difflib.get_close_matches(verb, VERBS, n=1)
+
+def _nearest_verb(name: str) -> str:
+    close = difflib.get_close_matches(name, VERBS, n=1)
     return f"did you mean `mixpl {close[0]}`?" if close else f"the verbs are {', '.join(VERBS)}"
 
 
 def _usage() -> str:
     width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {meaning}" for verb, meaning in VERBS.items()]
+    lines = [f"  {name:<{width}}  {verb.meaning}" for name, verb in VERBS.items()]
     return "\n".join(["usage: mixpl VERB …  (`mixpl VERB --help` for its options)", "", *lines])
 
 

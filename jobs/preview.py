@@ -10,9 +10,11 @@ at a step that learns from a stored round, those of the round that count.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+import tyro
 
 from analysis.figures.boxes_on_images import write_png
 from jobs.eval import require_same_classes
@@ -26,40 +28,37 @@ from jobs.pictures.preview_step import (
     steps_to_fill,
     truth_on_weak,
 )
-from jobs.recipes.train_config import Arm, DataConfig, LabelsConfig, ResamplingConfig, TrainConfig
+from jobs.recipes.train_config import TrainConfig
 from jobs.training.run_data import open_data
 from jobs.training.stored_round import open_labels, resolve_round
 from jobs.training.train_step import to_labels
 from pipeline.loaders.batch import TrainBatch
-from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
 from storage.labels import Labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewedRun(TrainConfig):
+    """The run that is looked at. Nothing is written into its folder, so `--out` names the picture."""
+
+    out: Annotated[str, tyro.conf.arg(name="run-out"), tyro.conf.Suppress, tyro.conf.Fixed] = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewConfig:
     """What to look at; the defaults are the recipe's."""
 
+    run: Annotated[PreviewedRun, tyro.conf.arg(name="")]
+    """The run that is looked at, as far as its batches depend on it."""
     out: str = "preview.png"
     """PNG file or URL to write."""
     step: int | None = None
     """Which step of the run; by default the first with everything mixed."""
-    run: str | None = None
+    teacher: Annotated[str | None, tyro.conf.arg(name="run")] = None
     """A run's folder or checkpoint, whose teacher gives the boxes of unlabeled images."""
     plan: bool = False
     """Take one mixup image and the mosaic apart: originals, plan, pixels, boxes."""
-    arm: Arm = "mixpl"
-    """The method, or one of the two arms it is compared with."""
-    burn_in: int = 0
-    """Supervised steps before the first unlabeled image."""
-    seed: int = 0
-    """Seed of order and geometry."""
-    data: DataConfig = field(default_factory=DataConfig)
-    view: ViewSettings = field(default_factory=ViewSettings)
-    mix: MixSettings = field(default_factory=MixSettings)
-    resampling: ResamplingConfig = field(default_factory=ResamplingConfig)
-    labels: LabelsConfig = field(default_factory=LabelsConfig)
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -67,50 +66,30 @@ class PreviewConfig:
             raise ConfigError(f"--step must not be negative, got {self.step}")
 
     @staticmethod
-    def of(config: TrainConfig) -> PreviewConfig:
+    def from_recipe(config: TrainConfig) -> PreviewConfig:
         """Return what a preview of this run starts from."""
-        return PreviewConfig(
-            arm=config.arm,
-            burn_in=config.burn_in,
-            seed=config.seed,
-            data=config.data,
-            view=config.view,
-            mix=config.mix,
-            resampling=config.resampling,
-            labels=config.labels,
-        )
-
-    def training(self) -> TrainConfig:
-        """Return the run that is looked at, as far as its batches depend on it."""
-        return TrainConfig(
-            arm=self.arm,
-            burn_in=self.burn_in,
-            seed=self.seed,
-            data=dataclasses.replace(self.data, test=None),
-            view=self.view,
-            mix=self.mix,
-            resampling=self.resampling,
-            labels=self.labels,
-        )
+        settings = {name: getattr(config, name) for name in TrainConfig.__dataclass_fields__}
+        settings["data"] = dataclasses.replace(config.data, test=None)  # nothing is scored
+        return PreviewConfig(run=PreviewedRun(**settings))
 
 
 def preview(config: PreviewConfig) -> str:
     """Draw one step and return the file. Raises ConfigError for data or a run that do not fit."""
-    data = open_data(config.training())
-    run = resolve_round(config.training(), data)
+    data = open_data(config.run)
+    run = resolve_round(config.run, data)
     unlabeled = data.get("unlabeled")
-    step = config.burn_in + steps_to_fill(run) if config.step is None else config.step
+    step = run.burn_in + steps_to_fill(run) if config.step is None else config.step
     weak_labels, origin = _boxes(config, unlabeled)
     stored = open_labels(run, data)
     if stored is not None and unlabeled is not None:
         weak_labels = round_on_weak(stored, unlabeled, otherwise=weak_labels)
         origin = stored.name if step < (run.labels.until or step + 1) else origin
     seen = preview_step(run, data, step, weak_labels)
-    title = f"Step {step} of a run with seed {config.seed}"
+    title = f"Step {step} of a run with seed {run.seed}"
     if config.plan:
-        picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=config.view)
+        picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=run.view)
     else:
-        picture = step_picture(seen, data["labeled"].classes, view=config.view, title=title, origin=origin)
+        picture = step_picture(seen, data["labeled"].classes, view=run.view, title=title, origin=origin)
     write_png(config.out, picture)
     print(f"{config.out}: step {step}, boxes of unlabeled images: {origin}")
     return config.out
@@ -120,11 +99,11 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
     """Return what gives the unlabeled images their boxes, and how to name it."""
     if unlabeled is None:
         return lambda _: None, "there are no such images"
-    if config.run is None:
+    if config.teacher is None:
         if unlabeled.labeled or unlabeled.has_hidden_truth:
             return truth_on_weak(unlabeled), "the truth"
         return truth_on_weak(unlabeled), "not known; --run names a teacher that has some"
-    trained = open_trained(config.run, weights="teacher", device=torch.device("cpu"))
+    trained = open_trained(config.teacher, weights="teacher", device=torch.device("cpu"))
     require_same_classes(trained.classes, unlabeled)
     threshold = trained.config.pseudo.score_threshold
 

@@ -59,11 +59,11 @@ class ProfileConfig:
     json: str | None = None
     """File for the figures."""
 
-
-def default_config(run: TrainConfig) -> ProfileConfig:
-    """Return a recipe's profile: a few steps, all of them with unlabeled images."""
-    model = dataclasses.replace(run.model, weights="none")  # time does not depend on them
-    return ProfileConfig(run=dataclasses.replace(run, steps=STEPS, burn_in=0, model=model))
+    @staticmethod
+    def from_recipe(config: TrainConfig) -> ProfileConfig:
+        """Return a recipe's profile: a few steps, all of them with unlabeled images."""
+        model = dataclasses.replace(config.model, weights="none")  # time does not depend on them
+        return ProfileConfig(run=dataclasses.replace(config, steps=STEPS, burn_in=0, model=model))
 
 
 def profile(config: ProfileConfig) -> Figures:

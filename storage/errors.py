@@ -32,3 +32,8 @@ class StoreError(InputError):
 
 class RunStoppedError(InputError):
     """A run must end though its input is right."""
+
+
+def came_from_outside(error: BaseException) -> bool:
+    """Return whether an error is one line for the user: an `InputError`, or an `OSError` that names its path."""
+    return isinstance(error, InputError) or (isinstance(error, OSError) and error.filename is not None)

@@ -1,8 +1,9 @@
 """`mixpl sql` on a terminal: questions one after the other.
 
 In: lines, as a person types them. Out: answers and one-line errors on the screen, until `.quit` or the end of the
-input. A question ends with `;` and may run over several lines. Guaranteed: an error or Ctrl-C ends the question
-and not the shell; what appears on disk meanwhile is seen after `.refresh`.
+input. A question ends with `;` and may run over several lines. Guaranteed: an error of the outside world or Ctrl-C
+ends the question and not the shell, an error of ours keeps its traceback; what appears on disk meanwhile is seen
+after `.refresh`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jobs.console.print_table import print_table
 from jobs.console.questions import answer, empty_views
 from storage.database.connect import VIEWS, connect, describe_views
 from storage.database.workspace import Workspace, discover
-from storage.errors import ConfigError
+from storage.errors import ConfigError, came_from_outside
 
 PROMPT, CONTINUED = "mixpl> ", "  ...> "
 
@@ -45,7 +46,9 @@ def shell(
             except KeyboardInterrupt:
                 session.pending = ""
                 print("interrupted", file=sys.stderr)
-            except (ValueError, OSError) as error:
+            except Exception as error:
+                if not came_from_outside(error):
+                    raise
                 session.pending = ""
                 print(error, file=sys.stderr)
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jobs.cli import VERBS, run
+import jobs.catalog
+from jobs.cli import VERBS, main, run
+from storage.errors import ConfigError, RunStoppedError, SourceError, StoreError
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -20,18 +28,27 @@ def test_every_verb_has_help_with_a_meaning_for_every_option(
     assert left.value.code == 0
     printed = capsys.readouterr().out
     assert f"usage: mixpl {verb}" in printed
-    assert VERBS[verb].split(",")[0].split(":")[0][:20] in printed
+    assert VERBS[verb].meaning.split(",")[0].split(":")[0][:20] in printed
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_stands_in_the_readme(verb: str) -> None:
-    assert f"`mixpl {verb}" in README.read_text(encoding="utf-8")
+def test_the_list_of_verbs_is_that_of_the_files_and_of_the_readme() -> None:
+    files = {path.stem for path in (ROOT / "jobs").glob("*.py")}
+    assert files - {"cli", "__init__"} == set(VERBS)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `mixpl (\w+)` \|", readme, re.MULTILINE) == list(VERBS)
+
+
+def test_a_verb_is_imported_only_when_it_is_asked_for() -> None:
+    code = "import sys, jobs.cli; jobs.cli.run([]); print([m for m in sys.modules if m.startswith('jobs.')])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    modules = set(ast.literal_eval(printed.splitlines()[-1]))
+    assert not modules & {f"jobs.{verb}" for verb in VERBS}
 
 
 def test_the_bare_command_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     printed = capsys.readouterr().out
-    assert all(meaning in printed for meaning in VERBS.values())
+    assert all(verb.meaning in printed for verb in VERBS.values())
 
 
 def test_a_misspelt_verb_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +81,62 @@ def test_an_error_of_the_outside_is_one_line(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_value_out_of_range_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        run(["train", "tiny", "--steps", "0"])
+        main(["train", "tiny", "--steps", "0"])
     assert left.value.code == 2
     assert "--steps must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("expected this, got that"),
+        SourceError("expected this, got that"),
+        StoreError("expected this, got that"),
+        RunStoppedError("expected this, got that"),
+        FileNotFoundError(2, "No such file or directory", "tables/here"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_answers_the_user_is_one_line_and_exit_code_2(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(jobs.catalog, "discover", fail)
+    assert run(["catalog", "out.duckdb"]) == 2
+    assert capsys.readouterr().err == f"mixpl catalog: {error}\n"
+
+
+def test_a_file_in_place_of_a_folder_is_one_line_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(["catalog", str(tmp_path / "file" / "out.duckdb"), "--root", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(tmp_path / "file") in error
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda *_: list(zip([1], [1, 2], strict=True)),
+        lambda *_: np.zeros(2) + np.zeros(3),
+        lambda *_: (_ for _ in ()).throw(OSError("no path in it")),
+    ],
+    ids=["zip", "numpy", "an OSError without a path"],
+)
+def test_a_fault_of_ours_keeps_its_traceback(
+    fault: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.catalog, "discover", fault)
+    with pytest.raises((ValueError, OSError), match=r"zip|broadcast|no path in it") as caught:
+        run(["catalog", "out.duckdb"])
+    assert caught.traceback[-1].path == Path(__file__)
+
+
+def test_a_reader_that_leaves_early_is_no_fault() -> None:
+    command = f"{sys.executable} -m jobs.cli sql 'from range(1_000_000)' --format csv | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ('"range"\n', "")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
+from jobs.console import questions, sql_shell
 from jobs.console.print_table import MAX_ROWS_SHOWN
 from jobs.console.sql_shell import shell
 from jobs.sql import SqlConfig, sql
 from storage.database.connect import VIEWS, connect
 from storage.database.workspace import discover
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError, InputError
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
 from storage.tables.label_store import LabelStore, label_table
@@ -88,7 +92,7 @@ def test_a_query_that_cannot_be_answered_is_one_line_with_the_views(
 
 
 def test_the_error_of_a_misspelt_view_lists_them_all(root: Path) -> None:
-    with pytest.raises(ValueError, match="the views are " + ", ".join(VIEWS)):
+    with pytest.raises(ConfigError, match="the views are " + ", ".join(VIEWS)):
         sql(SqlConfig(query="from nothing"))
 
 
@@ -106,7 +110,7 @@ def test_the_error_of_a_misspelt_view_lists_them_all(root: Path) -> None:
 )
 def test_whatever_is_no_question_is_refused_and_writes_nothing(root: Path, query: str) -> None:
     before = sorted(root.rglob("*"))
-    with pytest.raises(ValueError, match="nothing is changed by `mixpl sql`"):
+    with pytest.raises(ConfigError, match="nothing is changed by `mixpl sql`"):
         sql(SqlConfig(query=query))
     assert sorted(root.rglob("*")) == before
 
@@ -241,6 +245,28 @@ def test_the_shell_answers_until_it_is_left(root: Path, capsys: pytest.CaptureFi
     assert captured.err.count("\n") == 1
     assert "syntax error" in captured.err
     assert next(lines) == "x;"
+
+
+def test_a_fault_of_ours_in_the_shell_keeps_its_traceback(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_shell, "print_table", lambda _: list(zip([1], [1, 2], strict=True)))
+    workspace = discover(".")
+    with connect(workspace) as con, pytest.raises(ValueError, match="zip"):
+        shell(con, workspace, read=lambda _: "select 1;")
+
+
+def test_a_query_that_meets_a_fault_of_ours_keeps_its_traceback(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_: object, done: threading.Event) -> None:
+        done.wait()
+        np.zeros(2) + np.zeros(3)
+
+    monkeypatch.setattr(questions, "_show_progress", fault)
+    with pytest.raises(ValueError, match="broadcast") as caught:
+        cli.run(["sql", COUNTS])
+    assert not isinstance(caught.value, InputError)
 
 
 def test_a_data_set_whose_image_table_is_gone_is_left_out(

@@ -346,12 +346,12 @@ def test_a_preview_shows_the_images_and_boxes_of_the_run_that_learns_from_a_roun
     config = resolve_round(config, data)
     with open_loader(config, data, read_run_inputs(config, data), torch.device("cpu")) as loader:
         batches = list(itertools.islice(loader, 6))
-    looked_at = PreviewConfig.of(config)
+    looked_at = PreviewConfig.from_recipe(config)
     stored = open_labels(config, data)
     assert stored is not None
     weak_labels = round_on_weak(stored, data["unlabeled"], otherwise=truth_on_weak(data["unlabeled"]))
     for step in (3, 5):
-        seen, batch = preview_step(looked_at.training(), data, step, weak_labels), batches[step]
+        seen, batch = preview_step(looked_at.run, data, step, weak_labels), batches[step]
         assert (seen.batch.weak is None) == (step == 3)
         assert seen.batch.student is not None
         assert batch.student is not None
