@@ -216,8 +216,8 @@ class LabelStore:
         self._head(table_file, stem)
         return table_file
 
-    def _damaged(self, stem: str, error: Exception) -> ValueError:
-        return ValueError(
+    def _damaged(self, stem: str, error: Exception) -> StoreError:
+        return StoreError(
             f"expected a Parquet label table, got {reason(error)}: {self.path(stem)}; delete the file and write it "
             "again"
         )
@@ -235,7 +235,7 @@ class LabelStore:
 
 
 def check_labels(table: pa.Table, *, num_classes: int | None, where: str) -> None:
-    """Raise ValueError, naming the first bad row, unless every box, score and category is sound."""
+    """Raise StoreError, naming the first bad row, unless every box, score and category is sound."""
     keys = table["key"].to_pylist()
     if len(set(keys)) != len(keys):
         twice = next(key for index, key in enumerate(keys) if key in keys[:index])

@@ -1,6 +1,6 @@
 """A data set at rest, checked from its first file to its last image.
 
-In: the root of a set that `mixpl shard` wrote, a path or URL. Out: `Checked`: what was looked at and every
+In: the root of a set that `mixpl shard` wrote, a path or URL. Out: `CheckResult`: what was looked at and every
 `Finding`. The tables are held against each other and against the folder here; the shards, one at a time for each
 worker, in `storage.verify.check_shard`. Memory: the image table (0.7 kB an image at the peak, measured at 40,000
 images) and one shard a worker. Nothing is changed.
@@ -8,8 +8,8 @@ images) and one shard a worker. Nothing is changed.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import islice
@@ -60,36 +60,34 @@ class CheckResult:
 
 def check_dataset(root: str, *, quick: bool = False, workers: int = 1, on_shard: OnShard) -> CheckResult:
     """Check a data set. Raises StoreError when the folder holds nothing that ever was one."""
-    checked = CheckResult(root=root)
-    dataset = _opened(root, checked.findings)
-    images = None if dataset is None else _image_table(dataset, checked.findings)
+    result = CheckResult(root=root)
+    dataset = _open(root, result.findings)
+    images = None if dataset is None else _image_table(dataset, result.findings)
     if dataset is None or images is None:
-        return checked
-    checked.name, checked.origin = dataset.name, _origin(dataset)
-    checked.findings.add(_heads(dataset, images))
-    checked.findings.add(_folder(dataset))
-    num_boxes = dict.fromkeys(_truths(dataset), 0)
+        return result
+    result.name, result.origin = dataset.name, _origin(dataset)
+    result.findings.add(*_heads(dataset, images), *_folder(dataset))
+    num_boxes = Counter(dict.fromkeys(_truths(dataset), 0))
     for report in _reports(list(_shards(dataset, images)), _tasks(dataset, images, quick), workers):
-        checked.num_files += 1
-        checked.num_images += report.num_images
-        checked.num_bytes += report.num_bytes
-        for folder, count in report.num_boxes.items():
-            num_boxes[folder] += count
-        checked.findings.add(report.findings)
+        result.num_files += 1
+        result.num_images += report.num_images
+        result.num_bytes += report.num_bytes
+        num_boxes.update(report.num_boxes)
+        result.findings.add(*report.findings)
         if not on_shard(report):
-            checked.stopped = True
+            result.stopped = True
             break
-    checked.num_boxes = sum(num_boxes.values())
-    if not checked.stopped and not checked.findings:  # whatever else is wrong would show here once more
-        checked.findings.add(_totals(dataset, images, num_boxes))
-    return checked
+    result.num_boxes = num_boxes.total()
+    if not result.stopped and not result.findings:  # whatever else is wrong would show here once more
+        result.findings.add(*_totals(dataset, images, num_boxes))
+    return result
 
 
 def num_shards(root: str) -> int:
     """Return how many shards there are to check; 0 where the set cannot be opened."""
     try:
         return len(Dataset.open(root).shards)
-    except ValueError:
+    except StoreError:
         return 0
 
 
@@ -99,75 +97,73 @@ def _origin(dataset: Dataset) -> str:
     return f"{source.get('annotations')} with {options}"
 
 
-def _opened(root: str, findings: Findings) -> Dataset | None:
+def _open(root: str, findings: Findings) -> Dataset | None:
     try:
         return Dataset.open(root)
-    except ValueError as error:
-        message = str(error)
-    if files.exists(files.join(root, PARTS_FOLDER)):
-        findings.add([_finding("unfinished data set", DATASET_FILE, "the file written last", "none yet")])
-    elif files.exists(files.join(root, DATASET_FILE)):
-        findings.add([_finding("unreadable dataset.json", DATASET_FILE, "a description of the set", message)])
-    elif files.exists(files.join(root, IMAGES_FILE)):
-        findings.add(
-            [_finding("unreadable dataset.json", DATASET_FILE, "a description of the set", "no file")]
-        )
-    else:
-        raise StoreError(message)
-    return None
+    except StoreError as error:
+        kind, expected, got = "unreadable dataset.json", "a description of the set", str(error)
+        if files.exists(files.join(root, PARTS_FOLDER)):
+            kind, expected, got = "unfinished data set", "the file written last", "none yet"
+        elif not files.exists(files.join(root, DATASET_FILE)):
+            if not files.exists(files.join(root, IMAGES_FILE)):
+                raise
+            got = "no file"
+        findings.add(Finding(kind, DATASET_FILE, expected, got))
+        return None
 
 
 def _image_table(dataset: Dataset, findings: Findings) -> pa.Table | None:
-    location = files.join(dataset.root, IMAGES_FILE)
+    expected = "the image table"
     try:
-        table = read_parquet(location)
-    except UNREADABLE as error:
-        got = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
-        findings.add([_finding("unreadable image table", IMAGES_FILE, "the image table", got)])
-        return None
-    try:
-        return table.select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
-    except (KeyError, ValueError) as error:
+        table = read_parquet(files.join(dataset.root, IMAGES_FILE))
         expected = f"the columns {', '.join(IMAGE_SCHEMA.names)}"
-        findings.add([_finding("unreadable image table", IMAGES_FILE, expected, str(error))])
-        return None
+        return table.select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
+    except FileNotFoundError:
+        got = "no such file"
+    except (KeyError, *UNREADABLE) as error:
+        got = reason(error)
+    findings.add(Finding("unreadable image table", IMAGES_FILE, expected, got))
+    return None
 
 
 def _heads(dataset: Dataset, images: pa.Table) -> Iterator[Finding]:
     """Yield what the image table says otherwise than itself or dataset.json."""
     if pc.count_distinct(images["key"]).as_py() != len(images):
-        counted = pc.value_counts(images["key"])
-        for twice in counted.filter(pc.greater(counted.field("counts"), 1)):
-            got = f"{twice['counts'].as_py()} rows"
-            yield _finding("key in two rows", IMAGES_FILE, "one row", got, key=twice["values"].as_py())
-    for shard in pc.unique(images["shard"]).to_pylist():
-        if shard not in dataset.shards:
-            kind = "shard that dataset.json does not list"
-            yield _finding(kind, IMAGES_FILE, f"{len(dataset.shards)} shards as listed", f"rows of {shard}")
+        counts = pc.value_counts(images["key"])
+        for count in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
+            got = f"{count['counts']} rows"
+            yield Finding("key in two rows", IMAGES_FILE, "one row", got, key=count["values"])
+    for shard in _unlisted(dataset, images):
+        expected = f"{len(dataset.shards)} shards as listed"
+        yield Finding("shard that dataset.json does not list", IMAGES_FILE, expected, f"rows of {shard}")
     if len(dataset.classes) != len(dataset.category_ids):
         got = f"{len(dataset.classes)} classes with {len(dataset.category_ids)} ids"
-        yield _finding("unreadable dataset.json", DATASET_FILE, "an id for each class", got)
+        yield Finding("unreadable dataset.json", DATASET_FILE, "an id for each class", got)
 
 
 def _folder(dataset: Dataset) -> Iterator[Finding]:
     """Yield the files that nothing speaks of."""
-    known = set(dataset.shards)
-    for location in files.list_files(dataset.root, ".tar"):
-        if (name := location.rsplit("/", 1)[-1]) not in known:
-            yield _finding("stray shard", name, f"the {len(known)} shards of {DATASET_FILE} only", "one more")
-    tables = {shard.removesuffix(".tar") + ".parquet" for shard in known}
+    num_shards = len(dataset.shards)
+    for name in sorted(_names(dataset, "", ".tar") - set(dataset.shards)):
+        expected = f"the {num_shards} shards of {DATASET_FILE} only"
+        yield Finding("stray shard", name, expected, "one more")
+    tables = {shard.removesuffix(".tar") + ".parquet" for shard in dataset.shards}
     for folder in TRUTH_FOLDERS:
-        expected = tables if folder in _truths(dataset) else set()
-        for location in files.list_files(files.join(dataset.root, folder), ".parquet"):
-            if (name := location.rsplit("/", 1)[-1]) not in expected:
-                yield _finding("stray table", f"{folder}/{name}", "a table for each shard only", "one more")
+        known = tables if folder in _truths(dataset) else set()
+        for name in sorted(_names(dataset, folder, ".parquet") - known):
+            yield Finding("stray table", f"{folder}/{name}", "a table for each shard only", "one more")
     for folder in ("", *TRUTH_FOLDERS):
         for location in files.leftovers(files.join(dataset.root, folder)):
             name = files.join(folder, location.rsplit("/", 1)[-1])
-            yield _finding("leftover of a killed writer", name, "whole files only", "a temporary file")
+            yield Finding("leftover of a killed writer", name, "whole files only", "a temporary file")
     if files.exists(files.join(dataset.root, PARTS_FOLDER)):
         got = "the folder of an unfinished one"
-        yield _finding("leftover of a killed writer", PARTS_FOLDER, "a finished data set", got)
+        yield Finding("leftover of a killed writer", PARTS_FOLDER, "a finished data set", got)
+
+
+def _names(dataset: Dataset, folder: str, suffix: str) -> set[str]:
+    locations = files.list_files(files.join(dataset.root, folder), suffix)
+    return {location.rsplit("/", 1)[-1] for location in locations}
 
 
 def _truths(dataset: Dataset) -> tuple[str, ...]:
@@ -175,10 +171,15 @@ def _truths(dataset: Dataset) -> tuple[str, ...]:
     return tuple(folder for folder in TRUTH_FOLDERS if there[folder])
 
 
+def _unlisted(dataset: Dataset, images: pa.Table) -> list[str]:
+    """Return the shards that the image table names and dataset.json does not."""
+    return [shard for shard in pc.unique(images["shard"]).to_pylist() if shard not in dataset.shards]
+
+
 def _shards(dataset: Dataset, images: pa.Table) -> Iterator[str]:
     """Yield every shard that dataset.json or the image table names."""
     yield from dataset.shards
-    yield from (shard for shard in pc.unique(images["shard"]).to_pylist() if shard not in dataset.shards)
+    yield from _unlisted(dataset, images)
 
 
 def _tasks(dataset: Dataset, images: pa.Table, quick: bool) -> Iterator[ShardTask]:
@@ -222,19 +223,15 @@ def _reports(shards: list[str], tasks: Iterator[ShardTask], workers: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _totals(dataset: Dataset, images: pa.Table, num_boxes: dict[str, int]) -> Iterator[Finding]:
+def _totals(dataset: Dataset, images: pa.Table, num_boxes: Mapping[str, int]) -> Iterator[Finding]:
     """Yield what dataset.json counts otherwise, where every shard, table and image is well."""
     kind = "count that dataset.json does not say"
     if len(images) != dataset.num_images:
-        yield _finding(kind, DATASET_FILE, f"{dataset.num_images:,} images", f"{len(images):,}")
+        yield Finding(kind, DATASET_FILE, f"{dataset.num_images:,} images", f"{len(images):,}")
     if dataset.labeled and num_boxes["ground_truth"] != dataset.num_boxes:
         got = f"{num_boxes['ground_truth']:,}"
-        yield _finding(kind, DATASET_FILE, f"{dataset.num_boxes:,} boxes of ground truth", got)
+        yield Finding(kind, DATASET_FILE, f"{dataset.num_boxes:,} boxes of ground truth", got)
     if images_hash(images) != dataset.hash:
         expected = "the images with which the set was written"
         got = "other keys or hashes in images.parquet"
-        yield _finding("hash that dataset.json does not say", DATASET_FILE, expected, got)
-
-
-def _finding(kind: str, place: str, expected: str, got: str, *, key: str | None = None) -> Finding:
-    return Finding(kind=kind, place=place, key=key, expected=expected, got=got)
+        yield Finding("hash that dataset.json does not say", DATASET_FILE, expected, got)

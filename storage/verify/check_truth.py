@@ -8,7 +8,7 @@ known, the boxes of KEY.json the same. Crowd regions and difficult objects are h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,26 @@ import pyarrow as pa
 from storage import files
 from storage.errors import StoreError
 from storage.labels import Labels
-from storage.tables.label_store import TRUTH_SCHEMA, LabelStore, table_crowds, table_labels
+from storage.tables.label_store import (
+    OPTIONAL_TRUTH_SCHEMA,
+    TRUTH_SCHEMA,
+    LabelStore,
+    table_crowds,
+    table_labels,
+)
 from storage.tables.list_columns import offsets_of
+from storage.tables.parquet import reason
 from storage.tables.truth_table import table_difficult
 from storage.verify.findings import Finding
+
+LISTS = {
+    "categories": "boxes",
+    "scores": "boxes",
+    "areas": "boxes",
+    "crowd_categories": "crowd_boxes",
+    "difficult_categories": "difficult_boxes",
+}
+"""Columns with a value for each box of another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,20 +48,18 @@ class TruthTask:
     folder: str
     """ground_truth or hidden_truth."""
     stem: str
-    keys: Sequence[str]
-    """The images of the shard, in the order of the image table."""
     sizes: Mapping[str, tuple[int, int]]
-    """(height, width) by key."""
+    """(height, width) by key of the images of the shard, in the order of the image table."""
     reported: Collection[str]
     """Images with which something is wrong already: their rows are not compared."""
     in_order: bool
     """Whether the keys stand in the order of the tar."""
-    described: Mapping[str, Any]
-    """KEY.json by key, where it holds the boxes too."""
+    descriptions: Mapping[str, Any]
+    """Content of KEY.json by key, where it holds the boxes too."""
     num_classes: int
 
     @property
-    def place(self) -> str:
+    def file(self) -> str:
         """Return the table's name below the root."""
         return f"{self.folder}/{self.stem}.parquet"
 
@@ -54,52 +68,63 @@ def check_truth(task: TruthTask) -> tuple[int, list[Finding]]:
     """Return the number of boxes of a truth table, and what is wrong with it."""
     store = LabelStore(files.join(task.root, task.folder))
     if not store.has(task.stem):
-        wanted = f"the truth of {len(task.keys)} images"
-        return 0, [_finding(task, "missing truth table", wanted, "no such file")]
+        expected = f"the truth of {len(task.sizes)} images"
+        return 0, [Finding("missing truth table", task.file, expected, "no such file")]
     try:
-        table = store.read(task.stem)
-        _require_columns(table)
-        parts = {
-            "box": table_labels(table),
-            "crowd": table_crowds(table),
-            "difficult": table_difficult(table),
-        }
-    except ValueError as error:
-        return 0, [_finding(task, "unreadable truth table", "a truth table", str(error))]
-    findings = list(_rows(task, table))
+        table = _known_columns(store.read(task.stem))
+    except StoreError as error:
+        return 0, [Finding("unreadable truth table", task.file, "a truth table", str(error))]
+    parts = {"box": table_labels(table), "crowd": table_crowds(table), "difficult": table_difficult(table)}
+    findings = [*_rows(task, table), *_sizes(task, table)]
     for name, labels in parts.items():
         findings += _outside(task, table, labels, name)
         findings += _unknown(task, table, labels, name)
-    findings += _described(task, table, parts["box"], {finding.key for finding in findings})
+    findings += _descriptions(task, table, parts["box"], {finding.key for finding in findings})
     return len(parts["box"].boxes_N4), findings
 
 
-def _require_columns(table: pa.Table) -> None:
-    missing = [name for name in TRUTH_SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise StoreError(f"a table without {', '.join(missing)}")
-    for column in ("categories", "scores", "areas"):
-        if not np.array_equal(offsets_of(table, column), offsets_of(table, "boxes")):
-            raise StoreError(f"not as many {column} as boxes in each row")
+def _known_columns(table: pa.Table) -> pa.Table:
+    """Return a table whose columns have the types and the list lengths of truth. Raises StoreError."""
+    schema = pa.schema(
+        [*TRUTH_SCHEMA, *(field for field in OPTIONAL_TRUTH_SCHEMA if field.name in table.column_names)]
+    )
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (KeyError, pa.ArrowException) as error:
+        raise StoreError(f"a table of other columns: {reason(error)}") from None
+    for name in TRUTH_SCHEMA.names:
+        if name != "step" and table[name].null_count:
+            raise StoreError(f"nulls in column {name}")
+    for column, boxes in LISTS.items():
+        if column in table.column_names and not np.array_equal(
+            offsets_of(table, column), offsets_of(table, boxes)
+        ):
+            raise StoreError(f"not as many {column} as {boxes} in each row")
+    return table
 
 
 def _rows(task: TruthTask, table: pa.Table) -> Iterator[Finding]:
-    """Yield what differs between the rows and the images of the shard."""
+    """Yield the rows that are too few, too many or in another order than the images of the shard."""
     kind, keys = "truth rows that differ", table["key"].to_pylist()
-    counts, wanted = Counter(keys), Counter(task.keys)
-    for key in wanted:
+    counts = Counter(keys)
+    for key in task.sizes:
         if counts[key] != 1 and key not in task.reported:
-            yield _finding(task, kind, "one row for the image", f"{counts[key]} rows", key=key)
-    for key in sorted(counts.keys() - wanted.keys() - set(task.reported)):
-        yield _finding(task, kind, "rows of images of this shard only", "a row of no image of it", key=key)
-    common = [[key for key in one if counts[key] == wanted[key] == 1] for one in (task.keys, keys)]
-    if task.in_order and common[0] != common[1]:
-        yield _finding(task, kind, "rows in the order of images.parquet", "another order")
-    sizes = zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True)
-    for key, size in zip(keys, sizes, strict=True):
-        if key not in task.reported and task.sizes.get(key, size) != size:
-            height, width = task.sizes[key]
-            yield _finding(task, kind, f"{width} x {height}", f"{size[1]} x {size[0]} in the row", key=key)
+            yield Finding(kind, task.file, "one row for the image", f"{counts[key]} rows", key=key)
+    for key in sorted(counts.keys() - task.sizes.keys() - set(task.reported)):
+        expected, got = "rows of images of this shard only", "a row of no image of it"
+        yield Finding(kind, task.file, expected, got, key=key)
+    once = [key for key in keys if counts[key] == 1 and key in task.sizes]
+    if task.in_order and once != [key for key in task.sizes if counts[key] == 1]:
+        yield Finding(kind, task.file, "rows in the order of images.parquet", "another order")
+
+
+def _sizes(task: TruthTask, table: pa.Table) -> Iterator[Finding]:
+    """Yield the rows that tell another size of their image."""
+    for key, *size in zip(*(table[name].to_pylist() for name in ("key", "height", "width")), strict=True):
+        height, width = task.sizes.get(key, size)
+        if [height, width] != size and key not in task.reported:
+            expected, got = f"{width} x {height}", f"{size[1]} x {size[0]} in the row"
+            yield Finding("truth rows that differ", task.file, expected, got, key=key)
 
 
 def _outside(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Iterator[Finding]:
@@ -111,43 +136,37 @@ def _outside(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Ite
     )
     for index in np.flatnonzero(~good_N):
         key = table["key"][int(rows_N[index])].as_py()
-        size = f"a {name} within 0 0 {width_N[index]} {height_N[index]}"
+        expected = f"a {name} within 0 0 {width_N[index]} {height_N[index]}"
         corners = " ".join(f"{side:g}" for side in labels.boxes_N4[index])
-        yield _finding(task, "box outside its image", size, corners, key=key)
+        yield Finding("box outside its image", task.file, expected, corners, key=key)
 
 
 def _unknown(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Iterator[Finding]:
     rows_N = np.repeat(np.arange(len(labels)), labels.counts())
     for index in np.flatnonzero((labels.categories_N < 0) | (labels.categories_N >= task.num_classes)):
-        key, highest = table["key"][int(rows_N[index])].as_py(), task.num_classes - 1
-        got = f"{labels.categories_N[index]} of a {name}"
-        yield _finding(task, "unknown class", f"a class of 0..{highest}", got, key=key)
+        key = table["key"][int(rows_N[index])].as_py()
+        expected, got = f"a class of 0..{task.num_classes - 1}", f"{labels.categories_N[index]} of a {name}"
+        yield Finding("unknown class", task.file, expected, got, key=key)
 
 
-def _described(
+def _descriptions(
     task: TruthTask, table: pa.Table, labels: Labels, reported: Collection[str | None]
 ) -> Iterator[Finding]:
     """Yield the images whose KEY.json, which has no hash, tells other boxes or classes than the table."""
     for row, key in enumerate(table["key"].to_pylist()):
-        if key in reported or key not in task.described:
+        if key in reported or key not in task.descriptions:
             continue
-        truth, told = labels.image(row), task.described[key]
-        try:
-            boxes_N4 = np.array(told["boxes"], np.float32).reshape(-1, 4)
-            same = told["categories"] == truth.categories_N.tolist() and np.array_equal(
-                boxes_N4, truth.boxes_N4
-            )
-        except (KeyError, TypeError, ValueError):
-            same = False
-        if not same:
-            yield Finding(
-                kind="KEY.json with other boxes",
-                place=f"{task.stem}.tar",
-                key=key,
-                expected=f"the {len(truth.boxes_N4)} boxes and classes of {task.place}",
-                got="others",
-            )
+        truth = labels.image(row)
+        if not _tells(task.descriptions[key], truth):
+            expected = f"the {len(truth.boxes_N4)} boxes and classes of {task.file}"
+            yield Finding("KEY.json with other boxes", f"{task.stem}.tar", expected, "others", key=key)
 
 
-def _finding(task: TruthTask, kind: str, expected: str, got: str, *, key: str | None = None) -> Finding:
-    return Finding(kind=kind, place=task.place, key=key, expected=expected, got=got)
+def _tells(description: Mapping[str, Any], truth: Labels) -> bool:
+    try:
+        boxes_N4 = np.array(description["boxes"], np.float32).reshape(-1, 4)
+    except (KeyError, TypeError, ValueError):  # no boxes, or something else in their place
+        return False
+    return description.get("categories") == truth.categories_N.tolist() and np.array_equal(
+        boxes_N4, truth.boxes_N4
+    )

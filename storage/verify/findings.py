@@ -1,4 +1,4 @@
-"""What a check of data at rest found wrong, each thing with its place, what was expected and what came.
+"""What a check of data at rest found wrong, each thing with its file, what was expected and what came.
 
 In: findings, in any number. Out: `Findings`: how many of each kind, the first of them named, and what to do about
 a kind. Guaranteed: one damage is one finding, told by the first check that it fails; memory is bounded by
@@ -7,8 +7,7 @@ a kind. Guaranteed: one damage is one finding, told by the first check that it f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 MAX_KEPT = 10_000
@@ -66,27 +65,31 @@ REMEDIES = {
 """Every kind of finding, and what to do about it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong."""
 
     kind: str
     """One of `REMEDIES`."""
-    place: str
-    """Name of the file, below the folder that was checked."""
-    key: str | None = None
-    """The image, where it is one."""
+    file: str
+    """Its name, below the folder that was checked."""
     expected: str
     got: str
+    key: str | None = field(default=None, kw_only=True)
+    """The image, where it is one."""
 
     def __post_init__(self) -> None:
         """Hold every kind to the list: what has no remedy cannot be found."""
         assert self.kind in REMEDIES, self.kind
 
     def __str__(self) -> str:
-        """Return place, key, what was expected and what came."""
-        where = self.place if self.key is None else f"{self.place} {self.key}"
+        """Return file, key, what was expected and what came."""
+        where = self.file if self.key is None else f"{self.file} {self.key}"
         return f"{where}: expected {self.expected}, got {self.got}"
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the finding as plain values, its kind left out."""
+        return {"place": self.file, "key": self.key, "expected": self.expected, "got": self.got}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +99,7 @@ class Findings:
     counts: dict[str, int] = field(default_factory=dict)
     kept: dict[str, list[Finding]] = field(default_factory=dict)
 
-    def add(self, findings: Iterable[Finding]) -> None:
+    def add(self, *findings: Finding) -> None:
         """Count findings and keep the first of each kind."""
         for finding in findings:
             self.counts[finding.kind] = self.counts.get(finding.kind, 0) + 1
@@ -118,9 +121,7 @@ class Findings:
             kind: {
                 "count": count,
                 "what_to_do": REMEDIES[kind],
-                "findings": [
-                    {k: v for k, v in asdict(one).items() if k != "kind"} for one in self.kept[kind]
-                ],
+                "findings": [finding.as_json() for finding in self.kept[kind]],
             }
             for kind, count in self.counts.items()
         }

@@ -21,6 +21,7 @@ from PIL import Image
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
+from storage.errors import StoreError
 from storage.readers.coco import read_coco
 from storage.readers.folder import read_folder
 from storage.readers.open_source import open_source
@@ -36,9 +37,12 @@ def check(root: str | Path, **options: Any) -> CheckResult:
 
 
 def found(checked: CheckResult) -> dict[str, list[tuple[str, str | None]]]:
-    """Place and key of every finding, by kind."""
+    """File and key of every finding, by kind."""
     assert checked.findings.total() == sum(map(len, checked.findings.kept.values()))
-    return {kind: [(one.place, one.key) for one in kept] for kind, kept in checked.findings.kept.items()}
+    return {
+        kind: [(finding.file, finding.key) for finding in kept]
+        for kind, kept in checked.findings.kept.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -419,6 +423,21 @@ def test_boxes_outside_unknown_classes_and_other_rows_of_truth_are_named(
     assert found(check(root)) == {"truth rows that differ": [(name, keys[5])]}
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("boxes", pa.array([1] * 8)),
+        ("key", pa.array([None] * 8, pa.string())),
+        ("crowd_categories", pa.array([[0, 0, 0]] * 8, pa.list_(pa.int32()))),
+    ],
+)
+def test_a_truth_table_of_other_columns_is_named(labeled: Path, column: str, values: pa.Array) -> None:
+    name = "ground_truth/shard-000001.parquet"
+    table = pq.read_table(labeled / name)
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), labeled / name)
+    assert found(check(labeled, quick=True)) == {"unreadable truth table": [(name, None)]}
+
+
 def test_a_set_that_is_not_finished_says_so_and_a_foreign_folder_is_refused(
     labeled: Path, tmp_path: Path
 ) -> None:
@@ -426,7 +445,7 @@ def test_a_set_that_is_not_finished_says_so_and_a_foreign_folder_is_refused(
     (labeled / ".parts").mkdir()
     assert found(check(labeled)) == {"unfinished data set": [("dataset.json", None)]}
     (tmp_path / "plain").mkdir()
-    with pytest.raises(ValueError, match="got a folder without it"):
+    with pytest.raises(StoreError, match="got a folder without it"):
         check(tmp_path / "plain")
 
 
@@ -460,8 +479,8 @@ def test_a_set_at_a_url_is_checked_like_one_on_disk(labeled: Path, quick: bool) 
 
 def test_findings_are_counted_beyond_those_that_are_kept() -> None:
     findings = Findings()
-    one = Finding(kind="missing image", place="a.tar", key="k", expected="one", got="none")
-    findings.add([one] * (MAX_KEPT + 5))
+    one = Finding("missing image", "a.tar", "one", "none", key="k")
+    findings.add(*[one] * (MAX_KEPT + 5))
     assert findings.counts == {"missing image": MAX_KEPT + 5}
     assert len(findings.kept["missing image"]) == MAX_KEPT
     assert str(one) == "a.tar k: expected one, got none"

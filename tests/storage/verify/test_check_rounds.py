@@ -50,7 +50,7 @@ def check(root: Path, *, quick: bool = False) -> CheckResult:
 
 
 def found(checked: CheckResult) -> dict[str, list[str]]:
-    return {kind: [one.place for one in kept] for kind, kept in checked.findings.kept.items()}
+    return {kind: [finding.file for finding in kept] for kind, kept in checked.findings.kept.items()}
 
 
 @pytest.mark.parametrize("quick", [False, True])
