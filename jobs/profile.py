@@ -114,7 +114,7 @@ class _Profile:
             cpu_ms_an_image=1e3 * cpu_seconds / images,
             resident_mib=resident,
             device_mib=_device_mib(self._device),
-            threads=data.threads,
+            threads=data.decode_threads,
             prefetch=data.prefetch,
             short_range=self._run.view.short_range,
             cores=len(os.sched_getaffinity(0)),
@@ -194,7 +194,7 @@ class _Profile:
             engine=GraphDevice(
                 device="cuda" if self._device.type == "cuda" else "cpu",
                 device_id=self._device.index or 0,
-                num_threads=run.data.threads,
+                num_threads=run.data.decode_threads,
             ),
         )
 
@@ -217,7 +217,8 @@ def _device_mib(device: torch.device) -> float | None:
 
 def _table(figures: Figures) -> Table:
     title = (
-        f"one batch of {figures.images_a_batch} images on {figures.device}, --data.threads {figures.threads}"
+        f"one batch of {figures.images_a_batch} images on {figures.device}, "
+        f"--data.decode-threads {figures.threads}"
     )
     table = Table("part", "ms", "share", title=title)
     for index in (1, 2):

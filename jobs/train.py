@@ -48,7 +48,7 @@ def train(config: TrainConfig) -> int:
         torch.set_num_threads(config.threads)
     run = RunDirectory(config.out)
     device = choose_device(config.device)
-    with joined(device, silence=config.silence) as ranks, contextlib.ExitStack() as stack:
+    with joined(device, silence=config.timeout) as ranks, contextlib.ExitStack() as stack:
         data = open_data(config, ranks)
         config = ranks.on_first(lambda: resolve_round(config, data))
         ranks.on_first(lambda: stack.enter_context(files.locked(str(run.lock), command="mixpl train")))

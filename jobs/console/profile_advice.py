@@ -82,8 +82,8 @@ def _verdict(figures: Figures) -> str:
     if trained.wait_share > WAIT_IS_SMALL:
         return f"{said}: {trained.wait_ms:.0f} ms beside {trained.step_ms:.0f} ms of work."
     return (
-        f"{said}: --data.prefetch {figures.prefetch} and --data.threads {figures.threads} are fine, a batch takes "
-        f"{figures.batch_ms:.0f} ms, the step {trained.step_ms:.0f}."
+        f"{said}: --data.prefetch {figures.prefetch} and --data.decode-threads {figures.threads} are fine, a batch "
+        f"takes {figures.batch_ms:.0f} ms, the step {trained.step_ms:.0f}."
     )
 
 
@@ -107,7 +107,7 @@ def _remedy(figures: Figures, trained: TrainedSteps) -> str:
     enough = math.ceil(graphs_ms * figures.threads / left_ms) if left_ms > 0 else figures.cores + 1
     if figures.threads < enough <= figures.cores:
         return (
-            f"Raise --data.threads to {enough}: decoder, views and mixing need {graphs_ms:.0f} ms with "
+            f"Raise --data.decode-threads to {enough}: decoder, views and mixing need {graphs_ms:.0f} ms with "
             f"{figures.threads}, the step takes {trained.step_ms:.0f}."
         )
     return _too_much(figures, trained)

@@ -32,18 +32,18 @@ class DataConfig:
     """Labeled images a step and process."""
     batch_unlabeled: int = 4
     """Unlabeled images a step and process."""
-    smallest: int = 32
+    min_side: int = 32
     """Labeled images with a side shorter than this many pixels are left out."""
-    window: int = 1024
+    shuffle_window: int = 1024
     """Samples are shuffled within windows of this many."""
-    threads: int = 1
-    """Threads of each DALI graph."""
+    decode_threads: int = 1
+    """Threads of each DALI graph, which decodes and warps."""
     prefetch: int = 2
     """Batches made ahead of the training step."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("batch_labeled", "batch_unlabeled", "window", "threads", "prefetch"):
+        for name in ("batch_labeled", "batch_unlabeled", "shuffle_window", "decode_threads", "prefetch"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"--data.{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
@@ -226,7 +226,7 @@ class TrainConfig:
     """Threads of torch on the CPU; 0 leaves torch's choice."""
     bf16: bool = True
     """Mixed precision with bfloat16, on CUDA only."""
-    silence: float = 600.0
+    timeout: float = 600.0
     """Seconds: of several processes that train, one that is silent for this long ends the run."""
     resume: bool = False
     """Continue the run in `out` from its last checkpoint."""
@@ -253,8 +253,8 @@ class TrainConfig:
                 raise ConfigError(
                     f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
                 )
-        if not self.silence > 0:
-            raise ConfigError(f"--silence must be above 0 seconds, got {self.silence}")
+        if not self.timeout > 0:
+            raise ConfigError(f"--timeout must be above 0 seconds, got {self.timeout}")
         if self.arm != "supervised" and self.data.unlabeled is None:
             raise ConfigError(f"--arm {self.arm} needs --data.unlabeled; --arm supervised does without")
         if self.labels.source == "round" and self.thresholds.policy != "fixed":

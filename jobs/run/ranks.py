@@ -110,7 +110,7 @@ class Ranks:
             yield
         except RuntimeError as error:  # torch.distributed: a lost connection, or its time limit
             raise RankLostError(
-                f"another rank is gone, or was silent for {self._silence:g} s (--silence); see "
+                f"another rank is gone, or was silent for {self._silence:g} s (--timeout); see "
                 f"its words, then go on with --resume ({_gist(error)})"
             ) from error
 

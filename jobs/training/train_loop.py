@@ -171,7 +171,7 @@ class Training:
         """Let every rank look at its part of the shards, and the first one score what all of them found."""
         test, detector, ranks = self.data["test"], self.trainer.teacher.detector, self.ranks
         settings = PredictSettings(
-            view=self.config.view, threads=self.config.data.threads, device=self.trainer.device
+            view=self.config.view, threads=self.config.data.decode_threads, device=self.trainer.device
         )
         shards = test.shards[ranks.rank :: ranks.world]
 

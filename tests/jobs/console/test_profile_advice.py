@@ -39,19 +39,19 @@ def test_without_a_model_the_time_that_hides_a_batch_and_its_largest_part_are_na
 def test_a_model_that_hardly_waits_needs_no_change() -> None:
     (said,) = advise(trained(step=900.0, wait=2.0))
     assert "waits 0.2 % of a step" in said
-    assert "--data.prefetch 2 and --data.threads 1 are fine" in said
+    assert "--data.prefetch 2 and --data.decode-threads 1 are fine" in said
 
 
 def test_graphs_slower_than_the_step_ask_for_the_threads_that_suffice() -> None:
     waits, remedy = advise(trained(step=90.0, wait=86.0))
     assert "waits 48.9 % of a step" in waits
     # 170 ms of graphs beside 6 ms that no thread shortens: two threads take 91 ms, three 63.
-    assert remedy.startswith("Raise --data.threads to 3: decoder, views and mixing need 170 ms with 1")
+    assert remedy.startswith("Raise --data.decode-threads to 3: decoder, views and mixing need 170 ms with 1")
 
 
 def test_threads_that_are_there_already_count() -> None:
     _, remedy = advise(replace(trained(step=90.0, wait=86.0), threads=2))
-    assert remedy.startswith("Raise --data.threads to 5:")
+    assert remedy.startswith("Raise --data.decode-threads to 5:")
 
 
 def test_too_few_cores_ask_for_smaller_views() -> None:
@@ -75,7 +75,7 @@ def test_on_cuda_threads_are_not_the_remedy() -> None:
     _, remedy = advise(replace(trained(step=44.0, wait=132.0), device="cuda"))
     assert remedy.startswith("One GPU for data and model cannot keep up")
     assert "--view.short-range" in remedy
-    assert "--data.threads" not in remedy
+    assert "--data.decode-threads" not in remedy
 
 
 def test_batches_fast_enough_on_average_ask_for_a_longer_queue() -> None:
@@ -107,4 +107,4 @@ def test_a_model_faster_than_reading_alone_is_not_told_to_add_threads() -> None:
     slow = replace(trained(step=90.0, wait=210.0), parts_ms=PARTS | {"read": 120.0}, batch_ms=300.0)
     said = advise(slow)
     assert "Reading takes 40 %" in said[1]
-    assert not any("--data.threads to" in sentence for sentence in said)
+    assert not any("--data.decode-threads to" in sentence for sentence in said)

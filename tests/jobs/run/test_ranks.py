@@ -99,7 +99,7 @@ def test_a_loss_that_is_no_number_or_a_batch_that_never_comes_ends_all_ranks_and
 def test_a_rank_that_is_silent_for_too_long_is_an_error_on_the_others(reports: Reports) -> None:
     for report in (reports[0], reports[2]):
         assert report["lost"].startswith("RankLostError: another rank is gone")
-        assert "was silent for 60 s (--silence)" in report["lost"]
+        assert "was silent for 60 s (--timeout)" in report["lost"]
         assert report["seconds"] < 30
 
 
