@@ -54,10 +54,3 @@ class Problems:
             kind: {"count": count, "examples": self.examples[kind]}
             for kind, count in sorted(self.counts.items())
         }
-
-
-def version_remedy(found: object, known: int) -> str:
-    """Return what to do about a file of schema version `found` where `known` was expected."""
-    if isinstance(found, int) and found > known:
-        return "a newer mixpl wrote it: update this one"
-    return "write it again with this version"

@@ -15,7 +15,6 @@ opens is complete.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,10 +25,10 @@ import pyarrow.compute as pc
 
 from storage import files
 from storage.errors import StoreError
+from storage.json_head import HeadFormat
 from storage.tables.label_store import LabelStore
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
 
-SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"
 IMAGES_FILE = "images.parquet"
 HASH_ROWS = 65_536
@@ -81,15 +80,10 @@ class Dataset:
     @staticmethod
     def open(root: str) -> Dataset:
         """Open a data set. Raises StoreError saying what is missing when the folder holds no complete one."""
-        try:
-            head = json.loads(files.read_bytes(files.join(root, DATASET_FILE)))
-        except (FileNotFoundError, NotADirectoryError):
-            raise StoreError(_why_not_open(root)) from None
-        except ValueError as error:
-            raise StoreError(
-                f"expected JSON, got {error}: {files.join(root, DATASET_FILE)}; write the set again"
-            ) from error
-        return _from_head(root, head)
+        dataset = _HEAD.read(files.join(root, DATASET_FILE), root=root)
+        if dataset is None:
+            raise StoreError(_why_not_open(root))
+        return dataset
 
     def images(self) -> pa.Table:
         """Return the image table (IMAGE_SCHEMA), one row an image, in shard order; read once."""
@@ -114,10 +108,9 @@ class Dataset:
 
     def write(self) -> None:
         """Write `dataset.json`: the last act of making a data set."""
-        head = asdict(self) | {"schema_version": SCHEMA_VERSION}
+        head = asdict(self)
         del head["root"]
-        text = json.dumps(head, indent=2, sort_keys=True, ensure_ascii=False)
-        files.write_atomic(files.join(self.root, DATASET_FILE), text.encode() + b"\n")
+        _HEAD.write(files.join(self.root, DATASET_FILE), head)
 
     @cached_property
     def _images(self) -> pa.Table:
@@ -139,8 +132,16 @@ class Dataset:
         return LabelStore(
             files.join(self.root, folder),
             num_classes=len(self.classes),
-            known_stems=[shard.removesuffix(".tar") for shard in self.shards],
+            known_stems=[shard_stem(shard) for shard in self.shards],
         )
+
+
+_HEAD = HeadFormat(kind=Dataset, what="a data set", remedy="write the set again")
+
+
+def shard_stem(shard: str) -> str:
+    """Return the name of a shard without `.tar`: its label tables are called so."""
+    return shard.removesuffix(".tar")
 
 
 def images_hash(images: pa.Table) -> str:
@@ -156,24 +157,6 @@ def images_hash(images: pa.Table) -> str:
         text = "\n".join(lines.take(order[start : start + HASH_ROWS]).to_pylist())
         digest.update(("\n" if start else "").encode() + text.encode())
     return digest.hexdigest()
-
-
-def _from_head(root: str, head: Any) -> Dataset:
-    version = head.pop("schema_version", None) if isinstance(head, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"expected schema version {SCHEMA_VERSION}, got {version}: {files.join(root, DATASET_FILE)}; "
-            "write the set again with this version"
-        )
-    try:
-        for field in ("classes", "category_ids", "shards"):
-            head[field] = tuple(head.get(field, ()))
-        return Dataset(root=root, **head)
-    except TypeError as error:
-        raise StoreError(
-            f"expected the fields of a data set, got {error}: {files.join(root, DATASET_FILE)}; "
-            "write the set again"
-        ) from None
 
 
 def _why_not_open(root: str) -> str:

@@ -8,7 +8,6 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -22,6 +21,7 @@ from storage import files
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
 from storage.errors import StoreError
+from storage.json_head import HeadFormat
 from storage.readers.image_set import ImageSet
 from storage.tables.parquet import write_parquet
 from storage.truth import Truth
@@ -32,6 +32,24 @@ PLAN_FILE = "plan.json"
 
 OnShard = Callable[[int], None]
 """Told the number of images of a shard when it is complete."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkippedReport:
+    """What `skipped.json` says."""
+
+    num_skipped: int
+    images: list[dict[str, Any]]
+    """image_id, file_name and reason of each image that is not in the shards."""
+    annotations: dict[str, Any]
+    hidden_truth: dict[str, Any]
+    """Problems of the annotations and of the hidden truth, by kind."""
+
+
+_PLAN = HeadFormat(
+    kind=dict[str, Any], what="the plan of a data set", remedy="delete the folder, write it again"
+)
+_SKIPPED = HeadFormat(kind=SkippedReport, what="the report of what was skipped", remedy="write the set again")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,20 +119,20 @@ def _arguments(
 def _complete(root: str, arguments: dict[str, Any], strict: bool) -> Written:
     dataset = Dataset.open(root)
     _compare({**dataset.source, "name": dataset.name, "classes": list(dataset.classes)}, arguments, root)
-    for shard in dataset.shards:
-        if not files.exists(dataset.shard_path(shard)):
-            raise StoreError(
-                f"expected {shard} as {DATASET_FILE} says, got no such file: {root}; "
-                "delete the folder and write the set again"
-            )
-    files.remove_folder(files.join(root, PARTS_FOLDER))
-    skipped = json.loads(files.read_bytes(files.join(root, SKIPPED_FILE)))["images"]
-    if strict and skipped:
+    report = _SKIPPED.read(files.join(root, SKIPPED_FILE))
+    missing = [shard for shard in dataset.shards if not files.exists(dataset.shard_path(shard))]
+    if report is None or missing:
         raise StoreError(
-            f"expected only sound images (--strict), got {len(skipped):,} left out earlier: "
+            f"expected {missing[0] if missing else SKIPPED_FILE} as {DATASET_FILE} says, got no such file: {root}; "
+            "delete the folder and write the set again"
+        )
+    files.remove_folder(files.join(root, PARTS_FOLDER))
+    if strict and report.images:
+        raise StoreError(
+            f"expected only sound images (--strict), got {len(report.images):,} skipped earlier: "
             f"{files.join(root, SKIPPED_FILE)}; delete the folder and write the set again"
         )
-    return Written(dataset=dataset, skipped=skipped, num_resumed=len(dataset.shards), was_complete=True)
+    return Written(dataset=dataset, skipped=report.images, num_resumed=len(dataset.shards), was_complete=True)
 
 
 def _compare(before: dict[str, Any], now: dict[str, Any], root: str) -> None:
@@ -179,15 +197,16 @@ def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
     where = os.path.realpath(images_root) if files.is_local(images_root) else images_root
     plan = {**arguments, "images_folder": where}
     location = files.join(root, PARTS_FOLDER, PLAN_FILE)
-    if files.exists(location):
-        _compare(json.loads(files.read_bytes(location)), plan, root)
+    before = _PLAN.read(location)
+    if before is not None:
+        _compare(before, plan, root)
     elif foreign := files.list_files(root, ".tar"):
         raise StoreError(
             f"expected a folder without tar files of another origin, got {foreign[0]}; "
             "name another folder to write to"
         )
     else:
-        files.write_atomic(location, json.dumps(plan, indent=2).encode())
+        _PLAN.write(location, plan)
 
 
 def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardPart]:
@@ -227,14 +246,13 @@ def _finish(
             f"{skipped[0]['reason']}: {skipped[0]['file_name']} in {arguments['images']}; check --images"
         )
     write_parquet(files.join(root, IMAGES_FILE), images, compression="zstd")
-    report = {
-        "num_skipped": len(skipped),
-        "images": skipped,
-        "annotations": source.problems.as_json(),
-        "hidden_truth": hidden.problems.as_json() if hidden else {},
-    }
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    files.write_atomic(files.join(root, SKIPPED_FILE), text.encode() + b"\n")
+    report = SkippedReport(
+        num_skipped=len(skipped),
+        images=skipped,
+        annotations=source.problems.as_json(),
+        hidden_truth=hidden.problems.as_json() if hidden else {},
+    )
+    _SKIPPED.write(files.join(root, SKIPPED_FILE), report)
     for folder in ("", "ground_truth", "hidden_truth"):
         files.remove_leftovers(files.join(root, folder))
     dataset = Dataset(

@@ -25,6 +25,7 @@ from storage import files
 from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.errors import SourceError
 from storage.image_check import CheckedImage, check_image
+from storage.json_head import HeadFormat
 from storage.tables.label_store import LabelStore, label_table, truth_table
 from storage.tables.parquet import read_parquet, write_parquet
 from storage.tables.truth_table import with_truth_columns
@@ -59,6 +60,9 @@ class ShardPart:
     images: pa.Table
     skipped: list[dict[str, Any]]
     num_boxes: int
+
+
+_PART = HeadFormat(kind=ShardPart, what="a finished shard", remedy="delete it and write the set again")
 
 
 def write_shard(task: ShardTask) -> ShardPart:
@@ -104,10 +108,8 @@ def read_part(task: ShardTask) -> ShardPart | None:
     images = read_parquet(location)
     if len(images) and not files.exists(files.join(task.root, f"{task.stem}.tar")):
         return None
-    head = json.loads(images.schema.metadata[b"mixpl"])
-    return ShardPart(
-        images=images.replace_schema_metadata(None), skipped=head["skipped"], num_boxes=head["num_boxes"]
-    )
+    metadata = images.schema.metadata[b"mixpl"]
+    return _PART.parse(metadata, where=location, images=images.replace_schema_metadata(None))
 
 
 def _load(task: ShardTask, index: int) -> tuple[bytes, CheckedImage]:
@@ -175,7 +177,7 @@ def _part_location(task: ShardTask) -> str:
 
 
 def _write_part(task: ShardTask, part: ShardPart) -> None:
-    head = json.dumps({"skipped": part.skipped, "num_boxes": part.num_boxes})
+    head = _PART.encode({"skipped": part.skipped, "num_boxes": part.num_boxes}, indent=None)
     write_parquet(_part_location(task), part.images.replace_schema_metadata({"mixpl": head}))
 
 

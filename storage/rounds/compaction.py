@@ -11,7 +11,6 @@ A reader that listed the old tables before may find one gone while it works: it 
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 
 from storage import files
 from storage.errors import StoreError
-from storage.rounds.round import COMPACTED_FILE, SCHEMA_VERSION, Round, RoundInfo, open_round
+from storage.rounds.round import COMPACTED, COMPACTED_FILE, CompactedTables, Round, RoundInfo, open_round
 from storage.rounds.round_thresholds import THRESHOLDS
 from storage.tables.label_store import LabelStore
 
@@ -57,10 +56,8 @@ def compact(round_: Round, *, table_bytes: int = TABLE_BYTES) -> Compaction:
     before = single.stems()
     if open_round(round_.path).compacted is None:
         folder = f"{FOLDER_PREFIX}{uuid.uuid4().hex[:8]}"
-        compacted = _write(round_.info, single, folder, table_bytes)
-        head = {"schema_version": SCHEMA_VERSION, "tables": compacted}
-        text = json.dumps(head, indent=1) + "\n"
-        files.write_atomic(files.join(round_.path, COMPACTED_FILE), text.encode())
+        compacted = CompactedTables(tables=_write(round_.info, single, folder, table_bytes))
+        COMPACTED.write(files.join(round_.path, COMPACTED_FILE), compacted)
     round_ = open_round(round_.path)
     assert round_.compacted is not None
     _remove_leftovers(round_, single, before)
@@ -69,15 +66,15 @@ def compact(round_: Round, *, table_bytes: int = TABLE_BYTES) -> Compaction:
     )
 
 
-def _write(info: RoundInfo, single: LabelStore, folder: str, table_bytes: int) -> dict[str, list[str]]:
+def _write(info: RoundInfo, single: LabelStore, folder: str, table_bytes: int) -> dict[str, tuple[str, ...]]:
     """Write the new tables; return their stems, each with the stems that went into it."""
     store = LabelStore(single.root, num_classes=len(info.classes))
-    written: dict[str, list[str]] = {}
+    written: dict[str, tuple[str, ...]] = {}
     for number, stems in enumerate(_groups(single, table_bytes)):
         stem = f"{folder}/part-{number:06d}"
         tables = [single.read(one).replace_schema_metadata(None) for one in stems]
         store.write(stem, pa.concat_tables(tables), _shared_provenance(single, stems))
-        written[stem] = stems
+        written[stem] = tuple(stems)
     _require_whole(info, store, list(written))
     return written
 

@@ -9,7 +9,6 @@ continued. The tables of a compacted round are those that `tables.json` names (s
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,14 +19,13 @@ import pyarrow as pa
 
 from storage import files
 from storage.errors import StoreError
-from storage.problems import version_remedy
+from storage.json_head import HeadFormat
 from storage.rounds.round_thresholds import THRESHOLDS, read_thresholds, remove_thresholds, write_thresholds
 from storage.tables.label_store import LabelStore
 
 BEGUN_FILE = "begun.json"
 ROUND_FILE = "round.json"
 COMPACTED_FILE = "tables.json"
-SCHEMA_VERSION = 1
 
 _FOLDER = re.compile(r"round=(\d+)")
 
@@ -54,6 +52,19 @@ class RoundInfo:
     """Weights and their hash, teacher step, run, split hash, config hash, code version."""
     finished_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     """UTC, ISO 8601. The latest round of a data set is the one that finished last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompactedTables:
+    """What `tables.json` says of a compacted round."""
+
+    tables: Mapping[str, tuple[str, ...]]
+    """Stems of the shards in each table, by its stem, a folder's name before it."""
+
+
+_BEGUN = HeadFormat(kind=dict[str, Any], what="the terms of a round", remedy="label the round again")
+_COMPLETE = HeadFormat(kind=RoundInfo, what="a round", remedy="label the round again")
+COMPACTED = HeadFormat(kind=CompactedTables, what="a compacted round", remedy="label the round again")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,25 +111,17 @@ class Round:
 
     def begin(self, terms: Mapping[str, Any]) -> bool:
         """Claim the round for labels made on these terms (JSON); return whether nobody had claimed it."""
-        return files.write_if_absent(files.join(self.path, BEGUN_FILE), _text(terms))
+        return files.write_if_absent(files.join(self.path, BEGUN_FILE), _BEGUN.encode(terms) + b"\n")
 
     def terms(self) -> dict[str, Any] | None:
         """Return the terms on which the round was begun, or None."""
-        location = files.join(self.path, BEGUN_FILE)
-        try:
-            found = json.loads(files.read_bytes(location))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValueError as error:
-            raise StoreError(f"expected JSON, got {error}: {location}; label the round again") from None
-        return found if isinstance(found, dict) else {}
+        return _BEGUN.read(files.join(self.path, BEGUN_FILE))
 
     def finish(self, info: RoundInfo) -> Round:
         """Declare the round complete. Raises StoreError when it already is."""
         self._require_incomplete()
         assert info.number == self.number, "a round keeps its number"
-        content = asdict(info) | {"schema_version": SCHEMA_VERSION, "complete": True}
-        files.write_atomic(files.join(self.path, ROUND_FILE), _text(content))
+        _COMPLETE.write(files.join(self.path, ROUND_FILE), asdict(info) | {"complete": True})
         return Round(path=self.path, number=self.number, info=info)
 
     def _require_incomplete(self) -> None:
@@ -135,7 +138,13 @@ def open_round(path: str) -> Round:
     matched = _FOLDER.fullmatch(name)
     if matched is None:
         raise StoreError(f"expected a folder named round=NUMBER, got {name!r}: {path}")
-    return Round(path=path.rstrip("/"), number=int(matched[1]), info=_info(path), compacted=_compacted(path))
+    compacted = COMPACTED.read(files.join(path, COMPACTED_FILE))
+    return Round(
+        path=path.rstrip("/"),
+        number=int(matched[1]),
+        info=_COMPLETE.read(files.join(path, ROUND_FILE)),
+        compacted=compacted.tables if compacted else None,
+    )
 
 
 def is_round(path: str) -> bool:
@@ -152,51 +161,3 @@ def list_rounds(root: str) -> list[Round]:
     """Return all rounds right below a folder, by number, complete or not."""
     found = [name for name in files.list_folders(root) if _FOLDER.fullmatch(name)]
     return sorted((open_round(files.join(root, name)) for name in found), key=lambda round_: round_.number)
-
-
-def _text(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=2).encode() + b"\n"
-
-
-def _info(path: str) -> RoundInfo | None:
-    location = files.join(path, ROUND_FILE)
-    head = _read_head(location)
-    if head is None:
-        return None
-    complete = head.pop("complete", False)
-    if not complete:
-        raise StoreError(f"expected a complete round, got {complete=}: {location}; label the round again")
-    try:
-        return RoundInfo(**head | {"classes": tuple(head["classes"])})
-    except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"expected the fields of a round, got {error}: {location}; label the round again"
-        ) from None
-
-
-def _compacted(path: str) -> dict[str, tuple[str, ...]] | None:
-    location = files.join(path, COMPACTED_FILE)
-    head = _read_head(location)
-    try:
-        return None if head is None else {stem: tuple(shards) for stem, shards in head["tables"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"expected the tables of a compacted round, got {error}: {location}; label the round again"
-        ) from None
-
-
-def _read_head(location: str) -> dict[str, Any] | None:
-    """Return a small JSON file of a round without its schema version, or None where there is none."""
-    try:
-        head: dict[str, Any] = json.loads(files.read_bytes(location))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise StoreError(f"expected JSON, got {error}: {location}; label the round again") from None
-    version = head.pop("schema_version", None) if isinstance(head, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"expected a round of schema version {SCHEMA_VERSION}, got version {version}: {location}; "
-            + version_remedy(version, SCHEMA_VERSION)
-        )
-    return head

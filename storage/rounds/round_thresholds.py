@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from storage import files
 from storage.errors import StoreError
-from storage.problems import version_remedy
+from storage.json_head import require_version
 from storage.tables.parquet import UNREADABLE, read_parquet, reason, write_parquet
 
 SCHEMA_VERSION = 1
@@ -62,11 +62,7 @@ def read_thresholds(folder: str) -> pa.Table | None:
         ) from error
     stored = (table.schema.metadata or {}).get(b"mixpl_thresholds", b"")
     version = int(stored) if stored.isdigit() else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"expected thresholds of schema version {SCHEMA_VERSION}, got {version}: {location}; "
-            + version_remedy(version, SCHEMA_VERSION)
-        )
+    require_version(version, SCHEMA_VERSION, what="thresholds", where=location)
     return table.replace_schema_metadata(None).cast(THRESHOLD_SCHEMA)
 
 

@@ -11,8 +11,8 @@ their own, so that no reader of `boxes` can train on one by mistake.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,10 @@ import pyarrow.parquet as pq
 
 from storage import files
 from storage.errors import StoreError
+from storage.json_head import HeadFormat
 from storage.labels import Labels
-from storage.problems import version_remedy
 from storage.tables.list_columns import box_lists, column_labels, flat, label_columns, lists, offsets_of
 from storage.tables.parquet import UNREADABLE, reason, write_parquet
-
-SCHEMA_VERSION = 1
 
 _BOX = pa.list_(pa.field("element", pa.float32()), 4)
 _BOXES = pa.list_(pa.field("element", _BOX))
@@ -131,6 +129,17 @@ def table_areas(table: pa.Table) -> npt.NDArray[np.float64]:
     return np.asarray((boxes_N4[:, 2] - boxes_N4[:, 0]) * (boxes_N4[:, 3] - boxes_N4[:, 1]))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelHead:
+    """What a label table says of itself."""
+
+    provenance: dict[str, Any]
+    """Where the labels came from."""
+
+
+_HEAD = HeadFormat(kind=LabelHead, what="a label table", remedy="write the table again")
+
+
 class LabelStore:
     """The label tables of one folder: `ROOT/STEM.parquet`, a stem being a shard's name or a step."""
 
@@ -179,8 +188,7 @@ class LabelStore:
         schema = _schema_of(table)
         _check_columns(table, schema, location)
         check_labels(table, num_classes=self.num_classes, where=location)
-        head = {"schema_version": SCHEMA_VERSION, "provenance": dict(provenance)}
-        metadata = {"mixpl": json.dumps(head, sort_keys=True, ensure_ascii=False)}
+        metadata = {"mixpl": _HEAD.encode({"provenance": dict(provenance)}, indent=None)}
         checked = table.select(schema.names).cast(schema).replace_schema_metadata(metadata)
         write_parquet(location, checked, compression="zstd")
 
@@ -201,7 +209,7 @@ class LabelStore:
 
     def provenance(self, stem: str) -> dict[str, Any]:
         """Return where the labels of one file came from."""
-        return dict(self._head(self._open(stem), stem)["provenance"])
+        return self._head(self._open(stem), stem).provenance
 
     def _open(self, stem: str) -> Any:
         location = self.path(stem)
@@ -222,16 +230,9 @@ class LabelStore:
             "again"
         )
 
-    def _head(self, table_file: Any, stem: str) -> dict[str, Any]:
-        stored = (table_file.schema_arrow.metadata or {}).get(b"mixpl")
-        head: dict[str, Any] = json.loads(stored) if stored else {}
-        if head.get("schema_version") != SCHEMA_VERSION:
-            raise StoreError(
-                f"expected a label table of schema version {SCHEMA_VERSION}, got "
-                f"{head.get('schema_version', 'a Parquet file without one')}: {self.path(stem)}; "
-                + version_remedy(head.get("schema_version"), SCHEMA_VERSION)
-            )
-        return head
+    def _head(self, table_file: Any, stem: str) -> LabelHead:
+        metadata = table_file.schema_arrow.metadata or {}
+        return _HEAD.parse(metadata.get(b"mixpl", b"{}"), where=self.path(stem))
 
 
 def check_labels(table: pa.Table, *, num_classes: int | None, where: str) -> None:

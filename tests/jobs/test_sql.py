@@ -201,7 +201,7 @@ def test_the_name_of_the_output_says_the_format_unless_another_is_asked(root: Pa
             ("demo/labels/round=0001/round.json", '{"schema_version": 1, "complete": true}'),
             "fields of a round",
         ),
-        (("bad/dataset.json", "[]"), "schema version"),
+        (("bad/dataset.json", "[]"), "expected the fields of a data set"),
         (("bad/dataset.json", '{"schema_version": 1, "shards": null}'), "fields of a data set"),
     ],
 )

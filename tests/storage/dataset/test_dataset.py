@@ -34,7 +34,7 @@ def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("{", "expected JSON"),
-        ('{"schema_version": 99}', "schema version 1, got 99"),
+        ('{"schema_version": 99}', "schema version 1, got version 99"),
         ('{"schema_version": 1, "name": "a"}', "expected the fields of a data set"),
     ],
 )

@@ -192,7 +192,7 @@ def test_other_arguments_are_refused_before_and_after_the_end(
     again = write(tmp_path / "out", source, images)
     assert again.was_complete
     assert [entry["reason"] for entry in again.skipped] == ["missing file"]
-    with pytest.raises(ValueError, match=r"--strict.*1 left out earlier"):
+    with pytest.raises(ValueError, match=r"--strict.*1 skipped earlier"):
         write(tmp_path / "out", source, images, strict=True)
 
 

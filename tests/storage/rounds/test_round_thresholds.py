@@ -80,7 +80,7 @@ def test_a_damaged_or_newer_file_leaves_its_round_out_by_name(tmp_path: Path) ->
     newer = thresholds(0.5, 0.5).replace_schema_metadata({"mixpl_thresholds": "2"})
     for damage, words in (
         (lambda: location.write_bytes(b"PAR1"), "expected a Parquet table of thresholds"),
-        (lambda: pq.write_table(newer, location), "got 2"),
+        (lambda: pq.write_table(newer, location), "got version 2"),
     ):
         damage()
         workspace = discover(str(tmp_path))
