@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.coco_eval import Evaluation, evaluate_tables
+from jobs.console.progress import Progress
 from jobs.inference.predictions import PredictSettings, name_skipped, predict
 from jobs.inference.trained import Weights, choose_device, open_trained
-from jobs.run.metrics import Progress
 from jobs.run.run_directory import RunDirectory
 from model.detector import Detector
 from pipeline.loaders.predict_loader import SkippedImage
@@ -57,7 +57,7 @@ def evaluate(config: EvalConfig) -> Evaluation:
     trained = open_trained(config.run, weights=config.weights, device=device)
     dataset = Dataset.open(config.data)
     require_same_classes(trained.classes, dataset)
-    with Progress("eval", total=dataset.num_images, unit="image") as progress:
+    with Progress("eval", total=dataset.num_images, unit="images") as progress:
         settings = PredictSettings(
             view=trained.config.view, batch=config.batch, threads=config.threads, device=device
         )

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import tyro
-from tqdm import tqdm
 
+from jobs.console.progress import Progress
 from storage.export.condition import Condition
 from storage.export.export import Exported, Format, export_labels
 from storage.export.source import find_source
@@ -46,9 +46,7 @@ def export(config: ExportConfig) -> Exported:
     """Write the labels and return what was written. Raises ValueError as `export_labels` does."""
     condition = None if config.where is None else Condition(config.where)
     source = find_source(config.labels, number=config.round, data=config.data)
-    with tqdm(
-        total=source.info.num_images, unit=" images", desc=config.format, leave=False, disable=None
-    ) as progress:
+    with Progress(config.format, total=source.info.num_images, unit="images", transient=True) as progress:
         written = export_labels(
             source,
             config.out,
@@ -57,7 +55,7 @@ def export(config: ExportConfig) -> Exported:
             images=config.images or config.format == "fiftyone",
             scores=config.scores,
             image_url=config.image_url,
-            on_images=progress.update,
+            on_images=progress.advance,
         )
     print(
         f"{written.path}: {written.num_boxes:,} boxes of {written.num_images:,} images with {written.selection} "

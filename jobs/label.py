@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 import tyro
 
 from analysis.thresholds import ThresholdPolicy
+from jobs.console.progress import Progress
 from jobs.eval import require_same_classes
 from jobs.inference.predictions import PredictSettings, name_skipped, predict
 from jobs.inference.trained import TrainedDetector, Weights, choose_device, open_trained
 from jobs.labeling.round_thresholds import require_same_thresholds, write_class_thresholds
 from jobs.run.interrupt import INTERRUPTED, Interrupt
-from jobs.run.metrics import Progress
 from jobs.run.run_directory import versions
 from pipeline.loaders.predict_loader import SkippedImage
 from storage import files
@@ -226,7 +226,7 @@ def _label_shards(
     left = [shard for shard in shards if not store.has(_stem(shard))]
     skipped: list[SkippedImage] = []
     done = len(shards) - len(left)
-    with Progress("label", total=len(shards), start=done, unit="shard") as progress, Interrupt() as stop:
+    with Progress("label", total=len(shards), start=done, unit="shards") as progress, Interrupt() as stop:
         for shard, tables in _tables(trained, dataset, left, settings, skipped):
             store.write(_stem(shard), pa.concat_tables(tables), provenance)
             progress.advance()

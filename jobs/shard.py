@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tyro
-from tqdm import tqdm
 
+from jobs.console.progress import Progress
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
@@ -68,7 +68,7 @@ def shard(config: ShardConfig) -> Dataset:
     opened, hidden = _source(config)
     source = opened.images
     name = config.name or config.out.rstrip("/").rsplit("/", 1)[-1]
-    with tqdm(total=len(source), unit=" images", desc=name, leave=False, disable=None) as progress:
+    with Progress(name, total=len(source), unit="images", transient=True) as progress:
         written = write_dataset(
             config.out,
             source,
@@ -78,7 +78,7 @@ def shard(config: ShardConfig) -> Dataset:
             workers=config.workers,
             strict=config.strict,
             hidden=hidden,
-            on_shard=progress.update,
+            on_shard=progress.advance,
         )
     _report(written, source, hidden)
     return written.dataset

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.console.progress import Progress
 from jobs.run.interrupt import INTERRUPTED, Interrupt
-from jobs.run.metrics import Progress
 from storage import files
 from storage.errors import ConfigError
 from storage.verify.check_dataset import CheckResult, check_dataset, num_shards
@@ -84,7 +84,7 @@ def verify(config: VerifyConfig) -> int:
 def _check(config: VerifyConfig, root: str, interrupt: Interrupt) -> CheckResult:
     if holds_rounds(root):
         return check_rounds(root, quick=config.quick, on_table=lambda: not interrupt.requested)
-    with Progress("verify", total=num_shards(root), unit="shard") as progress:
+    with Progress("verify", total=num_shards(root), unit="shards") as progress:
 
         def done(_: ShardReport) -> bool:
             progress.advance()

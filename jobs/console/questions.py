@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
-from tqdm import tqdm
 
+from jobs.console.progress import Progress
 from storage.database.connect import VIEWS, one_line
 from storage.database.workspace import Workspace
 from storage.errors import ConfigError
@@ -136,9 +136,9 @@ def _watched(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict
 def _show_progress(connection: duckdb.DuckDBPyConnection, done: threading.Event) -> None:
     if done.wait(PATIENCE):
         return
-    bar_format = "{desc} {percentage:3.0f} % |{bar}| {elapsed}"
-    off = not sys.stderr.isatty()
-    with tqdm(total=100, desc="query", bar_format=bar_format, leave=False, disable=off) as bar:
+    percent = 0.0
+    with Progress("query", total=100, unit="%", transient=True) as progress:
         while not done.wait(0.2):
-            bar.n = max(bar.n, min(100.0, connection.query_progress()))
-            bar.refresh()
+            now = max(percent, min(100.0, connection.query_progress()))  # it may step back
+            progress.advance(now - percent)
+            percent = now

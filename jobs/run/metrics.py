@@ -1,19 +1,15 @@
-"""What a run says of itself while it works: JSON lines on disk, a progress bar for a person.
+"""The figures of a run while it works, as JSON lines.
 
 In: one mapping of plain numbers a logged step. Out: `metrics.jsonl`, cut back to the step on resume so that no
-step stands twice, and a bar with the same figures.
+step stands twice.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
-
-from tqdm import tqdm
 
 from storage import files
 
@@ -57,44 +53,3 @@ def _parsed(line: str) -> dict[str, Any] | None:
     except json.JSONDecodeError:  # the last line of a killed run may be cut short
         return None
     return row if isinstance(row, dict) else None
-
-
-class Progress:
-    """A bar on a terminal; elsewhere one line for every `report`."""
-
-    def __init__(self, name: str, *, total: int, start: int = 0, unit: str = "step") -> None:
-        self._name = name
-        self._bar = tqdm(
-            desc=name,
-            total=total,
-            initial=start,
-            unit=unit,
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._done, self._total = start, total
-
-    def advance(self, count: int = 1) -> None:
-        """Count finished work."""
-        self._done += count
-        self._bar.update(count)
-
-    def report(self, text: str) -> None:
-        """Show the latest figures."""
-        if self._bar.disable:
-            print(f"{self._name} {self._done}/{self._total}  {text}", file=sys.stderr, flush=True)
-        else:
-            self._bar.set_postfix_str(text)
-
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()

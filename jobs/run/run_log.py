@@ -18,8 +18,9 @@ from types import TracebackType
 import pyarrow as pa
 
 from analysis.coco_eval import Evaluation
+from jobs.console.progress import Progress
 from jobs.recipes.train_config import TrainConfig
-from jobs.run.metrics import MetricsFile, Progress
+from jobs.run.metrics import MetricsFile
 from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
 from jobs.run.step_tally import StepTally
