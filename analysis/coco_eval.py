@@ -24,8 +24,8 @@ from pycocotools.cocoeval import COCOeval
 
 from storage.boxes import LARGE_AREA, SMALL_AREA, TINY_AREA, area, xyxy_to_xywh
 from storage.labels import Labels
-from storage.tables.label_store import table_areas, table_crowds, table_labels
-from storage.tables.truth_table import table_difficult
+from storage.tables.label_table import table_labels
+from storage.tables.truth_table import table_areas, table_crowds, table_difficult
 
 Floats = npt.NDArray[np.float64]
 

@@ -29,7 +29,7 @@ from analysis.queries import ask
 from storage.boxes import LARGE_AREA, SMALL_AREA, TINY_AREA, area
 from storage.errors import ConfigError
 from storage.labels import Labels
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -26,8 +26,7 @@ from storage.database.workspace import Workspace
 from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo
-from storage.rounds.round_thresholds import class_thresholds
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 STAYED_IOU = 0.9
 """A pair that overlaps less has moved."""
@@ -132,14 +131,9 @@ def _difference(older: Sequence[str], newer: Sequence[str]) -> str:
 
 
 def _pseudo_labels(both: pa.Table, prefix: str, round_: Round) -> Labels:
-    assert round_.info is not None
     names = ["boxes", "categories", "scores"]
     labels = table_labels(both.select([prefix + name for name in names]).rename_columns(names))
-    thresholds = round_.thresholds()
-    if thresholds is None:
-        thresholds_C = np.full(len(round_.info.classes), round_.info.score_threshold)
-    else:
-        thresholds_C = class_thresholds(thresholds)
+    thresholds_C = round_.class_thresholds()
     return labels.keep(
         labels.scores_N > thresholds_C[labels.categories_N]
     )  # in double precision, as SQL does

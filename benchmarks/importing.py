@@ -23,7 +23,9 @@ from benchmarks.measure import Result, beside, in_child
 from benchmarks.tables import CLASSES, SIDE, keys_of, random_labels
 from storage.boxes import xyxy_to_xywh
 from storage.readers.coco import read_coco
-from storage.tables.label_store import LABEL_SCHEMA, label_table, truth_table
+from storage.tables.label_table import label_table
+from storage.tables.schemas import LABEL_SCHEMA
+from storage.tables.truth_table import truth_table
 
 NUM_IMAGES, NUM_BOXES, POLYGON_POINTS, RUNS = 118_000, 860_000, 25, 3
 Check = tuple[int, int, float]

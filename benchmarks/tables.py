@@ -17,7 +17,9 @@ from storage import files
 from storage.dataset.dataset import IMAGE_SCHEMA, IMAGES_FILE, Dataset
 from storage.labels import Labels
 from storage.rounds.round import RoundInfo, open_round, round_path
-from storage.tables.label_store import LabelStore, label_table, truth_table
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table
+from storage.tables.truth_table import truth_table
 
 NUM_CLASSES = 80
 CLASSES = tuple(f"class {number}" for number in range(NUM_CLASSES))

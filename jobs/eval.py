@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import pyarrow as pa
 import tyro
 from rich.console import Console
@@ -26,7 +27,7 @@ from pipeline.loaders.predict_loader import SkippedImage
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
 from storage.labels import Labels
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from storage.tables.parquet import write_parquet
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
@@ -56,7 +57,7 @@ def evaluate(config: EvalConfig) -> Evaluation:
     device = choose_device(config.device)
     trained = open_trained(config.run, weights=config.weights, device=device)
     dataset = Dataset.open(config.data)
-    require_same_classes(trained.classes, dataset)
+    dataset.require_same_classes(trained.classes)
     with Progress("eval", total=dataset.num_images, unit="images") as progress:
         settings = PredictSettings(
             view=trained.config.view, batch=config.batch, threads=config.threads, device=device
@@ -65,15 +66,6 @@ def evaluate(config: EvalConfig) -> Evaluation:
     keep(result, trained.run, dataset=dataset, weights=config.weights, step=trained.step)
     show(result, title=f"{trained.run.name} ({config.weights}, step {trained.step}) on {dataset.name}")
     return result
-
-
-def require_same_classes(classes: tuple[str, ...], dataset: Dataset) -> None:
-    """Raise ValueError unless the detector and the data set speak of the same classes in the same order."""
-    if dataset.classes and classes != dataset.classes:
-        raise ConfigError(
-            f"{dataset.root}: classes {', '.join(dataset.classes)}, but the detector knows {', '.join(classes)}; "
-            "shard the data with the class list that the detector was trained on"
-        )
 
 
 def score(
@@ -133,11 +125,9 @@ def score_detections(dataset: Dataset, parts: Sequence[Detected]) -> Evaluation:
 
 
 def _without_detections(dataset: Dataset, keys: list[str]) -> pa.Table:
-    wanted = set(keys)
-    images = {row["key"]: row for row in dataset.images().to_pylist() if row["key"] in wanted}
-    rows = [images[key] for key in keys]
-    sizes_B2 = [(row["height"], row["width"]) for row in rows]
-    return label_table(keys, [row["image_id"] for row in rows], sizes_B2, Labels.empty(len(keys)))
+    images = dataset.images().take(pa.array(dataset.rows_of(keys)))
+    sizes_B2 = np.stack([images["height"].to_numpy(), images["width"].to_numpy()], axis=1)
+    return label_table(keys, images["image_id"].to_numpy(), sizes_B2, Labels.empty(len(keys)))
 
 
 def keep(result: Evaluation, run: RunDirectory, *, dataset: Dataset, weights: Weights, step: int) -> str:

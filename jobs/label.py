@@ -21,7 +21,6 @@ import tyro
 
 from analysis.thresholds import ThresholdPolicy
 from jobs.console.progress import Progress
-from jobs.eval import require_same_classes
 from jobs.inference.predictions import PredictSettings, name_skipped, predict
 from jobs.inference.trained import TrainedDetector, Weights, choose_device, open_trained
 from jobs.labeling.round_thresholds import require_same_thresholds, write_class_thresholds
@@ -31,11 +30,10 @@ from pipeline.loaders.predict_loader import SkippedImage
 from storage import files
 from storage.database.connect import connect
 from storage.database.workspace import Workspace
-from storage.dataset.dataset import Dataset
+from storage.dataset.dataset import Dataset, shard_stem
 from storage.errors import ConfigError
 from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
 from storage.tables.label_store import LabelStore
-from storage.verify.check_rounds import lost_tables
 from storage.verify.findings import RELABEL
 
 
@@ -85,7 +83,7 @@ def label(config: LabelConfig) -> int:
     device = choose_device(config.device)
     trained = open_trained(config.run, weights=config.weights, device=device)
     dataset = Dataset.open(config.data)
-    require_same_classes(trained.classes, dataset)
+    dataset.require_same_classes(trained.classes)
     provenance = _provenance(trained, dataset)
     threshold = (
         trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
@@ -177,7 +175,7 @@ def _require_threshold(round_: Round, terms: dict[str, Any], score_threshold: fl
 
 def _require_tables(round_: Round, dataset: Dataset) -> None:
     """Raise ValueError when a complete round has lost a table: whoever reads it sees fewer images."""
-    if lost := lost_tables(round_, dataset.shards):
+    if lost := round_.lost_tables(dataset.shards):
         raise ConfigError(
             f"expected every table of a complete round, got {len(lost):,} missing, the first is {lost[0]}: "
             f"{round_.path}; {RELABEL}"
@@ -196,7 +194,7 @@ def _labeled(config: LabelConfig, trained: TrainedDetector) -> Dataset:
         raise ConfigError(
             f"expected labeled shards for the prior, got unlabeled ones: {location}; give --labeled"
         )
-    require_same_classes(trained.classes, labeled)
+    labeled.require_same_classes(trained.classes)
     return labeled
 
 
@@ -223,12 +221,12 @@ def _label_shards(
     provenance: dict[str, Any],
 ) -> bool:
     """Return whether all of them are done; False when interrupted."""
-    left = [shard for shard in shards if not store.has(_stem(shard))]
+    left = [shard for shard in shards if not store.has(shard_stem(shard))]
     skipped: list[SkippedImage] = []
     done = len(shards) - len(left)
     with Progress("label", total=len(shards), start=done, unit="shards") as progress, Interrupt() as stop:
         for shard, tables in _tables(trained, dataset, left, settings, skipped):
-            store.write(_stem(shard), pa.concat_tables(tables), provenance)
+            store.write(shard_stem(shard), pa.concat_tables(tables), provenance)
             progress.advance()
             if stop.requested:
                 return False
@@ -260,7 +258,7 @@ def _report(skipped: list[SkippedImage], progress: Progress) -> None:
 def _require_labels(round_: Round, shards: Sequence[str]) -> None:
     """Raise ValueError when one of this process's shards could not be read at all."""
     store = round_.labels()
-    unread = [shard for shard in shards if not store.has(_stem(shard))]
+    unread = [shard for shard in shards if not store.has(shard_stem(shard))]
     if unread:
         raise ConfigError(
             f"expected labels of {len(shards):,} shards, got none of {len(unread):,}, the first is {unread[0]}: "
@@ -270,7 +268,7 @@ def _require_labels(round_: Round, shards: Sequence[str]) -> None:
 
 def _all_labeled(round_: Round, dataset: Dataset) -> bool:
     store = round_.labels()
-    missing = [shard for shard in dataset.shards if not store.has(_stem(shard))]
+    missing = [shard for shard in dataset.shards if not store.has(shard_stem(shard))]
     if missing:
         print(
             f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
@@ -305,7 +303,3 @@ def _describe(
         seconds=seconds,
         provenance=provenance,
     )
-
-
-def _stem(shard: str) -> str:
-    return shard.removesuffix(".tar")

@@ -17,7 +17,6 @@ import torch
 import tyro
 
 from analysis.figures.boxes_on_images import write_png
-from jobs.eval import require_same_classes
 from jobs.inference.trained import open_trained
 from jobs.pictures.preview_pictures import plan_rows_picture, step_picture
 from jobs.pictures.preview_step import (
@@ -104,7 +103,7 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
             return truth_on_weak(unlabeled), "the truth"
         return truth_on_weak(unlabeled), "not known; --run names a teacher that has some"
     trained = open_trained(config.teacher, weights="teacher", device=torch.device("cpu"))
-    require_same_classes(trained.classes, unlabeled)
+    unlabeled.require_same_classes(trained.classes)
     threshold = trained.config.pseudo.score_threshold
 
     def predict(batch: TrainBatch) -> Labels:

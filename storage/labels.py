@@ -16,6 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 
+def offsets_of_counts(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return where the rows of each image begin, given how many it has, and last where they end."""
+    return np.concatenate([[0], np.cumsum(np.asarray(counts, np.int64))])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Labels:
     """The boxes of B images: image b owns rows `offsets_B1[b]` to `offsets_B1[b + 1]`.
@@ -55,12 +60,12 @@ class Labels:
 
     def keep(self, mask_N: npt.NDArray[np.bool_]) -> Labels:
         """Return the same images with only the boxes where the mask is true."""
-        kept_before = np.concatenate([[0], np.cumsum(mask_N)])
+        kept_before = offsets_of_counts(mask_N)
         return Labels(
             boxes_N4=self.boxes_N4[mask_N],
             categories_N=self.categories_N[mask_N],
             scores_N=self.scores_N[mask_N],
-            offsets_B1=kept_before[self.offsets_B1].astype(np.int64),
+            offsets_B1=kept_before[self.offsets_B1],
         )
 
     def scaled(self, factor: float) -> Labels:
@@ -106,5 +111,5 @@ class Labels:
             boxes_N4=np.concatenate([part.boxes_N4 for part in parts]),
             categories_N=np.concatenate([part.categories_N for part in parts]),
             scores_N=np.concatenate([part.scores_N for part in parts]),
-            offsets_B1=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets_B1=offsets_of_counts(counts),
         )

@@ -16,7 +16,7 @@ from model.detector import Detector
 from pipeline.loaders.predict_loader import PredictLoader, SkippedImage
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 
 MAX_NAMED = 10
 """Unreadable images that are named on the screen."""

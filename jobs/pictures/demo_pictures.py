@@ -31,7 +31,7 @@ from pipeline.plans import move_boxes as boxes
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 
 def draw_views(out: str, unlabeled: Dataset, *, view: ViewSettings, seed: int) -> str:

@@ -121,13 +121,12 @@ def truth_on_weak(unlabeled: Dataset) -> WeakLabels:
 
 def round_on_weak(stored: StoredLabels, unlabeled: Dataset, *, otherwise: WeakLabels) -> WeakLabels:
     """Return what gives a batch its labels of a stored round that count; `otherwise` where the teacher labels."""
-    rows = {key: row for row, key in enumerate(unlabeled.images()["key"].to_pylist())}
 
     def project(batch: TrainBatch) -> Labels | None:
         if batch.weak is not None:
             return otherwise(batch)
         assert batch.plan is not None
-        labels = stored.of(np.array([rows[key] for key in batch.plan.keys], np.int64))
+        labels = stored.of(unlabeled.rows_of(batch.plan.keys))
         counted = labels.keep(labels.scores_N > stored.thresholds_C[labels.categories_N])
         return boxes.project(counted, batch.plan.weak.box_matrices_B33, batch.plan.weak.sizes_B2)
 

@@ -18,9 +18,11 @@ from PIL import Image, ImageOps
 from pipeline.loaders.batch import View
 from pipeline.settings import ViewSettings
 from storage import files
-from storage.dataset.dataset import Dataset
+from storage.dataset.dataset import Dataset, shard_stem
 from storage.labels import Labels
-from storage.tables.label_store import LabelStore, table_labels
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import table_labels
+from storage.tables.list_columns import row_numbers
 
 Picture = npt.NDArray[np.uint8]
 
@@ -50,11 +52,11 @@ def known_truth(dataset: Dataset, keys: Sequence[str]) -> Labels | None:
 
 def _labels_of(dataset: Dataset, store: LabelStore, keys: Sequence[str]) -> Labels:
     """Read the tables of those shards only in which the images lie."""
-    images = dataset.images().select(["key", "shard"])
-    wanted = images.filter(pc.is_in(images["key"], pa.array(sorted(set(keys)), pa.string()))).to_pylist()
-    found: dict[str, Labels] = {}
-    for shard in sorted({row["shard"] for row in wanted}):
-        table = store.read(shard.removesuffix(".tar"))
-        labels = table_labels(table)
-        found |= {key: labels.image(row) for row, key in enumerate(table["key"].to_pylist())}
-    return Labels.concatenate([found[key] for key in keys])
+    if not keys:
+        return Labels.empty(0)
+    shards = dataset.images()["shard"].take(pa.array(dataset.rows_of(keys)))
+    tables = [
+        store.read(shard_stem(shard)).replace_schema_metadata(None) for shard in shards.unique().to_pylist()
+    ]
+    table = pa.concat_tables(tables)
+    return table_labels(table.take(pa.array(row_numbers(keys, table["key"]))))

@@ -26,7 +26,8 @@ from jobs.run.run_directory import RunDirectory
 from jobs.run.step_tally import StepTally
 from jobs.training.train_step import StepReport
 from pipeline.loaders.batch import TrainBatch
-from storage.tables.label_store import LabelStore, label_table
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table
 
 
 class RunLog:

@@ -19,7 +19,7 @@ from jobs.run.ranks import Ranks
 from pipeline.loaders.batch import LabelCache
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 
 class ClassThresholds:

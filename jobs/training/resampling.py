@@ -18,7 +18,7 @@ from storage.database.connect import connect
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
 from storage.rounds.round import list_rounds
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 
 def labeled_repeat_factors(

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from jobs import eval as evaluate
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.resampling import labeled_repeat_factors
@@ -137,5 +136,5 @@ def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
     if "test" in data and not data["test"].labeled:
         raise ConfigError(f"--data.test {config.data.test}: that data set has no labels to score against")
     for dataset in data.values():
-        evaluate.require_same_classes(data["labeled"].classes, dataset)
+        dataset.require_same_classes(data["labeled"].classes)
     return data

@@ -192,10 +192,10 @@ class _Images:
 
     def __init__(self, dataset: Dataset) -> None:
         self._reader = SampleReader(dataset)
-        self._rows = {key: row for row, key in enumerate(self._reader.keys)}
+        self._dataset = dataset
 
     def read(self, keys: Sequence[str]) -> Samples:
-        return read_samples(self._reader, np.array([self._rows[key] for key in keys], np.int64))
+        return read_samples(self._reader, self._dataset.rows_of(keys))
 
 
 _COLOUR_VALUES: dict[ColourOp, float] = {

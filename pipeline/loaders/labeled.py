@@ -26,7 +26,8 @@ from pipeline.settings import ViewSettings
 from pipeline.timing import Stopwatch
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
+from storage.tables.list_columns import row_numbers
 
 LOG = logging.getLogger(__name__)
 
@@ -41,9 +42,8 @@ class LabeledTruth:
         """
         table = dataset.ground_truth().read_all(columns=["key", "boxes", "categories", "scores"])
         self._labels = table_labels(table)
-        place = {key: index for index, key in enumerate(table["key"].to_pylist())}
         images = dataset.images()
-        self._places_R = np.array([place.get(key, -1) for key in images["key"].to_pylist()], np.int64)
+        self._places_R = row_numbers(images["key"], table["key"])
         short_R = np.minimum(images["width"].to_numpy(), images["height"].to_numpy()) < smallest
         counts_R = np.append(self._labels.counts(), 0)[self._places_R]  # place -1: no row, so no boxes
         self.rows = np.flatnonzero((counts_R > 0) & ~short_R)

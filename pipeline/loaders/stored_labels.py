@@ -23,15 +23,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.samples.reader import OUT_OF_RESOURCES, rows_by_shard
-from storage.dataset.dataset import Dataset
+from storage.dataset.dataset import Dataset, shard_stem
 from storage.errors import StoreError
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round
-from storage.rounds.round_thresholds import class_thresholds
-from storage.tables.label_store import check_labels, table_labels
+from storage.tables.label_table import check_labels, table_labels
+from storage.tables.list_columns import row_numbers
 
 LOG = logging.getLogger(__name__)
 Rows = npt.NDArray[np.int64]
@@ -70,7 +69,7 @@ class StoredLabels:
         terms = _terms(round_, dataset, classes, partial=partial)
         images = dataset.images()
         coded = images["shard"].combine_chunks().dictionary_encode()
-        shards = [name.removesuffix(".tar") for name in coded.dictionary.to_pylist()]
+        shards = [shard_stem(shard) for shard in coded.dictionary.to_pylist()]
         self._keys = images["key"].combine_chunks()
         self._shard_of_R = coded.indices.to_numpy()
         self._shards = shards
@@ -156,8 +155,7 @@ class StoredLabels:
     def _places(self, stem: str, table: pa.Table) -> tuple[Rows, Rows]:
         """Return the rows of the image table that a table covers, ascending, and where each stands in it, or -1."""
         rows = self._covered(stem)
-        found = pc.index_in(self._keys.take(pa.array(rows)), value_set=table["key"].combine_chunks())
-        return rows, found.fill_null(-1).to_numpy().astype(np.int64)
+        return rows, row_numbers(self._keys.take(pa.array(rows)), table["key"])
 
     def _covered(self, stem: str) -> Rows:
         return np.sort(np.concatenate([self._rows[shard] for shard in self._shards_in[stem]]))
@@ -260,15 +258,11 @@ def _require_tables(round_: Round, shards: Sequence[str], stems: Mapping[str, st
 
 
 def _thresholds(round_: Round, terms: Mapping[str, Any], num_classes: int) -> npt.NDArray[np.float64]:
-    table = round_.thresholds()
-    if table is None:
-        return np.full(num_classes, float(terms["score_threshold"]))
-    thresholds_C = class_thresholds(table).copy()  # Arrow lends memory that nobody may write, and torch minds
-    if len(thresholds_C) != num_classes:
-        raise StoreError(
-            f"expected thresholds of {num_classes} classes, got {len(thresholds_C)}: {round_.path}; label again"
-        )
-    return thresholds_C
+    if round_.complete:
+        return round_.class_thresholds()
+    return np.full(
+        num_classes, float(terms["score_threshold"])
+    )  # a round at work has thresholds by class last
 
 
 def _hash(terms: Mapping[str, Any], thresholds_C: npt.NDArray[np.float64], rows: Rows) -> bytes:

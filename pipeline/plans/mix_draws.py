@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pipeline.plans.geometry import Sizes, fitted_sizes, padded_size
 from pipeline.settings import MOSAIC_TILES, Interpolation, MixSettings
+from storage.labels import offsets_of_counts
 
 Positions = npt.NDArray[np.int64]
 
@@ -36,7 +37,7 @@ class Patches:
         rows = [np.asarray(one, np.int64).reshape(-1, 4) for one in patches]
         return Patches(
             patches_P4=np.concatenate([np.zeros((0, 4), np.int64), *rows]),
-            offsets_N1=np.concatenate([[0], np.cumsum([len(one) for one in rows], dtype=np.int64)]),
+            offsets_N1=offsets_of_counts([len(one) for one in rows]),
         )
 
 
@@ -125,5 +126,5 @@ def _draw_patches(rng: np.random.Generator, settings: MixSettings, sizes_N2: Siz
     starts_P2 = rng.integers(sizes_P2 - sides_P2, endpoint=True)
     return Patches(
         patches_P4=np.concatenate([starts_P2[:, ::-1], (starts_P2 + sides_P2)[:, ::-1]], axis=1),
-        offsets_N1=np.concatenate([[0], np.cumsum(counts_N)]),
+        offsets_N1=offsets_of_counts(counts_N),
     )

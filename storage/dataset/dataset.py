@@ -15,11 +15,13 @@ opens is complete.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +29,7 @@ from storage import files
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
 from storage.tables.label_store import LabelStore
+from storage.tables.list_columns import row_numbers
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
 
 DATASET_FILE = "dataset.json"
@@ -105,6 +108,18 @@ class Dataset:
     def hidden_truth(self) -> LabelStore | None:
         """Return the kept-apart truth of an unlabeled set, if known. For analysis; training must not ask."""
         return self._store("hidden_truth") if self.has_hidden_truth else None
+
+    def rows_of(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the row of the image table of each image, by key; -1 where the set has no such image."""
+        return row_numbers(keys, self.images()["key"])
+
+    def require_same_classes(self, classes: tuple[str, ...]) -> None:
+        """Raise StoreError unless these are the classes of the set, in its order; one without classes fits all."""
+        if self.classes and self.classes != classes:
+            raise StoreError(
+                f"expected the classes of the detector, {', '.join(classes)}, got {', '.join(self.classes)}: "
+                f"{self.root}; shard the data with the class list that the detector was trained on"
+            )
 
     def write(self) -> None:
         """Write `dataset.json`: the last act of making a data set."""

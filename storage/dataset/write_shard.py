@@ -26,9 +26,10 @@ from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.errors import SourceError
 from storage.image_check import CheckedImage, check_image
 from storage.json_head import HeadFormat
-from storage.tables.label_store import LabelStore, label_table, truth_table
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table
 from storage.tables.parquet import read_parquet, write_parquet
-from storage.tables.truth_table import with_truth_columns
+from storage.tables.truth_table import truth_table, with_truth_columns
 from storage.truth import Truth
 
 

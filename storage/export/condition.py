@@ -20,7 +20,7 @@ import pyarrow as pa
 from storage import boxes
 from storage.labels import Labels
 from storage.rounds.round import RoundInfo
-from storage.tables.label_store import LABEL_SCHEMA
+from storage.tables.schemas import LABEL_SCHEMA
 
 LOCKED = {
     "enable_external_access": "false",

@@ -19,8 +19,8 @@ from storage.errors import StoreError
 from storage.export.condition import Condition, box_table
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo
-from storage.rounds.round_thresholds import class_thresholds
-from storage.tables.label_store import check_labels, table_labels
+from storage.tables.label_table import check_labels, table_labels
+from storage.tables.list_columns import row_numbers
 
 IMAGES_AT_ONCE = 1024
 
@@ -53,13 +53,6 @@ class LabelSource:
             return self.dataset.category_ids
         return tuple(range(1, len(self.info.classes) + 1))
 
-    def thresholds(self) -> npt.NDArray[np.float64]:
-        """Return the score threshold of each class in this round."""
-        own = self.round.thresholds()
-        if own is not None:
-            return class_thresholds(own)
-        return np.full(len(self.info.classes), self.info.score_threshold)
-
 
 def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator[LabeledImages]:
     """Yield all labeled images with their boxes for which the condition holds.
@@ -68,7 +61,11 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
     class. Raises StoreError naming the table when it is damaged, holds a box or class that cannot be, or labels
     an image that the data set lacks, and after the last table when one of the round is gone.
     """
-    store, index, thresholds = source.round.labels(), _ImageIndex(source.dataset), source.thresholds()
+    store, index, thresholds = (
+        source.round.labels(),
+        _ImageIndex(source.dataset),
+        source.round.class_thresholds(),
+    )
     num_images = 0
     for stem in store.stems():
         table = store.read(stem)
@@ -110,21 +107,17 @@ class _ImageIndex:
         images = dataset.images()
         self._dataset = dataset
         self._names = images["file_name"]
-        ids = images["image_id"].to_numpy()
-        self._order = np.argsort(ids, kind="stable")
-        self._sorted = ids[self._order]
+        self._ids = images["image_id"]
 
     def find(self, image_ids: npt.NDArray[np.int64], *, where: str) -> npt.NDArray[np.int64]:
         """Return the row of each image."""
-        places = np.searchsorted(self._sorted, image_ids)
-        inside = places < len(self._sorted)
-        known = inside & (self._sorted[np.where(inside, places, 0)] == image_ids)
-        if not known.all():
+        rows = row_numbers(image_ids, self._ids)
+        if (rows < 0).any():
             raise StoreError(
-                f"expected labels of images of {self._dataset.root}, got image {image_ids[~known][0]}, which it "
+                f"expected labels of images of {self._dataset.root}, got image {image_ids[rows < 0][0]}, which it "
                 f"lacks: {where}; name the data set that was labeled with --data"
             )
-        return np.asarray(self._order[places])
+        return rows
 
     def file_names(self, rows: npt.NDArray[np.int64]) -> tuple[str, ...]:
         """Return the names of images by row."""

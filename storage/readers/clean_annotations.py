@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage import boxes
-from storage.labels import Labels
+from storage.labels import Labels, offsets_of_counts
 from storage.problems import Problems
 from storage.truth import Federated, Truth
 
@@ -119,5 +119,5 @@ def _pick(
         boxes_N4=boxes_A4[rows_N],
         categories_N=annotations.categories_A[rows_N],
         scores_N=annotations.scores_A[rows_N],
-        offsets_B1=np.concatenate([[0], np.cumsum(counts_B)]).astype(np.int64),
+        offsets_B1=offsets_of_counts(counts_B),
     )

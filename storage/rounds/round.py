@@ -10,17 +10,26 @@ continued. The tables of a compacted round are those that `tables.json` names (s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from storage import files
+from storage.dataset.dataset import shard_stem
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
-from storage.rounds.round_thresholds import THRESHOLDS, read_thresholds, remove_thresholds, write_thresholds
+from storage.rounds.round_thresholds import (
+    THRESHOLDS,
+    class_thresholds,
+    read_thresholds,
+    remove_thresholds,
+    write_thresholds,
+)
 from storage.tables.label_store import LabelStore
 
 BEGUN_FILE = "begun.json"
@@ -100,6 +109,25 @@ class Round:
     def thresholds(self) -> pa.Table | None:
         """Return the round's thresholds by class (THRESHOLD_SCHEMA); None where all share one."""
         return read_thresholds(self.path)
+
+    def class_thresholds(self) -> npt.NDArray[np.float64]:
+        """Return the threshold of each class of a complete round, by class index: its own, or the one of all."""
+        assert self.info is not None, "only a complete round has thresholds"
+        table = self.thresholds()
+        if table is None:
+            return np.full(len(self.info.classes), self.info.score_threshold)
+        if len(table) != len(self.info.classes):
+            raise StoreError(
+                f"expected thresholds of {len(self.info.classes)} classes, got {len(table)}: {self.path}; label "
+                "the round again"
+            )
+        return class_thresholds(table)
+
+    def lost_tables(self, shards: Sequence[str]) -> list[str]:
+        """Return the files that a complete round of a data set of these shards must have and has not."""
+        stems = map(shard_stem, shards) if self.compacted is None else self.compacted
+        there = set(files.walk_files(self.path))
+        return [name for name in (f"{stem}.parquet" for stem in stems) if name not in there]
 
     def write_thresholds(self, table: pa.Table | None) -> None:
         """Keep the thresholds by class of a round that is still incomplete; None takes earlier ones back."""

@@ -72,8 +72,8 @@ def remove_thresholds(folder: str) -> None:
 
 
 def class_thresholds(table: pa.Table) -> npt.NDArray[np.float64]:
-    """Return the score threshold of each class, by class index."""
-    return np.asarray(table["score_threshold"].to_numpy())
+    """Return the score threshold of each class, by class index, in memory that may be written."""
+    return np.array(table["score_threshold"].to_numpy())
 
 
 def _check(table: pa.Table, where: str) -> None:

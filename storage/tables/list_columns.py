@@ -1,4 +1,4 @@
-"""Between list columns of Arrow tables and flat arrays, without a copy per row.
+"""Between columns of Arrow tables and flat arrays, without a copy per row.
 
 In: `Labels`, or a table with list columns, one image a row. Out: the other of the two. Where every label table
 and truth table turns into arrays and back.
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from storage.labels import Labels
+from storage.labels import Labels, offsets_of_counts
 
 
 def label_columns(labels: Labels) -> tuple[pa.Array, pa.Array]:
@@ -55,7 +56,15 @@ def offsets_of(table: pa.Table, column: str) -> npt.NDArray[np.int64]:
     """Return where the list of each row begins in `flat`, and last where it ends; shape (B + 1,)."""
     rows = _one_array(table, column)
     counts = np.diff(rows.offsets.to_numpy()) if len(rows) else np.zeros(0, np.int64)
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return offsets_of_counts(counts)
+
+
+def row_numbers(values: Any, column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return the row of each value in a column where each stands once; -1 where it does not stand there."""
+    if not isinstance(values, pa.Array | pa.ChunkedArray):
+        values = pa.array(values, column.type)
+    rows = pc.index_in(values, value_set=column)
+    return np.asarray(rows.fill_null(-1).to_numpy(), np.int64)
 
 
 def _one_array(table: pa.Table, column: str) -> pa.Array:

@@ -26,6 +26,7 @@ from storage.dataset.dataset import (
     PARTS_FOLDER,
     Dataset,
     images_hash,
+    shard_stem,
 )
 from storage.errors import StoreError
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
@@ -147,7 +148,7 @@ def _folder(dataset: Dataset) -> Iterator[Finding]:
     for name in sorted(_names(dataset, "", ".tar") - set(dataset.shards)):
         expected = f"the {num_shards} shards of {DATASET_FILE} only"
         yield Finding("stray shard", name, expected, "one more")
-    tables = {shard.removesuffix(".tar") + ".parquet" for shard in dataset.shards}
+    tables = {shard_stem(shard) + ".parquet" for shard in dataset.shards}
     for folder in TRUTH_FOLDERS:
         known = tables if folder in _truths(dataset) else set()
         for name in sorted(_names(dataset, folder, ".parquet") - known):

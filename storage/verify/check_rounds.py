@@ -8,7 +8,7 @@ complete is work in progress and nothing is wrong with it, unless it was compact
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,8 @@ from storage import files
 from storage.dataset.dataset import Dataset
 from storage.errors import StoreError
 from storage.rounds.round import COMPACTED_FILE, ROUND_FILE, Round, RoundInfo, is_round, open_round
-from storage.tables.label_store import LabelStore, check_labels
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import check_labels
 from storage.tables.parquet import UNREADABLE, reason
 from storage.verify.check_dataset import CheckResult
 from storage.verify.findings import Finding
@@ -39,15 +40,6 @@ def check_rounds(root: str, *, quick: bool = False, on_table: Callable[[], bool]
     return result
 
 
-def lost_tables(round_: Round, shards: Sequence[str]) -> list[str]:
-    """Return the files that a complete round of a data set of these shards must have and has not."""
-    stems = tuple(shard.removesuffix(".tar") for shard in shards)
-    if round_.compacted is not None:
-        stems = tuple(round_.compacted)
-    there = set(files.walk_files(round_.path))
-    return [name for name in (f"{stem}.parquet" for stem in stems) if name not in there]
-
-
 def _check_round(path: str, result: CheckResult, *, quick: bool, on_table: Callable[[], bool]) -> None:
     folder = _last_part(path)
     try:
@@ -67,7 +59,7 @@ def _check_tables(
     round_: Round, info: RoundInfo, result: CheckResult, *, quick: bool, on_table: Callable[[], bool]
 ) -> None:
     folder, store = _last_part(round_.path), round_.labels()
-    lost = lost_tables(round_, _shards(info))
+    lost = round_.lost_tables(_shards(info))
     for name in lost:
         expected = "the table of a finished round"
         result.findings.add(Finding("missing label table", f"{folder}/{name}", expected, "no such file"))

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from storage import files
+from storage.dataset.dataset import shard_stem
 from storage.verify.check_sample import Row, Samples, check_sample, headers, sort_members
 from storage.verify.check_truth import TruthTask, check_truth
 from storage.verify.findings import Finding
@@ -88,7 +89,7 @@ def _truths(
         TruthTask(
             root=task.root,
             folder=folder,
-            stem=task.shard.removesuffix(".tar"),
+            stem=shard_stem(task.shard),
             sizes={row["key"]: (row["height"], row["width"]) for row in rows},
             reported={finding.key for finding in findings if finding.key is not None},
             in_order=all(finding.kind != "rows out of order" for finding in findings),

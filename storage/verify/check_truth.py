@@ -18,16 +18,12 @@ import pyarrow as pa
 from storage import files
 from storage.errors import StoreError
 from storage.labels import Labels
-from storage.tables.label_store import (
-    OPTIONAL_TRUTH_SCHEMA,
-    TRUTH_SCHEMA,
-    LabelStore,
-    table_crowds,
-    table_labels,
-)
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import table_labels
 from storage.tables.list_columns import offsets_of
 from storage.tables.parquet import reason
-from storage.tables.truth_table import table_difficult
+from storage.tables.schemas import OPTIONAL_TRUTH_SCHEMA, TRUTH_SCHEMA
+from storage.tables.truth_table import table_crowds, table_difficult
 from storage.verify.findings import Finding
 
 LISTS = {

@@ -11,7 +11,7 @@ from storage.dataset.write_dataset import write_dataset
 from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from tests.rounds import round_info
 
 CLASSES = ("disk", "square", "tee")

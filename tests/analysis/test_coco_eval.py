@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from analysis.coco_eval import evaluate_labels, evaluate_tables
 from storage.labels import Labels
-from storage.tables.label_store import label_table, truth_table
-from storage.tables.truth_table import with_truth_columns
+from storage.tables.label_table import label_table
+from storage.tables.truth_table import truth_table, with_truth_columns
 from storage.truth import Truth
 
 CLASSES = ("disk", "square", "tee")

@@ -12,7 +12,7 @@ from analysis.round_changes import CHANGE_SCHEMA, compare_rounds
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo, open_round, round_path
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 
 Box = tuple[int, float, tuple[float, float, float, float]]
 OLDER: dict[str, list[Box]] = {

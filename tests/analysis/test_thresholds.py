@@ -22,7 +22,7 @@ from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 
 CLASSES = ("disk", "square", "tee")
 NUM_IMAGES = 50

@@ -11,7 +11,7 @@ from jobs import cli
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from tests.rounds import round_info
 
 

@@ -13,7 +13,7 @@ from jobs import cli
 from jobs.prepare import PrepareConfig, prepare
 from storage.dataset.dataset import Dataset
 from storage.splits.draw_split import draw_split
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 from storage.tables.truth_table import table_difficult
 
 

@@ -24,7 +24,8 @@ from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 from storage.remote import open_filesystem
 from storage.rounds.round import list_rounds
-from storage.tables.label_store import LabelStore, label_table
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table
 from storage.verify.check_dataset import check_dataset
 
 pytestmark = pytest.mark.timeout(120)

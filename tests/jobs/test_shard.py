@@ -14,7 +14,7 @@ from jobs import cli
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 NUM_IMAGES = 12
 

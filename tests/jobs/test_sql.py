@@ -22,7 +22,8 @@ from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError, InputError
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
-from storage.tables.label_store import LabelStore, label_table
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table
 from tests.rounds import round_info
 
 COUNTS = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"

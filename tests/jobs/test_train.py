@@ -21,7 +21,8 @@ from jobs.recipes.train_config import LogConfig, ResamplingConfig, ThresholdConf
 from jobs.run import checkpoint
 from jobs.run.interrupt import INTERRUPTED
 from jobs.train import train
-from storage.tables.label_store import LabelStore, table_labels
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import table_labels
 
 Make = Callable[..., TrainConfig]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from jobs.label import LabelConfig, label
 from jobs.training.resampling import describe_repeats, labeled_repeat_factors
 from storage.dataset.dataset import Dataset
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 
 def test_repeat_factors_follow_the_rarest_class_of_each_image(drawn: Path) -> None:

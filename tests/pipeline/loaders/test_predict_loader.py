@@ -14,7 +14,7 @@ from pipeline.plans.move_boxes import project
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 DrawSet = Callable[..., Dataset]
 Damage = Callable[..., str]

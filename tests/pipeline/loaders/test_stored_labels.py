@@ -26,7 +26,7 @@ from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 from tests.rounds import round_info
 

@@ -24,7 +24,7 @@ from pipeline.samples.stream import StreamExhaustedError
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
 
 DrawSet = Callable[..., Dataset]

@@ -13,7 +13,7 @@ from storage.database.catalog_file import write_catalog
 from storage.database.connect import VIEWS, connect
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from storage.dataset.write_dataset import write_dataset
 from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path
-from storage.tables.label_store import LabelStore, label_table, table_labels
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table, table_labels
 from tests.rounds import round_info
 
 THRESHOLD = 0.5

@@ -26,7 +26,8 @@ from storage.dataset.write_dataset import Written, write_dataset
 from storage.readers.coco import read_coco
 from storage.readers.folder import read_folder
 from storage.readers.image_set import ImageSet
-from storage.tables.label_store import table_areas, table_crowds, table_labels
+from storage.tables.label_table import table_labels
+from storage.tables.truth_table import table_areas, table_crowds
 
 
 def write(root: Path | str, source: ImageSet, images: Path, **options: Any) -> Written:

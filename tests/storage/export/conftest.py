@@ -15,7 +15,7 @@ from storage.export.labeled_images import LabelSource
 from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from tests.rounds import round_info
 
 CLASSES = ((7, 'disk "a"'), (3, "ring & <b>"), (5, "star: é"))

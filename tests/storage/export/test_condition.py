@@ -13,13 +13,13 @@ from storage.database.connect import connect
 from storage.database.workspace import Workspace
 from storage.export.condition import LOCKED, Condition, box_table
 from storage.export.labeled_images import LabelSource, labeled_images
-from storage.tables.label_store import table_labels
+from storage.tables.label_table import table_labels
 
 
 def box_rows(source: LabelSource) -> pa.Table:
     store = source.round.labels()
     tables = [store.read(stem) for stem in store.stems()]
-    thresholds = source.thresholds()
+    thresholds = source.round.class_thresholds()
     return pa.concat_tables(
         [box_table(table, table_labels(table), source.info, thresholds) for table in tables]
     )

@@ -32,7 +32,8 @@ from storage.readers.voc import read_voc
 from storage.readers.yolo import read_yolo
 from storage.rounds.round import open_round
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
-from storage.tables.label_store import LabelStore, label_table, table_labels
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table, table_labels
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 

@@ -13,7 +13,7 @@ from storage.database.connect import connect
 from storage.labels import Labels
 from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from tests.rounds import round_info
 
 NUM_TABLES = 7

@@ -8,7 +8,7 @@ import pytest
 
 from storage.labels import Labels
 from storage.rounds.round import RoundInfo, list_rounds, open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 
 
 def info(number: int) -> RoundInfo:

@@ -12,7 +12,7 @@ from storage.database.connect import connect
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round, round_path
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA, class_thresholds
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from tests.rounds import round_info
 
 

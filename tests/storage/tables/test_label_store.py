@@ -14,16 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.labels import Labels
-from storage.tables.label_store import (
-    LABEL_SCHEMA,
-    TRUTH_SCHEMA,
-    LabelStore,
-    label_table,
-    table_areas,
-    table_crowds,
-    table_labels,
-    truth_table,
-)
+from storage.tables.label_store import LabelStore
+from storage.tables.label_table import label_table, table_labels
+from storage.tables.schemas import LABEL_SCHEMA, TRUTH_SCHEMA
+from storage.tables.truth_table import table_areas, table_crowds, truth_table
 
 
 def random_labels(counts: list[int], seed: int = 0) -> Labels:

@@ -14,7 +14,8 @@ from storage.dataset.write_dataset import write_dataset
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.voc import read_voc
-from storage.tables.label_store import TRUTH_SCHEMA, table_labels
+from storage.tables.label_table import table_labels
+from storage.tables.schemas import TRUTH_SCHEMA
 from storage.tables.truth_table import table_difficult, table_federated
 from storage.truth import Federated
 

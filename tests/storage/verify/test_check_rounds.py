@@ -15,9 +15,9 @@ from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
-from storage.tables.label_store import label_table
+from storage.tables.label_table import label_table
 from storage.verify.check_dataset import CheckResult
-from storage.verify.check_rounds import check_rounds, holds_rounds, lost_tables
+from storage.verify.check_rounds import check_rounds, holds_rounds
 from tests.rounds import round_info
 
 
@@ -80,7 +80,7 @@ def test_a_lost_table_is_named(dataset: Dataset, tmp_path: Path, compacted: bool
         assert round_.compacted is not None
         name = f"{list(round_.compacted)[2]}.parquet"
     (Path(round_.path) / name).unlink()
-    assert lost_tables(round_, dataset.shards) == [name]
+    assert round_.lost_tables(dataset.shards) == [name]
     assert found(check(tmp_path, quick=quick)) == {"missing label table": [f"round=0001/{name}"]}
     assert found(check(Path(round_.path), quick=quick)) == {"missing label table": [f"round=0001/{name}"]}
 
