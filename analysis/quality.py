@@ -1,8 +1,8 @@
 """How good pseudo labels are: precision and recall against the truth, by class, size and score threshold.
 
 In: a connection to the label tables (`storage.database.connect.connect`), or pseudo labels and truth as `Labels` of
-the same images. Out: `Quality`, an Arrow table with one row a (class, size, score threshold), and the same
-for a person to read. Guaranteed: only images that were labeled and whose truth is known are counted, those
+the same images. Out: `Quality`, an Arrow table with one row a (class, size, score threshold), and the rows
+of one threshold as a summary. Guaranteed: only images that were labeled and whose truth is known are counted, those
 labeled as empty among them; a pseudo label counts where its score is strictly greater than the threshold, and
 is correct when it matches a truth box of its class that no better-scoring one took. One matching serves all
 thresholds (see `analysis.matching`). Crowd regions are no truth boxes: a label on one counts as wrong.
@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.table import Table
 
 from analysis.matching import match_labels
 from analysis.queries import ask
@@ -88,20 +87,17 @@ class Quality:
         """Return a row a size bin, over all classes, at `score_threshold`."""
         return self._rows(pc.is_null(self._at()["class"]), pc.is_valid(self._at()["size_bin"]))
 
-    def to_rich(self, *, title: str = "Pseudo labels against the truth") -> Table:
-        """Return what to print: by class, by size and in all, at `score_threshold`."""
+    def summary(self) -> pa.Table:
+        """Return the figures at `score_threshold` by class, by size and in all; `of` names what a row is of."""
+        rows = [*self.by_class(), *self.by_size(), self.overall()]
+        names = ["truth", "pseudo_labels", "correct", "precision", "recall"]
+        labels = [row["class"] or row["size_bin"] or "all" for row in rows]
+        return pa.Table.from_pylist(rows, QUALITY_SCHEMA).select(names).add_column(0, "of", [labels])
+
+    def title(self) -> str:
+        """Return how many images the figures are of, and which labels count."""
         above = "the threshold of the class" if self.by_class_thresholds else f"{self.score_threshold:g}"
-        caption = f"{self.num_images:,} images, score above {above}"
-        printed = Table(title=title, caption=caption)
-        for name in ("", "truth", "pseudo labels", "correct", "precision", "recall"):
-            printed.add_column(name, justify="right" if name else "left")
-        for section in (self.by_class(), self.by_size(), [self.overall()]):
-            for row in section:
-                counts = (f"{row[name]:,}" for name in ("truth", "pseudo_labels", "correct"))
-                shares = (_percent(row[name]) for name in ("precision", "recall"))
-                printed.add_row(row["class"] or row["size_bin"] or "all", *counts, *shares)
-            printed.add_section()
-        return printed
+        return f"Pseudo labels against the truth: {self.num_images:,} images, score above {above}"
 
     def _at(self) -> pa.Table:
         return self.table.filter(pc.equal(self.table["score_threshold"], self.score_threshold))
@@ -230,7 +226,3 @@ def _table(classes: Sequence[str], thresholds_T: Floats, counts: dict[str, Count
 
 def _shares(parts: Sequence[int], wholes: Sequence[int]) -> list[float | None]:
     return [part / whole if whole else None for part, whole in zip(parts, wholes, strict=True)]
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"

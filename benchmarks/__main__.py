@@ -15,11 +15,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from rich.console import Console
-from rich.table import Table
+import pyarrow as pa
 
 import benchmarks
 from benchmarks.measure import Result
+from jobs.console.print_table import print_table
 
 PARTS = ("__main__", "measure", "tables", "photos", "published", "published_views")
 """Files that the benchmarks are made of."""
@@ -40,18 +40,14 @@ def main() -> None:
 
 
 def _print(results: list[Result]) -> None:
-    table = Table(title="ours beside the alternative, medians of interleaved runs")
-    for column in ("benchmark", "unit", "ours", "theirs", "ratio", "bar", "holds"):
-        table.add_column(column, justify="left" if column in ("benchmark", "unit", "holds") else "right")
-    for result in results:
-        table.add_row(*(_cell(value) for value in dataclasses.astuple(result)))
-    Console(width=140).print(table)
+    rows = [
+        {name: _digits(value) for name, value in dataclasses.asdict(result).items()} for result in results
+    ]
+    print_table(pa.Table.from_pylist(rows), "ours beside the alternative, medians of interleaved runs")
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if type(value) is float else str(value)
+def _digits(value: object) -> object:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from analysis.coco_eval import Evaluation, evaluate_tables
+from jobs.console.print_table import print_table, rounded
 from jobs.console.progress import Progress
 from jobs.inference.predictions import PredictSettings, name_skipped, predict
 from jobs.inference.trained import Weights, choose_device, open_trained
@@ -148,23 +147,8 @@ def kept_path(run: RunDirectory, *, dataset: Dataset, weights: Weights, step: in
 
 def show(result: Evaluation, *, title: str) -> None:
     """Print the figures: the twelve of COCO, tiny objects, and each class."""
-    console = Console()
-    summary = Table(title=title)
-    for name in (*FIGURES, "AP50_tiny"):
-        summary.add_column(name, justify="right")
-    summary.add_row(*(_percent(result.figures[name]) for name in (*FIGURES, "AP50_tiny")))
-    recalls = Table()
-    for name in RECALLS:
-        recalls.add_column(name, justify="right")
-    recalls.add_row(*(_percent(result.figures[name]) for name in RECALLS))
-    classes = Table("class", *(f"{name}" for name in ("AP", "AP50", "truth boxes")))
-    for name, ap, ap50, count in zip(
-        result.classes, result.ap_C, result.ap50_C, result.num_truth_C, strict=True
-    ):
-        classes.add_row(name, _percent(ap), _percent(ap50), str(count))
-    for table in (summary, recalls, classes):
-        console.print(table)
-
-
-def _percent(value: float) -> str:
-    return "–" if value != value else f"{value:.1f}"
+    print(title)
+    for names in ((*FIGURES, "AP50_tiny"), RECALLS):
+        print_table(pa.table({name: rounded([result.figures[name]]) for name in names}))
+    classes = {"AP": rounded(result.ap_C), "AP50": rounded(result.ap50_C), "truth boxes": result.num_truth_C}
+    print_table(pa.table({"class": result.classes} | classes))

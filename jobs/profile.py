@@ -19,13 +19,13 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import pyarrow as pa
 import torch
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+from jobs.console.print_table import print_table, rounded
 from jobs.console.profile_advice import Figures, TrainedSteps, advise
 from jobs.inference.trained import choose_device
 from jobs.recipes.train_config import TrainConfig
@@ -75,11 +75,13 @@ def profile(config: ProfileConfig) -> Figures:
     measured = _Profile(config, device)
     figures = measured.figures()
     advice = advise(figures)
-    console = Console()
-    console.print(_table(figures))
+    _show(figures)
     kernels = measured.kernels() if config.kernels else {}
     if kernels:
-        console.print(_kernel_table(kernels))
+        print_table(
+            pa.table({"kernel": list(kernels), "ms an unlabeled image": rounded(kernels.values(), digits=2)}),
+            "kernels, colour operations on every strong view",
+        )
     for sentence in advice:
         print(sentence)
     if config.json is not None:
@@ -215,24 +217,17 @@ def _device_mib(device: torch.device) -> float | None:
     return (total - free) / 2**20
 
 
-def _table(figures: Figures) -> Table:
-    title = (
+def _show(figures: Figures) -> None:
+    parts = {name: ms for name, ms in figures.parts_ms.items() if name != "boxes"}
+    parts |= {"the rest": figures.batch_ms - sum(parts.values()), "the loader alone": figures.batch_ms}
+    shares = rounded((100 * ms / figures.batch_ms for ms in parts.values()), digits=0)
+    print_table(
+        pa.table({"part": list(parts), "ms": rounded(parts.values()), "share %": shares}),
         f"one batch of {figures.images_a_batch} images on {figures.device}, "
-        f"--data.decode-threads {figures.threads}"
+        f"--data.decode-threads {figures.threads}",
     )
-    table = Table("part", "ms", "share", title=title)
-    for index in (1, 2):
-        table.columns[index].justify = "right"
-    inside = {name: ms for name, ms in figures.parts_ms.items() if name != "boxes"}
-    rest = figures.batch_ms - sum(inside.values())
-    for name, ms in (inside | {"the rest": rest}).items():
-        table.add_row(name, f"{ms:.1f}", f"{100 * ms / figures.batch_ms:.0f} %")
-    table.add_row("the loader alone", f"{figures.batch_ms:.1f}", "100 %", end_section=True)
-    if "boxes" in figures.parts_ms:
-        table.add_row("boxes, in the step", f"{figures.parts_ms['boxes']:.2f}", "", end_section=True)
-    for name, value in _summary(figures).items():
-        table.add_row(name, value, "")
-    return table
+    summary = _summary(figures)
+    print_table(pa.table({"figure": list(summary), "value": list(summary.values())}))
 
 
 def _summary(figures: Figures) -> dict[str, str]:
@@ -241,12 +236,14 @@ def _summary(figures: Figures) -> dict[str, str]:
         "CPU ms an image": f"{figures.cpu_ms_an_image:.1f}",
         "memory, first and last, MiB": "{:.0f} {:.0f}".format(*figures.resident_mib),
     }
+    if "boxes" in figures.parts_ms:
+        rows["boxes, in the step, ms"] = f"{figures.parts_ms['boxes']:.2f}"
     if figures.device_mib is not None:
         rows["GPU memory in use, MiB"] = f"{figures.device_mib:.0f}"
     if (trained := figures.trained) is not None:
         rows |= {
-            "training step": f"{trained.step_ms:.1f}",
-            "waiting for its batch": f"{trained.wait_ms:.1f}",
+            "training step, ms": f"{trained.step_ms:.1f}",
+            "waiting for its batch, ms": f"{trained.wait_ms:.1f}",
             "the model waits": f"{100 * trained.wait_share:.1f} %",
             f"batches ready, 0 to {figures.prefetch}": _curve(trained.depths, figures.prefetch),
         }
@@ -259,11 +256,3 @@ def _curve(depths: tuple[int, ...], highest: int) -> str:
     edges = [len(depths) * index // width for index in range(width + 1)]
     means = [sum(depths[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     return "".join(LEVELS[round(mean / highest * (len(LEVELS) - 1))] for mean in means)
-
-
-def _kernel_table(kernels: dict[str, Any]) -> Table:
-    table = Table("kernel", "ms an unlabeled image", title="kernels, colour operations on every strong view")
-    table.columns[1].justify = "right"
-    for name, ms in kernels.items():
-        table.add_row(name, f"{ms:.2f}")
-    return table

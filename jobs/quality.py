@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import duckdb
-from rich.console import Console
+import pyarrow as pa
 
 from analysis.quality import Quality, pseudo_label_quality
+from jobs.console.print_table import in_percent, print_table
 from jobs.console.questions import report_left_out
 from storage.database.connect import connect, one_line
 from storage.database.workspace import discover
@@ -43,7 +44,15 @@ def quality(config: QualityConfig) -> Quality:
             raise ConfigError(
                 f"expected readable label tables, got {one_line(error)}; write that file again"
             ) from None
-    Console().print(found.to_rich())
+    print_table(_readable(found.summary()), found.title())
     if config.out is not None:
         write_parquet(config.out, found.table)
     return found
+
+
+def _readable(summary: pa.Table) -> pa.Table:
+    """Return the summary with its shares in percent."""
+    for name in ("precision", "recall"):
+        index = summary.column_names.index(name)
+        summary = summary.set_column(index, f"{name} %", in_percent(summary[name].to_pylist()))
+    return summary

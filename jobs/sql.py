@@ -14,13 +14,10 @@ from typing import Annotated
 
 import pyarrow as pa
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from jobs.console.print_table import Format, write_answer
-from jobs.console.questions import answer, empty_views, parse_parameters, report_left_out
-from jobs.console.sql_shell import shell
+from jobs.console.questions import empty_views, parse_parameters, report_left_out, run_query
+from jobs.console.sql_shell import print_view, shell
 from storage import files
 from storage.database.connect import connect, describe_views
 from storage.database.workspace import Workspace, discover
@@ -83,11 +80,11 @@ def sql(config: SqlConfig) -> pa.Table | None:
         if not query.strip():
             shell(connection, workspace)
             return None
-        found = answer(connection, query, parameters)
+        answer = run_query(connection, query, parameters)
     for line in empty_views(query, workspace):
         print(line, file=sys.stderr)
-    write_answer(found, config.form, config.output)
-    return found
+    write_answer(answer, config.form, config.output)
+    return answer
 
 
 def _query(config: SqlConfig) -> str:
@@ -106,16 +103,11 @@ def _at_terminal() -> bool:
 
 
 def _print_views(workspace: Workspace) -> None:
-    console = Console()
     print(
         f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of "
         f"labels, {len(workspace.runs)} runs."
     )
     for view in describe_views():
-        console.print(Text.assemble("\n", (view.name, "bold"), f"  {view.row}"))
-        table = Table(show_header=False, box=None)
-        table.add_column(style="cyan", no_wrap=True, min_width=16)
-        for name, meaning in view.columns:
-            table.add_row(f"  {name}", Text(meaning))
-        console.print(table)
+        print()
+        print_view(view)
     print('\nFor example: mixpl sql "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"')

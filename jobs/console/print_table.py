@@ -1,7 +1,8 @@
-"""Answers on the screen and in files: a table, or CSV, JSON lines, Parquet.
+"""Arrow tables on the screen and in files: a table, or CSV, JSON lines, Parquet.
 
 In: an Arrow table. Out: text for a person, as wide as the terminal and no longer than he can read, or all of it
-in one of the formats, on standard output or in a file that appears whole or not at all.
+in one of the formats, on standard output or in a file that appears whole or not at all. Numbers stand to the right;
+a column of `rounded` numbers has as many digits as it was given.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Literal
 
 import pyarrow as pa
@@ -33,6 +35,7 @@ MAX_LENGTH = 60
 """Letters of a list on the screen."""
 UNBOUNDED = 100_000
 """Letters in a line where no terminal bounds it."""
+NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 
 
 def write_answer(answer: pa.Table, form: Format, output: str | None = None) -> None:
@@ -50,8 +53,10 @@ def write_answer(answer: pa.Table, form: Format, output: str | None = None) -> N
         print(f"{answer.num_rows:,} rows in {output}", file=sys.stderr)
 
 
-def print_table(answer: pa.Table) -> None:
+def print_table(answer: pa.Table, title: str | None = None) -> None:
     """Print as a table, or where that is wider than the terminal, each row as lines of name and value."""
+    if title is not None:
+        print(title)
     console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
     table = _table(answer, MAX_ROWS_SHOWN)
     unbounded = console.options.update(max_width=UNBOUNDED)
@@ -63,6 +68,17 @@ def print_table(answer: pa.Table) -> None:
         print(f"{shown} of {answer.num_rows:,} rows; --format csv, jsonl or parquet gives all")
     elif not answer.num_rows:
         print("no rows")
+
+
+def rounded(values: Iterable[float | None], digits: int = 1) -> pa.Array:
+    """Return numbers as a column that is printed with so many digits; nothing and NaN are empty."""
+    texts = [None if value is None or value != value else f"{value:.{digits}f}" for value in values]
+    return pa.array([None if text is None else Decimal(text) for text in texts], pa.decimal128(38, digits))
+
+
+def in_percent(shares: Iterable[float | None]) -> pa.Array:
+    """Return shares in 0 .. 1 as a column of percents."""
+    return rounded(None if share is None else 100 * share for share in shares)
 
 
 def encode(answer: pa.Table, form: Format) -> bytes:
@@ -110,7 +126,7 @@ def _records(answer: pa.Table, max_rows: int) -> Iterator[Table]:
 def _table(answer: pa.Table, max_rows: int) -> Table:
     table = Table()
     for field in answer.schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        numeric = any(is_kind(field.type) for is_kind in NUMBERS)
         table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
     for row in _cells(answer, max_rows):
         table.add_row(*row)

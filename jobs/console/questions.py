@@ -27,7 +27,7 @@ PATIENCE = 2.0
 """Seconds before a bar appears."""
 
 
-def answer(
+def run_query(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None
 ) -> pa.Table:
     """Return the answer to one query; `$name` in it stands for a parameter.
@@ -43,7 +43,7 @@ def answer(
                 f"expected one query (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN), got {kinds}: "
                 "nothing is changed by `mixpl sql`; write answers with --output"
             )
-        return _watched(connection, query, dict(parameters or {}))
+        return _interruptible(connection, query, dict(parameters or {}))
     except duckdb.Error as error:
         raise ConfigError(f"{one_line(error)}; {_remedy(error)}") from None
 
@@ -105,7 +105,9 @@ def _remedy(error: duckdb.Error) -> str:
     return f"the views are {', '.join(VIEWS)}"
 
 
-def _watched(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, object]) -> pa.Table:
+def _interruptible(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, object]
+) -> pa.Table:
     """Run in a thread of its own, so that this one can show progress and stop it."""
     connection.execute("SET enable_progress_bar = true")
     connection.execute("SET enable_progress_bar_print = false")

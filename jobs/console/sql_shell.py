@@ -15,8 +15,8 @@ from collections.abc import Callable
 import duckdb
 
 from jobs.console.print_table import print_table
-from jobs.console.questions import answer, empty_views
-from storage.database.connect import VIEWS, connect, describe_views
+from jobs.console.questions import empty_views, run_query
+from storage.database.connect import VIEWS, ViewDescription, connect, describe_views
 from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError, came_from_outside
 
@@ -53,6 +53,13 @@ def shell(
                 print(error, file=sys.stderr)
 
 
+def print_view(view: ViewDescription) -> None:
+    """Print what a row of a view is, and the meaning of each column."""
+    print(f"{view.name}  {view.row}")
+    for column, meaning in view.columns:
+        print(f"  {column:<16}{meaning}")
+
+
 class _Session:
     def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
         self.connection = connection
@@ -69,10 +76,10 @@ class _Session:
         self.pending = f"{self.pending}\n{line}" if self.pending else line
         if self.pending.strip().endswith(";"):
             query, self.pending = self.pending, ""
-            found = answer(self.connection, query)
+            answer = run_query(self.connection, query)
             for empty in empty_views(query, self.workspace):
                 print(empty, file=sys.stderr)
-            print_table(found)
+            print_table(answer)
         elif not self.pending.strip():
             self.pending = ""
 
@@ -98,15 +105,13 @@ class _Session:
 
 
 def _print_columns(*names: str) -> None:
-    found = [view for view in describe_views() if view.name in names]
-    if not found:
+    views = [view for view in describe_views() if view.name in names]
+    if not views:
         raise ConfigError(
             f"expected .schema VIEW, got {' '.join(names) or 'none'}; they are {', '.join(VIEWS)}"
         )
-    for view in found:
-        print(f"{view.name}: {view.row}")
-        for column, meaning in view.columns:
-            print(f"  {column:<16}{meaning}")
+    for view in views:
+        print_view(view)
 
 
 def _complete_names() -> None:
