@@ -1,9 +1,16 @@
 """The teacher: an exponential moving average (EMA) of the student that predicts and never learns.
 
 In: the student after an optimiser step and the number of that iteration. Out: a detector in eval mode whose
-parameters follow the student's. Guaranteed: buffers are copied once, at the start; the update depends on the
-iteration and the two sets of weights alone, so a state dict and the iteration resume it bit for bit.
-Source: MixPL (arXiv 2312.07006) section 4 and its released configuration.
+parameters and buffers follow the student's. Guaranteed: what is equal in both stays equal to the bit (frozen
+parameters, frozen batch-norm); the update depends on the iteration and the two states alone, so a state dict and
+the iteration resume it bit for bit. Source: MixPL (arXiv 2312.07006) section 4 and its released configuration.
+
+Buffers of floating point are averaged with the parameters, others (batches counted) are copied. The teacher runs in
+eval mode and takes no statistics of its own: left alone, those of a live batch-norm would stay what they were at the
+first step, while the weights before it move away. Averaged and not copied, because its weights are an average over
+many steps, and the student's newest statistics belong to the student's newest weights; YOLO and RT-DETR average them
+too, mmengine copies them by default and averages them on request. MixPL's own detectors have frozen batch-norm, where
+all of these are the same.
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from model.detector import Detections, Detector, Sizes
 
 
 class Teacher:
-    """teacher <- (1 - m) teacher + m student on parameters, every `interval` iterations."""
+    """teacher <- (1 - m) teacher + m student, every `interval` iterations."""
 
     def __init__(
         self,
@@ -53,16 +60,17 @@ class Teacher:
         """
         if (iteration + 1) % self.interval:
             return False
-        # lerp, not (1 - m) t + m s: parameters that are equal (the frozen ones) stay equal, and m = 1 copies
-        torch._foreach_lerp_(
-            list(self.detector.parameters()), list(student.parameters()), self.momentum(iteration)
-        )
+        old: list[Tensor] = list(self.detector.parameters())
+        new: list[Tensor] = list(student.parameters())
+        for mine, theirs in zip(self.detector.buffers(), student.buffers(), strict=True):
+            if mine.is_floating_point():
+                old.append(mine)
+                new.append(theirs)
+            else:
+                mine.copy_(theirs)
+        # lerp, not (1 - m) t + m s: what is equal (the frozen part) stays equal, and m = 1 copies
+        torch._foreach_lerp_(old, new, self.momentum(iteration))
         return True
-
-    @torch.no_grad()
-    def copy_from(self, student: Detector) -> None:
-        """Become the student: parameters and buffers."""
-        self.detector.load_state_dict(student.state_dict())
 
     def predict(self, images_BCHW: Tensor, sizes_B2: Sizes) -> list[Detections]:
         """Return the teacher's detections."""

@@ -1,4 +1,4 @@
-"""The teacher follows the formula, leaves buffers alone and resumes exactly."""
+"""The teacher follows the formula in parameters and buffers, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -9,26 +9,38 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from model.detector import Detector
+from model.detector import Detector, Target
 from model.detectors.compact_fcos.detector import CompactFCOS
 from model.method.teacher import Teacher
 
 
-class WithBuffer(CompactFCOS):
-    """A detector with a buffer, as batch-norm statistics are one."""
-
-    seen: Tensor
+class WithLiveNorm(CompactFCOS):
+    """A detector whose images go through a batch-norm that learns, as those of a DETR or of timm do."""
 
     def __init__(self) -> None:
         super().__init__(num_classes=2)
-        self.register_buffer("seen", torch.tensor(1.0))
+        backbone: Any = self.network.backbone
+        backbone.stem = nn.Sequential(nn.BatchNorm2d(3), backbone.stem)
 
 
-def student() -> WithBuffer:
+def student() -> WithLiveNorm:
     torch.manual_seed(0)
-    return WithBuffer()
+    return WithLiveNorm()
+
+
+def see(detector: Detector, drawn: Any) -> None:
+    """Take the statistics of a batch, as a step of training does."""
+    detector.losses(3 * drawn.images_BCHW + 5, drawn.sizes_B2, [target(one) for one in drawn.targets])
+
+
+def target(drawn: Target) -> Target:
+    return Target(boxes_N4=drawn.boxes_N4, categories_N=drawn.categories_N % 2)
+
+
+def buffers_of(detector: Detector) -> dict[str, Tensor]:
+    return {name.rsplit("stem.0.")[-1]: buffer.clone() for name, buffer in detector.named_buffers()}
 
 
 def walk(detector: Detector, seed: int) -> None:
@@ -83,16 +95,57 @@ def test_parameters_that_do_not_change_stay_equal_to_the_bit() -> None:
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
-def test_buffers_are_copied_at_the_start_only() -> None:
+def test_statistics_follow_by_the_formula_and_counters_are_copied(drawn: Any) -> None:
     learner = student()
-    learner.seen.fill_(5.0)
     teacher = Teacher(learner, interval=1)
-    learner.seen.fill_(9.0)
+    expected = {name: buffer.double() for name, buffer in buffers_of(teacher.detector).items()}
+    for iteration in (5, 6, 7):
+        see(learner, drawn)
+        teacher.update(learner, iteration)
+        m = 4 / (4 + iteration)
+        for name, new in buffers_of(learner).items():
+            expected[name] = (1 - m) * expected[name] + m * new.double() if "running" in name else new
+    assert set(expected) == {"running_mean", "running_var", "num_batches_tracked"}
+    for name, found in buffers_of(teacher.detector).items():
+        torch.testing.assert_close(found.double(), expected[name].double(), rtol=1e-6, atol=1e-7)
+    assert buffers_of(teacher.detector)["num_batches_tracked"] == 3
+
+
+def test_what_the_teacher_predicts_follows_the_student_through_a_live_batch_norm(drawn: Any) -> None:
+    learner = student()
+    teacher = Teacher(learner, interval=1)
+    see(learner, drawn)
+
+    def logits(detector: Detector) -> Tensor:
+        assert isinstance(detector, WithLiveNorm)
+        with torch.no_grad():
+            logits_BLK: Tensor = detector.eval().network(drawn.images_BCHW).class_logits_BLK
+        return logits_BLK
+
+    def distance() -> float:
+        return float((logits(teacher.detector) - logits(learner)).abs().max())
+
+    first = distance()
+    assert first > 1e-3, "new statistics change what the student predicts"
+    for iteration in range(1, 20):
+        teacher.update(learner, iteration)
+    assert distance() < 1e-3 * first
     teacher.update(learner, 0)
-    assert isinstance(teacher.detector, WithBuffer)
-    assert teacher.detector.seen.item() == 5.0
-    teacher.copy_from(learner)
-    assert teacher.detector.seen.item() == 9.0
+    assert distance() == 0
+
+
+def test_frozen_norms_stay_equal_to_the_bit_while_the_rest_moves(faster_rcnn: Detector) -> None:
+    learner = copy.deepcopy(faster_rcnn)
+    for number, buffer in enumerate(learner.buffers()):
+        buffer.add_(torch.rand(buffer.shape, generator=torch.Generator().manual_seed(number)))
+    start = buffers_of(learner)
+    teacher = Teacher(learner, interval=1)
+    for iteration in (0, 3, 1000):
+        walk(learner, iteration)
+        teacher.update(learner, iteration)
+    after = buffers_of(teacher.detector)
+    assert any("running_var" in name for name in after)
+    assert all(torch.equal(after[name], start[name]) for name in start)
 
 
 def test_the_teacher_never_learns_and_the_student_still_does(drawn: Any) -> None:
