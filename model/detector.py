@@ -12,7 +12,7 @@ Shapes: B images, C channels, H x W padded size, N boxes. Boxes are xyxy, float3
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,10 +98,6 @@ class Detector(nn.Module, ABC):
             return self.detect(images_BCHW, sizes_B2)
         finally:
             self.train(was_training)
-
-    def deployable_state_dict(self) -> Mapping[str, Tensor]:
-        """Return the state dict of the bare network, as a user without this project would load it."""
-        return self.state_dict()
 
 
 def has_area(boxes_N4: Tensor) -> Tensor:

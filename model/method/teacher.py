@@ -5,12 +5,12 @@ parameters and buffers follow the student's. Guaranteed: what is equal in both s
 parameters, frozen batch-norm); the update depends on the iteration and the two states alone, so a state dict and
 the iteration resume it bit for bit. Source: MixPL (arXiv 2312.07006) section 4 and its released configuration.
 
-Buffers of floating point are averaged with the parameters, others (batches counted) are copied. The teacher runs in
-eval mode and takes no statistics of its own: left alone, those of a live batch-norm would stay what they were at the
-first step, while the weights before it move away. Averaged and not copied, because its weights are an average over
-many steps, and the student's newest statistics belong to the student's newest weights; YOLO and RT-DETR average them
-too, mmengine copies them by default and averages them on request. MixPL's own detectors have frozen batch-norm, where
-all of these are the same.
+Buffers of floating point are averaged with the parameters; others (counts of batches) are copied. The teacher runs
+in eval mode and takes no statistics of its own: those of a live batch-norm would stay what they were at the start
+while the weights before it move away. They are averaged and not copied because the teacher's weights are averages
+over many steps, and the student's newest statistics belong to its newest weights. YOLO's and RT-DETR's moving
+averages do so too; mmengine's copies them unless it is asked to average. MixPL's own detectors have frozen
+batch-norm, for which all of these are the same.
 """
 
 from __future__ import annotations

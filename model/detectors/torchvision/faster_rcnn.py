@@ -2,7 +2,7 @@
 
 In and out: as `model.detector.Detector` says; the class 0 that torchvision keeps for background is added and
 taken away here. Images come normalised and padded, so torchvision's own transform is passed by. Batch-norm is
-frozen, and so are stem and first stage. Guaranteed: `deployable_state_dict` loads strictly into
+frozen, and so are stem and first stage. Guaranteed: the state dict of `network` loads strictly into
 `torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, num_classes=num_classes + 1)`, whose
 transform normalises with the ImageNet mean and deviation.
 
@@ -12,7 +12,7 @@ samplers), so a checkpoint that is to resume exactly holds that generator's stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -95,11 +95,6 @@ class FasterRCNNResNet50(Detector):
         """Return the parameters of ResNet-50."""
         body: nn.Module = self.network.backbone.body
         return body.parameters()
-
-    def deployable_state_dict(self) -> Mapping[str, Tensor]:
-        """Return the state dict of the bare torchvision model."""
-        state: Mapping[str, Tensor] = self.network.state_dict()
-        return state
 
 
 def as_torchvision(target: Target) -> dict[str, Tensor]:

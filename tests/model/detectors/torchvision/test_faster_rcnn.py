@@ -26,7 +26,7 @@ class Nowhere(WeightsEnum):  # type: ignore[misc]
     V1 = Weights(url="http://127.0.0.1:9/resnet50-00000000.pth", transforms=nn.Identity, meta={})
 
 
-def test_the_deployable_state_dict_loads_strictly_into_torchvision_and_predicts_the_same(
+def test_the_state_dict_of_the_network_loads_strictly_into_torchvision_and_predicts_the_same(
     faster_rcnn: Detector, drawn: Any
 ) -> None:
     plain = fasterrcnn_resnet50_fpn(
@@ -38,7 +38,7 @@ def test_the_deployable_state_dict_loads_strictly_into_torchvision_and_predicts_
         image_mean=[0.0] * 3,  # the drawn images are normalised already
         image_std=[1.0] * 3,
     ).eval()
-    plain.load_state_dict(faster_rcnn.deployable_state_dict(), strict=True)
+    plain.load_state_dict(faster_rcnn.network.state_dict(), strict=True)
     with torch.no_grad():
         expected = plain(list(drawn.images_BCHW))
     found = faster_rcnn.predict(drawn.images_BCHW, [(64, 64)] * 2)
@@ -77,7 +77,7 @@ def test_a_file_of_a_classifier_fills_the_backbone(tmp_path: Path) -> None:
     classifier = resnet50(weights=None)
     torch.save(classifier.state_dict(), tmp_path / "resnet50.pth")
     detector = build_detector("fasterrcnn-resnet50", num_classes=3, weights=str(tmp_path / "resnet50.pth"))
-    loaded, given = detector.deployable_state_dict(), classifier.state_dict()
+    loaded, given = detector.network.state_dict(), classifier.state_dict()
     same = [
         torch.equal(loaded[f"backbone.body.{name}"], tensor)
         for name, tensor in given.items()
@@ -91,11 +91,11 @@ def test_a_file_of_a_detector_fills_all_but_a_predictor_of_other_classes(
     faster_rcnn: Detector, tmp_path: Path
 ) -> None:
     path = tmp_path / "detector.pth"
-    torch.save(dict(faster_rcnn.deployable_state_dict()), path)
-    given = faster_rcnn.deployable_state_dict()
+    torch.save(dict(faster_rcnn.network.state_dict()), path)
+    given = faster_rcnn.network.state_dict()
     for num_classes, fits in ((3, True), (5, False)):
         detector = build_detector("fasterrcnn-resnet50", num_classes=num_classes, weights=str(path), seed=1)
-        loaded = detector.deployable_state_dict()
+        loaded = detector.network.state_dict()
         different = {
             name
             for name, tensor in given.items()
