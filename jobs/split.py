@@ -18,7 +18,8 @@ import tyro
 from storage import files
 from storage.errors import ConfigError
 from storage.problems import Problems
-from storage.readers.coco import read_document, unique_images
+from storage.readers.coco import unique_images
+from storage.readers.coco_document import read_document
 from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
 from storage.splits.published_list import import_split
 
@@ -65,7 +66,7 @@ def split(config: SplitConfig) -> Split:
             "images without labels need no split, give them to `mixpl shard`"
         )
     problems = Problems()
-    images = unique_images(document, config.annotations, problems)
+    images = list(unique_images(document["images"], config.annotations, problems))
     drawn = _drawn(config, images)
     description = _description(config, drawn, sha256)
     _refuse_another(config, description)

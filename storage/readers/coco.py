@@ -1,8 +1,7 @@
 """Reader of COCO and LVIS annotation files.
 
-In: a COCO JSON file, read once, piece by piece: memory is that of the boxes, not of the text. Out: `ImageSet`:
-images in file order, classes by ascending category id, and where the file holds annotations, the boxes of each
-image (xyxy, clipped to the image).
+In: a COCO JSON file. Out: `ImageSet`: images in file order, classes by ascending category id, and where the file
+holds annotations, the boxes of each image (xyxy, clipped to the image).
 
 What is wrong in single entries is repaired or dropped, counted and named in `problems`, beside what
 `storage.readers.coco_annotations` and `storage.readers.clean_annotations` decide:
@@ -12,201 +11,179 @@ What is wrong in single entries is repaired or dropped, counted and named in `pr
 
 Crowd regions (`iscrowd`) are kept apart. LVIS is COCO with other image names (`coco_url`) and with the federated
 fields `neg_category_ids` and `not_exhaustive_category_ids`: they tell what is in an image, so they are part of
-the truth, not of the image. What is wrong in the file as a whole is a ValueError.
+the truth, not of the image. What is wrong in the file as a whole is a SourceError.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
 
-from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
-from storage.readers.coco_annotations import CocoAnnotations
+from storage.readers.coco_annotations import AnnotationColumns, read_annotations
+from storage.readers.coco_document import CocoMembers, plain_record, read_members
 from storage.readers.image_set import ImageSet
-from storage.readers.json_stream import JsonStream, Piece
 from storage.truth import Federated
 
-IMAGE_FIELDS = (("id", int), ("file_name", str), ("width", int), ("height", int))
+IMAGE_FIELDS: dict[str, type[Any]] = {"id": int, "file_name": str, "width": int, "height": int}
 """What every image record must have; the rest is optional."""
-ABSENT_FIELD, NOT_EXHAUSTIVE_FIELD = "neg_category_ids", "not_exhaustive_category_ids"
-
 BOUNDS = {"id": (-(2**63), 2**63 - 1), "width": (1, 2**31 - 1), "height": (1, 2**31 - 1)}
 """The least and the largest number in a field: what the image table holds."""
-
-
-def read_document(path: str) -> tuple[dict[str, Any], str]:
-    """Return a whole COCO file as a plain value and the sha256 of its bytes; SourceError when it is none."""
-    try:
-        data = files.read_bytes(path)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
-    try:
-        document = json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SourceError(f"expected COCO JSON, got {error}: {path}; is the file complete?") from None
-    has_images = isinstance(document, dict) and isinstance(document.get("images"), list)
-    if not has_images:
-        raise SourceError(
-            f"expected a JSON object with a list 'images', got {_shape(document)}: {path}; "
-            "give a COCO detection file"
-        )
-    return document, hashlib.sha256(data).hexdigest()
+ABSENT_FIELD, NOT_EXHAUSTIVE_FIELD = "neg_category_ids", "not_exhaustive_category_ids"
 
 
 def read_coco(path: str) -> ImageSet:
     """Read a COCO or LVIS annotation file. Raises SourceError where the file as a whole cannot be used."""
     problems = Problems()
-    images, parts = _Images(path, problems), CocoAnnotations(problems)
-    stream = _open(path)
-    for piece in stream.pieces():
-        if piece.member == "images":
-            images.add(piece)
-        else:
-            parts.add(piece)
-    for name in ("images", "annotations"):
-        if name in stream.values or (name == "images" and name not in stream.names):
-            got = _shape(stream.values[name]) if name in stream.values else _with_keys(stream.names)
-            raise SourceError(
-                f"expected a JSON object with a list {name!r}, got {got}: {path}; give a COCO detection file"
-            )
-    category_ids, classes = _categories(stream.values, path)
+    members, sha256 = read_members(path)
+    images = _Images(unique_images(_image_records(members.images, path), path, problems))
+    category_ids, classes = _categories(members.categories, path)
+    split, notes = _split_note(members.info), _notes(members.categories, category_ids)
+    columns = _annotation_columns(members, path, problems)
+    del members  # and with it the bytes of the file, before the boxes are checked
     sizes_B2 = np.array(images.sizes, np.int32).reshape(-1, 2)
     truth = None
-    if "annotations" in stream.names:
-        if parts.num_annotations and not classes:
-            raise SourceError(
-                f"expected the categories of {parts.num_annotations:,} annotations, got none: {path}; "
-                "add the list 'categories'"
-            )
-        rows = parts.resolve(np.array(images.ids, np.int64), np.array(category_ids, np.int64))
-        truth = truth_of(rows, sizes_B2, problems, federated=images.federated(category_ids))
+    if columns is not None:
+        annotations = columns.resolve(
+            np.array(images.ids, np.int64), np.array(category_ids, np.int64), problems
+        )
+        del columns
+        truth = truth_of(annotations, sizes_B2, problems, federated=images.federated(category_ids, problems))
     return ImageSet(
         path=path,
-        sha256=stream.sha256,
+        sha256=sha256,
         classes=classes,
         category_ids=category_ids,
         image_ids=tuple(images.ids),
         file_names=tuple(images.file_names),
         sizes=sizes_B2,
         truth=truth,
-        split=split_note(stream.values),
+        split=split,
         problems=problems,
-        notes=_notes(stream.values, category_ids),
+        notes=notes,
     )
 
 
-def unique_images(document: Mapping[str, Any], path: str, problems: Problems) -> list[dict[str, Any]]:
-    """Return the image records in file order, the first of each id. Raises SourceError on a malformed one."""
-    seen: dict[int, str] = {}
-    return list(_unique(document["images"], 0, path, problems, seen))
-
-
-def _is_field(name: str, kind: type, value: object) -> bool:
-    """Return whether an image record's value is of its kind, and a number within its bounds."""
-    if not isinstance(value, int):
-        return isinstance(value, kind)
-    least, most = BOUNDS.get(name, (1, 0))
-    return not isinstance(value, bool) and least <= value <= most
-
-
-def split_note(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what `mixpl split` wrote into the file's info, or None."""
-    info = document.get("info")
-    note = info.get("split") if isinstance(info, dict) else None
-    return note if isinstance(note, dict) else None
-
-
-def _open(path: str) -> JsonStream:
-    try:
-        stream = JsonStream(path, arrays=("images", "annotations"), values=("categories", "info"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
-    if not stream.is_object():
-        read_document(path)  # says what it is instead
-    return stream
-
-
-def _unique(
-    records: Iterable[Any], first: int, path: str, problems: Problems, seen: dict[int, str]
-) -> Iterable[dict[str, Any]]:
-    """Yield the sound image records that are new; `seen` holds the file names by id."""
-    for index, image in enumerate(records, first):
-        fields: dict[str, Any] = image if isinstance(image, dict) else {}
+def unique_images(records: Iterable[Any], path: str, problems: Problems) -> Iterator[dict[str, Any]]:
+    """Yield the image records in file order, the first of each id. Raises SourceError on a malformed one."""
+    file_names: dict[int, str] = {}
+    for index, record in enumerate(records):
+        fields: dict[str, Any] = record if isinstance(record, dict) else {}
         if "file_name" not in fields and isinstance(fields.get("coco_url"), str):
             fields["file_name"] = "/".join(fields["coco_url"].split("/")[-2:])
-        wrong = [name for name, kind in IMAGE_FIELDS if not _is_field(name, kind, fields.get(name))]
-        if wrong:
+        wrong = _wrong_field(fields)
+        if wrong is not None:
+            expected = ", ".join(f"{name}: {kind.__name__}" for name, kind in IMAGE_FIELDS.items())
             raise SourceError(
-                f"expected the fields {', '.join(f'{name}: {kind.__name__}' for name, kind in IMAGE_FIELDS)} "
-                f"in every image, sizes from 1 on, got {wrong[0]} = {fields.get(wrong[0])!r}: {path}, "
-                f"images[{index}]; correct the annotation file"
+                f"expected the fields {expected} in every image, sizes from 1 on, got {wrong} = "
+                f"{fields.get(wrong)!r}: {path}, images[{index}]; correct the annotation file"
             )
-        if fields["id"] in seen:
-            twice = f"{fields['id']} is {seen[fields['id']]} and {fields['file_name']}"
-            problems.add("duplicate image id (first kept)", twice)
+        image_id, file_name = fields["id"], fields["file_name"]
+        if image_id in file_names:
+            both = f"{file_names[image_id]} and {file_name}"
+            problems.add("duplicate image id (first kept)", f"{image_id} is {both}")
         else:
-            seen[fields["id"]] = fields["file_name"]
+            file_names[image_id] = file_name
             yield fields
+
+
+def _wrong_field(fields: Mapping[str, Any]) -> str | None:
+    """Return the first field of an image record that is not of its type or not within its bounds."""
+    for name, kind in IMAGE_FIELDS.items():
+        value: Any = fields.get(name)
+        if isinstance(value, bool) or not isinstance(value, kind):  # to Python, true is an int
+            return name
+        if name in BOUNDS and not BOUNDS[name][0] <= value <= BOUNDS[name][1]:
+            return name
+    return None
+
+
+class _ImageRecord(TypedDict, total=False):
+    """What is read of an image record, whatever stands there."""
+
+    id: Any
+    file_name: Any
+    coco_url: Any
+    width: Any
+    height: Any
+    neg_category_ids: Any
+    not_exhaustive_category_ids: Any
+
+
+def _image_records(records: Sequence[msgspec.Raw], path: str) -> Iterator[Any]:
+    decode = msgspec.json.Decoder(_ImageRecord).decode
+    for index, record in enumerate(records):
+        try:
+            yield decode(record)
+        except msgspec.DecodeError:
+            yield plain_record(record, path, f"images[{index}]")
+
+
+def _annotation_columns(members: CocoMembers, path: str, problems: Problems) -> AnnotationColumns | None:
+    """Return the annotations, or None where the file has no list of them."""
+    if isinstance(members.annotations, msgspec.UnsetType):
+        return None
+    if members.annotations and not members.categories:
+        raise SourceError(
+            f"expected the categories of {len(members.annotations):,} annotations, got none: {path}; "
+            "add the list 'categories'"
+        )
+    return read_annotations(members.annotations, path, problems)
 
 
 class _Images:
     """What is kept of the image records."""
 
-    def __init__(self, path: str, problems: Problems) -> None:
+    def __init__(self, records: Iterable[Mapping[str, Any]]) -> None:
         self.ids: list[int] = []
         self.file_names: list[str] = []
-        self.sizes: list[tuple[int, int]] = []
-        self._path, self._problems = path, problems
-        self._seen: dict[int, str] = {}
+        self.sizes = array("i")
+        """Height and width of each image in turn; a list of pairs would be ten times as large."""
         self._federated: dict[str, dict[int, list[Any]]] = {ABSENT_FIELD: {}, NOT_EXHAUSTIVE_FIELD: {}}
+        for record in records:
+            for name, lists in self._federated.items():
+                if isinstance(record.get(name), list):
+                    lists[len(self.ids)] = record[name]
+            self.ids.append(record["id"])
+            self.file_names.append(record["file_name"])
+            self.sizes.extend((record["height"], record["width"]))
 
-    def add(self, piece: Piece) -> None:
-        """Take the records of a piece."""
-        records = piece.elements()
-        for image in _unique(records, piece.first, self._path, self._problems, self._seen):
-            for name, known in self._federated.items():
-                if isinstance(image.get(name), list):
-                    known[len(self.ids)] = image[name]
-            self.ids.append(image["id"])
-            self.file_names.append(image["file_name"])
-            self.sizes.append((image["height"], image["width"]))
-
-    def federated(self, category_ids: Sequence[int]) -> Federated | None:
+    def federated(self, category_ids: Sequence[int], problems: Problems) -> Federated | None:
         """Return the federated fields as class indices, or None where no image has one."""
         if not any(self._federated.values()):
             return None
         rows = {category_id: row for row, category_id in enumerate(category_ids)}
-        lists = [
-            tuple(self._indices(name, image, rows) for image in range(len(self.ids)))
+        absent, not_exhaustive = (
+            tuple(self._indices(name, image, rows, problems) for image in range(len(self.ids)))
             for name in self._federated
-        ]
-        return Federated(absent=lists[0], not_exhaustive=lists[1])
+        )
+        return Federated(absent=absent, not_exhaustive=not_exhaustive)
 
-    def _indices(self, name: str, image: int, rows: Mapping[int, int]) -> tuple[int, ...]:
-        listed = self._federated[name].get(image, [])
-        for category_id in listed:
+    def _indices(self, name: str, image: int, rows: Mapping[int, int], problems: Problems) -> tuple[int, ...]:
+        category_ids = self._federated[name].get(image, [])
+        for category_id in category_ids:
             if category_id not in rows:
-                self._problems.add(
+                problems.add(
                     f"unknown category in {name} (dropped)",
                     f"image {self.ids[image]}: category {category_id}",
                 )
-        return tuple(sorted({rows[category_id] for category_id in listed if category_id in rows}))
+        return tuple(sorted({rows[category_id] for category_id in category_ids if category_id in rows}))
 
 
-def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    entries = document.get("categories", [])
+def _categories(entries: Any, path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     try:
         pairs = sorted((int(entry["id"]), str(entry["name"])) for entry in entries)
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"expected categories with 'id' and 'name', got {error!r}: {path}") from None
+        raise SourceError(
+            f"expected categories with 'id' and 'name', got {error!r}: {path}; correct the annotation file"
+        ) from None
     ids, names = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
     for kind, values in (("id", ids), ("name", names)):
         twice = [value for value, count in Counter[int | str](values).items() if count > 1]
@@ -217,17 +194,15 @@ def _categories(document: Mapping[str, Any], path: str) -> tuple[tuple[int, ...]
     return ids, names
 
 
-def _notes(document: Mapping[str, Any], category_ids: Sequence[int]) -> dict[str, Any]:
+def _split_note(info: object) -> dict[str, Any] | None:
+    """Return what `mixpl split` wrote into the file's info, or None."""
+    note = info.get("split") if isinstance(info, dict) else None
+    return note if isinstance(note, dict) else None
+
+
+def _notes(categories: Iterable[Mapping[str, Any]], category_ids: Sequence[int]) -> dict[str, Any]:
     """Return LVIS's groups of rare, common and frequent classes, in the order of the classes."""
-    entries = {entry["id"]: entry.get("frequency") for entry in document.get("categories", [])}
-    if not any(isinstance(group, str) for group in entries.values()):
+    groups = {int(entry["id"]): entry.get("frequency") for entry in categories}
+    if not any(isinstance(group, str) for group in groups.values()):
         return {}
-    return {"class_frequency": [entries[category_id] for category_id in category_ids]}
-
-
-def _shape(value: object) -> str:
-    return _with_keys(list(value)) if isinstance(value, dict) else type(value).__name__
-
-
-def _with_keys(names: Sequence[str]) -> str:
-    return f"an object with {', '.join(sorted(names)) or 'no keys'}"
+    return {"class_frequency": [groups[category_id] for category_id in category_ids]}

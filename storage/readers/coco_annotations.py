@@ -1,137 +1,192 @@
-"""The annotations of a COCO file: from pieces of JSON to columns whose ids are rows of images and classes.
+"""The annotations of a COCO file: from JSON records to columns whose ids are rows of images and classes.
 
-In: the pieces of the array `annotations`, in file order; then the ids of images and categories. Out:
-`Annotations`. What is wrong is counted and named in `problems`:
+In: the records of the list `annotations`, in file order; then the ids of images and categories. Out:
+`AnnotationColumns`, then `Annotations`. What is wrong is counted and named in `problems`:
 
     malformed annotation              no image_id, category_id, or bbox of four finite numbers: dropped
     duplicate annotation id           the first annotation is kept
     unknown category / unknown image  the annotation is dropped
+
+Segmentations and whatever else a record holds are passed over.
+
+Shapes: E annotations that are not malformed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from storage import boxes
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations
-from storage.readers.coco_scan import Scanned, scan_annotations
-from storage.readers.json_stream import Piece
+from storage.readers.coco_document import plain_record
+
+_BLOCK = 256
+"""Records that are decoded before their values move into the columns: these fit the processor's cache."""
+_MIN_ID, _MAX_ID = -(2**63), 2**63 - 1
+_Id = Annotated[int, msgspec.Meta(ge=_MIN_ID, le=_MAX_ID)]
+_SCALARS = ("id", "image_id", "category_id", "area", "iscrowd")
 
 
-class CocoAnnotations:
-    """The annotations seen so far; ids are resolved at the end, as images may stand after them."""
+class _Record(msgspec.Struct, gc=False):
+    """An annotation in the usual form."""
 
-    def __init__(self, problems: Problems) -> None:
-        self._problems = problems
-        self._columns: tuple[list[npt.NDArray[Any]], ...] = (
-            [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)], [np.zeros((0, 4))], [np.zeros(0)],
-            [np.zeros(0, bool)],
-        )  # fmt: skip
-        self._names: dict[int, str] = {}
-        self.num_annotations = 0
-        """Annotations in the file, the malformed ones too."""
+    id: _Id
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[float, float, float, float]
+    area: float = math.nan
+    iscrowd: bool | float = False
 
-    def add(self, piece: Piece) -> None:
-        """Take the annotations of a piece: the usual ones as scanned, the others as Python reads them."""
-        scanned = scan_annotations(piece)
-        self.num_annotations += len(scanned.usual_E)
-        for index in np.flatnonzero(~scanned.usual_E):
-            self._read(piece, int(index), scanned)
-        kept = scanned.usual_E
-        numbers_E = piece.first + np.arange(len(kept))
-        columns = (numbers_E, scanned.integers_E3, scanned.xywh_E4, scanned.areas_E, scanned.crowd_E)
-        for parts, column in zip(self._columns, columns, strict=True):
-            parts.append(column if kept.all() else column[kept])
 
-    def _read(self, piece: Piece, index: int, scanned: Scanned) -> None:
-        """Fill in the columns of an unusual entry, or name it as malformed."""
-        entry = piece.element(index)
-        fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
-        number, identity = piece.first + index, fields.get("id")
-        box, image_id, category_id = _box(fields), fields.get("image_id"), fields.get("category_id")
-        name = f"[{number}]" if identity is None else str(identity)
-        if box is None or not _is_id(image_id) or not _is_id(category_id):
-            self._problems.add("malformed annotation (dropped)", f"annotation {name}")
-            return
-        if not _is_id(identity):
-            self._names[number] = name
-            identity = -1 - number
-        scanned.integers_E3[index] = np.array([identity, image_id, category_id], np.int64)
-        scanned.xywh_E4[index] = box
-        scanned.areas_E[index] = _area(fields)
-        scanned.crowd_E[index] = bool(fields.get("iscrowd", 0))
-        scanned.usual_E[index] = True
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AnnotationColumns:
+    """E annotations as the file has them."""
 
-    def resolve(self, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64]) -> Annotations:
+    ids_E: npt.NDArray[np.int64]
+    image_ids_E: npt.NDArray[np.int64]
+    category_ids_E: npt.NDArray[np.int64]
+    xywh_E4: npt.NDArray[np.float64]
+    areas_E: npt.NDArray[np.float64]
+    """NaN where there is none above 0."""
+    crowd_E: npt.NDArray[np.bool_]
+    names: dict[int, str] = field(default_factory=dict)
+    """What the file has in place of an integer id, by the id that stands for it here."""
+
+    def name(self, row: int) -> str:
+        """Name an annotation so that a person finds it in the file."""
+        identity = int(self.ids_E[row])
+        return f"annotation {self.names.get(identity, identity)}"
+
+    def resolve(
+        self, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64], problems: Problems
+    ) -> Annotations:
         """Return the annotations of known images and categories, the first of each id."""
-        numbers, integers, xywh, areas, crowd = (_joined(parts) for parts in self._columns)
-        images, categories = _rows_of(integers[:, 1], image_ids), _rows_of(integers[:, 2], category_ids)
-        new = np.zeros(len(numbers), bool)
-        new[np.unique(integers[:, 0], return_index=True)[1]] = True
-
-        def name(row: int) -> str:
-            return f"annotation {self._names.get(int(numbers[row]), integers[row, 0])}"
-
-        twice, lost, foreign = ~new, new & (images < 0), new & (images >= 0) & (categories < 0)
-        add = self._problems.add_rows
-        add("duplicate annotation id (first kept)", np.flatnonzero(twice), name)
-        add(
-            "unknown image (dropped)",
-            np.flatnonzero(lost),
-            lambda row: f"{name(row)}: image {integers[row, 1]}",
+        images_E, categories_E = (
+            _rows_of(self.image_ids_E, image_ids),
+            _rows_of(self.category_ids_E, category_ids),
         )
-        add(
-            "unknown category (dropped)",
-            np.flatnonzero(foreign),
-            lambda row: f"{name(row)}: category {integers[row, 2]}",
-        )
-        kept = np.flatnonzero(new & (images >= 0) & (categories >= 0))
+        first_E = np.zeros(len(self.ids_E), bool)
+        first_E[np.unique(self.ids_E, return_index=True)[1]] = True
+        for kind, wrong_E, describe in (
+            ("duplicate annotation id (first kept)", ~first_E, self.name),
+            ("unknown image (dropped)", first_E & (images_E < 0), self._with_image),
+            (
+                "unknown category (dropped)",
+                first_E & (images_E >= 0) & (categories_E < 0),
+                self._with_category,
+            ),
+        ):
+            problems.add_rows(kind, np.flatnonzero(wrong_E), describe)
+        rows_A = np.flatnonzero(first_E & (images_E >= 0) & (categories_E >= 0))
         return Annotations(
-            images_A=images[kept],
-            categories_A=categories[kept].astype(np.int32),
-            boxes_A4=np.asarray(boxes.xywh_to_xyxy(xywh[kept]), np.float64),
-            areas_A=areas[kept],
-            scores_A=np.ones(len(kept), np.float32),
-            crowd_A=crowd[kept],
-            describe=lambda row: f"{name(kept[row])}: bbox {xywh[kept[row]].tolist()}",
+            images_A=images_E[rows_A],
+            categories_A=categories_E[rows_A].astype(np.int32),
+            boxes_A4=np.asarray(boxes.xywh_to_xyxy(self.xywh_E4[rows_A]), np.float64),
+            areas_A=self.areas_E[rows_A],
+            scores_A=np.ones(len(rows_A), np.float32),
+            crowd_A=self.crowd_E[rows_A],
+            describe=lambda row: self._with_box(rows_A[row]),
         )
 
+    def _with_image(self, row: int) -> str:
+        return f"{self.name(row)}: image {self.image_ids_E[row]}"
 
-def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Return all parts as one and forget them, so that no two columns are held twice at once."""
-    whole = np.concatenate(parts)
-    parts.clear()
-    return whole
+    def _with_category(self, row: int) -> str:
+        return f"{self.name(row)}: category {self.category_ids_E[row]}"
+
+    def _with_box(self, row: int) -> str:
+        return f"{self.name(row)}: bbox {self.xywh_E4[row].tolist()}"
 
 
-def _rows_of(ids: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def read_annotations(records: Sequence[msgspec.Raw], path: str, problems: Problems) -> AnnotationColumns:
+    """Return the columns of the annotations. Raises SourceError on a record that is no Unicode text."""
+    size, end, names = len(records), 0, dict[int, str]()
+    ids, image_ids, category_ids = (np.empty(size, np.int64) for _ in range(3))
+    xywh, areas, crowd = np.empty((size, 4)), np.empty(size), np.empty(size, bool)
+    for block in _blocks(records, path, problems, names):
+        start, end = end, end + len(block)
+        for name, column in zip(_SCALARS, (ids, image_ids, category_ids, areas, crowd), strict=True):
+            column[start:end] = np.fromiter(map(attrgetter(name), block), column.dtype, len(block))
+        sides = chain.from_iterable(map(attrgetter("bbox"), block))
+        xywh[start:end] = np.fromiter(sides, np.float64, 4 * len(block)).reshape(-1, 4)
+    areas[~(areas > 0)] = np.nan
+    return AnnotationColumns(
+        ids_E=ids[:end],
+        image_ids_E=image_ids[:end],
+        category_ids_E=category_ids[:end],
+        xywh_E4=xywh[:end],
+        areas_E=areas[:end],
+        crowd_E=crowd[:end],
+        names=names,
+    )
+
+
+def _blocks(
+    records: Sequence[msgspec.Raw], path: str, problems: Problems, names: dict[int, str]
+) -> Iterator[list[_Record]]:
+    """Yield the annotations that are not malformed, in blocks; note the names of those without an integer id."""
+    decode = msgspec.json.Decoder(_Record).decode
+    for start in range(0, len(records), _BLOCK):
+        block = []
+        for number, record in enumerate(records[start : start + _BLOCK], start):
+            try:
+                block.append(decode(record))
+            except msgspec.DecodeError:
+                value = plain_record(record, path, f"annotations[{number}]")
+                block += _unusual(value if isinstance(value, dict) else {}, number, problems, names)
+        yield block
+
+
+def _unusual(fields: dict[str, Any], number: int, problems: Problems, names: dict[int, str]) -> list[_Record]:
+    """Return an annotation in another form than the usual one; none, and a problem, where it is malformed."""
+    identity: Any = fields.get("id")
+    box: Any = fields.get("bbox")
+    area: Any = fields.get("area")
+    name = f"[{number}]" if identity is None else str(identity)
+    is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))
+    if not is_box or not _is_id(fields.get("image_id")) or not _is_id(fields.get("category_id")):
+        problems.add("malformed annotation (dropped)", f"annotation {name}")
+        return []
+    if not _is_id(identity):
+        identity = _MIN_ID + number  # no file numbers its annotations from there
+        names[identity] = name
+    return [
+        _Record(
+            id=identity,
+            image_id=fields["image_id"],
+            category_id=fields["category_id"],
+            bbox=box,
+            area=area if _is_finite(area) else math.nan,
+            iscrowd=bool(fields.get("iscrowd")),
+        )
+    ]
+
+
+def _rows_of(ids: npt.NDArray[np.int64], known_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return where each id stands among the known ones, -1 where it does not."""
-    if not len(known):
+    if not len(known_ids):
         return np.full(len(ids), -1)
-    order = np.argsort(known)
-    places = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
-    rows = order[places]
-    return np.where(known[rows] == ids, rows, -1)
+    order = np.argsort(known_ids)
+    positions = np.minimum(np.searchsorted(known_ids, ids, sorter=order), len(known_ids) - 1)
+    rows = order[positions]
+    return np.where(known_ids[rows] == ids, rows, -1)
 
 
-def _box(entry: Mapping[str, Any]) -> list[float] | None:
-    box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4:
-        return None
-    return box if all(isinstance(side, int | float) and math.isfinite(side) for side in box) else None
+def _is_finite(value: object) -> bool:
+    """Return whether this is a number that a float64 can hold."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, int) and abs(value) < 1 << 63
-
-
-def _area(entry: Mapping[str, Any]) -> float:
-    """Return the annotated area, or NaN where there is none to trust."""
-    area = entry.get("area")
-    return float(area) if isinstance(area, int | float) and math.isfinite(area) and area > 0 else math.nan
+    return isinstance(value, int) and _MIN_ID <= value <= _MAX_ID

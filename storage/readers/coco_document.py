@@ -1,0 +1,115 @@
+"""A COCO file as JSON: all of it as plain values, or its members with the records of the large lists undecoded.
+
+In: the path of a COCO or LVIS file. Out: a document and the sha256 of the file's bytes. Guaranteed: the file is one
+JSON object with a list `images`, and `annotations` is a list where the file has it. What a record holds is for its
+reader to check.
+
+msgspec reads the file. Some tools write what JSON does not have and Python's `json` reads nevertheless (NaN,
+Infinity, half of a surrogate pair): such a file is read by `json`, which needs several times the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from storage import files
+from storage.errors import SourceError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_EDGE = 64
+"""Bytes at either end of a file in which its braces are looked for."""
+
+
+class CocoMembers(msgspec.Struct):
+    """The members of a COCO file that are read; `annotations` is UNSET where the file has none."""
+
+    images: list[msgspec.Raw]
+    annotations: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    categories: Any = []
+    info: Any = None
+
+
+def read_document(path: str) -> tuple[dict[str, Any], str]:
+    """Return a whole COCO file as plain values and the sha256 of its bytes. Raises SourceError when it is none."""
+    data = _file_bytes(path)
+    return _plain_document(data, path), hashlib.sha256(data).hexdigest()
+
+
+def read_members(path: str) -> tuple[CocoMembers, str]:
+    """Return the members of a COCO file and the sha256 of its bytes. Raises SourceError when it is none."""
+    data = _file_bytes(path)
+    marked = data[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK
+    try:
+        members = msgspec.json.decode(
+            memoryview(data)[len(_BYTE_ORDER_MARK) :] if marked else data, type=CocoMembers
+        )
+    except msgspec.DecodeError:
+        members = _members_of(_plain_document(data, path))
+    return members, hashlib.sha256(data).hexdigest()
+
+
+def plain_record(record: msgspec.Raw, path: str, place: str) -> Any:
+    """Return one record as a plain value. Raises SourceError that names its place when its text is no Unicode."""
+    try:
+        return json.loads(bytes(record))
+    except ValueError as error:
+        raise SourceError(
+            f"expected JSON, got {error}: {path}, {place}; correct the annotation file"
+        ) from None
+
+
+def _file_bytes(path: str) -> bytes | mmap.mmap:
+    """Return the bytes of a file, those of a local one mapped: the system can drop them where memory is short."""
+    try:
+        if files.is_local(path) and files.size(path):
+            with files.local_path(path).open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return files.read_bytes(path)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
+
+
+def _plain_document(data: bytes | mmap.mmap, path: str) -> dict[str, Any]:
+    opens = data[:_EDGE].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
+    if opens and not data[-_EDGE:].rstrip().endswith(b"}"):  # `json` would first build all that is there
+        raise SourceError(
+            f"expected COCO JSON up to its closing brace, got the end of the file at byte {len(data):,}: {path}; "
+            "is the file complete?"
+        )
+    try:
+        document = json.loads(bytes(data))
+    except ValueError as error:
+        raise SourceError(f"expected COCO JSON, got {error}: {path}; is the file complete?") from None
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        raise _no_list("images", document, path)
+    if not isinstance(document.get("annotations", []), list):
+        raise _no_list("annotations", document["annotations"], path)
+    return document
+
+
+def _no_list(name: str, value: object, path: str) -> SourceError:
+    got = type(value).__name__
+    if isinstance(value, dict):
+        got = f"an object with {', '.join(sorted(value)) or 'no keys'}"
+    return SourceError(
+        f"expected a JSON object with a list {name!r}, got {got}: {path}; give a COCO detection file"
+    )
+
+
+def _members_of(document: Mapping[str, Any]) -> CocoMembers:
+    return CocoMembers(
+        images=_records_of(document["images"]),
+        annotations=_records_of(document["annotations"]) if "annotations" in document else msgspec.UNSET,
+        categories=document.get("categories", []),
+        info=document.get("info"),
+    )
+
+
+def _records_of(values: Sequence[object]) -> list[msgspec.Raw]:
+    return [msgspec.Raw(json.dumps(value).encode()) for value in values]

@@ -1,0 +1,131 @@
+"""COCO's annotations as columns: the numbers that `json` reads, and unusual records kept or named one by one."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from storage.errors import SourceError
+from storage.problems import Problems
+from storage.readers.coco_annotations import AnnotationColumns, read_annotations
+
+USUAL = {"id": 7, "image_id": 3, "category_id": 2, "bbox": [1, 2.5, 3e1, 4], "area": 12.25, "iscrowd": 0}
+
+
+def read(*records: str) -> tuple[AnnotationColumns, Problems]:
+    problems = Problems()
+    return read_annotations(
+        [msgspec.Raw(record.encode()) for record in records], "x.json", problems
+    ), problems
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps(USUAL | fields)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=4, max_size=4))
+@example([702.1057499999998, 29131.103999999987, 0.1 + 0.2, 1 / 3])
+@example([5e-324, 1.7976931348623157e308, -0.0, 9007199254740993.0])
+@example([10**19, 2**64, -(10**30), 10**300])
+def test_every_number_is_the_one_that_json_reads(box: list[float]) -> None:
+    columns, problems = read(changed(bbox=box))
+    assert columns.xywh_E4.tolist() == [list(map(float, box))]
+    assert not problems
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(1e-4, 1e15))
+def test_areas_as_annotation_tools_write_them_are_read_exactly(area: float) -> None:
+    assert read(changed(area=area))[0].areas_E.tolist() == [area]
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "value"),
+    [
+        (changed(id=-5), "ids_E", -5),
+        (changed(id=900100184613), "ids_E", 900100184613),
+        (changed(id=True), "ids_E", 1),
+        (changed().replace('"id"', '"i\\u0064"'), "ids_E", 7),
+        (changed(image_id=2**63 - 1), "image_ids_E", 2**63 - 1),
+        (changed(category_id=-(2**63)), "category_ids_E", -(2**63)),
+        (changed(iscrowd=1), "crowd_E", True),
+        (changed(iscrowd=True), "crowd_E", True),
+        (changed(iscrowd=False), "crowd_E", False),
+        (changed(iscrowd="1"), "crowd_E", True),
+        (changed(iscrowd=None), "crowd_E", False),
+        (changed(segmentation=[[1, 2], {"a": '}\\"'}]), "xywh_E4", [1, 2.5, 30, 4]),
+        (changed(bbox=[True, 2, 3, 4]), "xywh_E4", [1, 2, 3, 4]),
+    ],
+)
+def test_usual_and_unusual_records_are_read(record: str, column: str, value: Any) -> None:
+    columns, problems = read(changed(), record, changed())
+    assert len(columns.ids_E) == 3
+    assert getattr(columns, column)[1].tolist() == value
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (changed(id=None), "[1]"),
+        (changed(id=7.0), "7.0"),
+        (changed(id="7"), "7"),
+        (changed(id=10**30), str(10**30)),
+        (changed(id=2**63), str(2**63)),
+        (changed().replace('"id": 7, ', ""), "[1]"),
+    ],
+)
+def test_a_record_without_an_integer_id_is_kept_beside_all_others(record: str, name: str) -> None:
+    columns, problems = read(changed(), record, changed(id=-2))
+    assert columns.name(1) == f"annotation {name}"
+    ids = np.array([3]), np.array([2])
+    assert len(columns.resolve(*ids, problems).images_A) == 3
+    assert not problems
+
+
+@pytest.mark.parametrize("area", [0, -3, None, math.nan, math.inf, "2", 10**400])
+def test_an_area_that_is_none_counts_as_unknown(area: Any) -> None:
+    columns, problems = read(changed(area=area), changed().replace(', "area": 12.25', ""))
+    assert np.isnan(columns.areas_E).tolist() == [True, True]
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{}", "[]", "3", "null", '"text"',
+        '{"id": 7, "image_id": 3, "category_id": 2}',
+        changed(image_id=10**20), changed(image_id=3.0), changed(image_id="3"), changed(category_id=None),
+        changed(bbox=[1, 2, 3]), changed(bbox=[1, 2, 3, 4, 5]), changed(bbox=[1, 2, 3, "4"]), changed(bbox=None),
+        changed(bbox=[1, 2, 3, math.nan]), changed(bbox=[1, 2, 3, -math.inf]), changed(bbox=[1, 2, 3, 10**400]),
+        changed().replace("2.5", "1e400"),
+    ],
+)  # fmt: skip
+def test_a_malformed_record_is_dropped_and_named(record: str) -> None:
+    columns, problems = read(changed(id=1), record, changed(id=3))
+    assert columns.ids_E.tolist() == [1, 3]
+    name = "7" if '"id": 7' in record else "[1]"
+    assert problems.as_json() == {
+        "malformed annotation (dropped)": {"count": 1, "examples": [f"annotation {name}"]}
+    }
+
+
+def test_the_last_of_two_equal_names_counts_as_json_has_it() -> None:
+    record = changed().replace("{", '{"id": 1, "bbox": [9, 9, 9, 9], ', 1)
+    columns, _ = read(record)
+    assert columns.ids_E[0] == json.loads(record)["id"] == 7
+    assert columns.xywh_E4[0].tolist() == [1, 2.5, 30, 4]
+
+
+def test_an_unusual_record_that_is_no_unicode_is_an_error_that_names_its_place() -> None:
+    records = [msgspec.Raw(changed().encode()), msgspec.Raw(b'{"id": "\xff"}')]
+    with pytest.raises(SourceError, match=r"expected JSON, got .*: x\.json, annotations\[1\]; correct"):
+        read_annotations(records, "x.json", Problems())
