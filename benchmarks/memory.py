@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Result, at_most
-from benchmarks.photos import photo_sets
+from benchmarks.photos import photo_data
 from jobs.recipes.named import tiny
 from jobs.recipes.train_config import DataConfig, LogConfig
 from jobs.shard import ShardConfig, shard
@@ -98,8 +98,7 @@ def training(folder: str, steps: int) -> list[float]:
 
 def loading(folder: str, steps: int) -> list[float]:
     """Take batches, and return the resident size in MiB after each."""
-    labeled, unlabeled = photo_sets(Path(folder), NUM_PHOTOS)
-    with TrainLoader(labeled, unlabeled, num_steps=steps) as loader:
+    with TrainLoader(*photo_data(Path(folder), NUM_PHOTOS), num_steps=steps) as loader:
         return [resident_mib() for _ in loader]
 
 

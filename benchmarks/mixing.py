@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from benchmarks.measure import Result, beside, compare, cpu_seconds
-from pipeline.graphs.graph import Device
+from pipeline.graphs.graph import Device, GraphDevice
 from pipeline.graphs.mixing import Mixer
 from pipeline.plans.mix_plans import Layer, MixPlan, MixupPlan, MosaicPlan, plan_mix
 from pipeline.settings import MixSettings, ViewSettings
@@ -64,7 +64,7 @@ class Ours:
     def __init__(self, views: Sequence[np.ndarray], device: Device) -> None:
         images = [torch.from_numpy(view).cuda() if device == "cuda" else view for view in views]
         self._current, self._cached = images[:BATCH_SIZE], images[BATCH_SIZE:]
-        self._mixer = Mixer(VIEW, batch_size=BATCH_SIZE, num_threads=1, device=device)
+        self._mixer = Mixer(VIEW, batch_size=BATCH_SIZE, device=GraphDevice(kind=device))
 
     def mix(self, plan: MixPlan) -> tuple[Tensor, Tensor]:
         assert plan.mosaic is not None, "the cache is full"

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from storage.dataset.dataset import Dataset
+from pipeline.loaders.labeled import LabeledData
+from pipeline.loaders.unlabeled import UnlabeledData
 from storage.dataset.write_dataset import write_dataset
 from storage.readers.coco import read_coco
 
@@ -68,8 +69,8 @@ def write_photos(folder: Path, num_images: int, *, seed: int = 0) -> dict[str, o
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def photo_sets(root: Path, num_images: int) -> tuple[Dataset, Dataset]:
-    """Write photographs once and return them as a labeled and as an unlabeled data set."""
+def photo_data(root: Path, num_images: int) -> tuple[LabeledData, UnlabeledData]:
+    """Write photographs once and return them as labeled and as unlabeled images of a run."""
     document = write_photos(root / "images", num_images)
     sets = []
     for name in ("labeled", "unlabeled"):
@@ -79,7 +80,7 @@ def photo_sets(root: Path, num_images: int) -> tuple[Dataset, Dataset]:
             write_dataset(str(root / name), images, images_root=str(root / "images"), name=name).dataset
         )
         document.pop("annotations", None)
-    return sets[0], sets[1]
+    return LabeledData(dataset=sets[0]), UnlabeledData(dataset=sets[1])
 
 
 def _natural_field(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -21,7 +21,7 @@ import torch
 from benchmarks.measure import Result, beside, compare_timed, cpu_seconds, not_run
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from benchmarks.published import PublishedViews, prepare
-from pipeline.graphs.graph import Device
+from pipeline.graphs.graph import Device, GraphDevice
 from pipeline.graphs.views import UnlabeledViews
 from pipeline.plans.view_plans import plan_strong, plan_weak
 from pipeline.settings import ViewSettings
@@ -52,7 +52,7 @@ class Ours:
     def __init__(self, images: Path, device: Device) -> None:
         self._files = sorted(images.glob("*.jpg"))
         self._settings = ViewSettings()
-        self._graph = UnlabeledViews(self._settings, batch_size=BATCH_SIZE, num_threads=1, device=device)
+        self._graph = UnlabeledViews(self._settings, batch_size=BATCH_SIZE, device=GraphDevice(kind=device))
 
     def views(self, seed: int) -> None:
         rng = np.random.default_rng(seed)

@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Result, at_most, in_child
-from benchmarks.photos import photo_sets
+from benchmarks.photos import photo_data
 from jobs.recipes.named import coco_partial
 from jobs.recipes.train_config import ModelConfig
 from jobs.run.ranks import Ranks
 from jobs.train import build_trainer
-from pipeline.graphs.graph import Device
+from pipeline.graphs.graph import Device, GraphDevice
 from pipeline.loaders.train_loader import TrainLoader
 
 NUM_PHOTOS, STEPS, LEAST, WITHIN = 16, 10, 3, 75
@@ -45,13 +45,13 @@ def run() -> list[Result]:
 
 def train(folder: str, device: Device) -> tuple[float, float]:
     """Return the seconds that the steps waited, and those that they took, waiting included."""
-    labeled, unlabeled = photo_sets(Path(folder), NUM_PHOTOS)
+    data = photo_data(Path(folder), NUM_PHOTOS)
     torch.set_num_threads(os.cpu_count() or 1)  # as a user has it; the other benchmarks run on one
     config = replace(coco_partial(), model=ModelConfig(weights="none"))
-    trainer = build_trainer(config, labeled, torch.device(device), Ranks())
+    trainer = build_trainer(config, data[0].dataset, torch.device(device), Ranks())
     waited, began = 0.0, 0.0
     steps = 1 + (CUDA_STEPS if device == "cuda" else STEPS)
-    with TrainLoader(labeled, unlabeled, seed=0, device=device, num_steps=steps) as loader:
+    with TrainLoader(*data, device=GraphDevice(kind=device), num_steps=steps) as loader:
         for batch in loader:
             if batch.step == 0:
                 trainer.apply(batch, trainer.learn(batch))

@@ -31,13 +31,21 @@ from jobs.inference.trained import choose_device
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.train import build_trainer
-from jobs.training.run_data import mix_settings, open_data, open_loader, read_run_inputs
+from jobs.training.run_data import (
+    labeled_data,
+    mix_settings,
+    open_data,
+    open_loader,
+    order_settings,
+    read_run_inputs,
+    unlabeled_data,
+)
 from jobs.training.stored_round import resolve_round
 from jobs.training.train_step import Trainer
-from pipeline.inspect.breakdown import Breakdown, Drawn
+from pipeline.graphs.graph import GraphDevice
+from pipeline.inspect.breakdown import BatchRecipe, Breakdown
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.train_loader import TrainLoader
-from pipeline.samples.safe_graph import GraphDevice
 from pipeline.timing import finish, resident_mib, timed
 
 STEPS = 20
@@ -102,7 +110,7 @@ class _Profile:
         self._run = dataclasses.replace(config.run, steps=self._warm_up + config.run.steps)
         self._data = open_data(self._run)
         self._asked = read_run_inputs(resolve_round(self._run, self._data), self._data)
-        self._drawn: list[Drawn] = []
+        self._recipes: list[BatchRecipe] = []
 
     def figures(self) -> Figures:
         data = self._run.data
@@ -129,12 +137,12 @@ class _Profile:
         if "unlabeled" not in self._data:
             return {}
         breakdown = self._breakdown()
-        chosen = self._drawn[self._warm_up :][:KERNEL_STEPS]
+        chosen = self._recipes[self._warm_up :][:KERNEL_STEPS]
         breakdown.kernels(chosen[0])
         images = len(chosen) * self._run.data.batch_unlabeled
         return {
             name: 1e3 * value * len(chosen) / images
-            for name, value in _means([breakdown.kernels(drawn) for drawn in chosen]).items()
+            for name, value in _means([breakdown.kernels(recipe) for recipe in chosen]).items()
         }
 
     def _loader_alone(self) -> tuple[float, float, float, tuple[float, float]]:
@@ -143,7 +151,7 @@ class _Profile:
         began, cpu_began = 0.0, 0.0
         with self._loader() as loader:
             for batch in loader:
-                self._drawn.append(Drawn.of(batch))
+                self._recipes.append(BatchRecipe.from_batch(batch))
                 if batch.step >= self._warm_up:
                     reading += batch.timings["read"]
                 elif batch.step == self._warm_up - 1:
@@ -157,7 +165,7 @@ class _Profile:
 
     def _parts(self) -> dict[str, float]:
         breakdown = self._breakdown()
-        measured = [breakdown.parts(drawn) for drawn in self._drawn]
+        measured = [breakdown.parts(recipe) for recipe in self._recipes]
         means = _means(measured[self._warm_up :])
         if self._asked.labels is not None:
             del means["weak view"]  # nobody looks at one, so the loader makes none
@@ -186,18 +194,11 @@ class _Profile:
     def _breakdown(self) -> Breakdown:
         run = self._run
         return Breakdown(
-            self._data["labeled"],
-            self._data.get("unlabeled"),
+            labeled_data(run, self._data, self._asked),
+            unlabeled_data(run, self._data, self._asked),
             view=run.view,
-            mix=self._mix,
-            batch_labeled=run.data.batch_labeled,
-            batch_unlabeled=run.data.batch_unlabeled,
-            seed=run.seed,
-            engine=GraphDevice(
-                device="cuda" if self._device.type == "cuda" else "cpu",
-                device_id=self._device.index or 0,
-                num_threads=run.data.decode_threads,
-            ),
+            order=order_settings(run),
+            device=GraphDevice.from_torch(self._device, num_threads=run.data.decode_threads),
         )
 
 

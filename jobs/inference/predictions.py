@@ -13,6 +13,7 @@ import torch
 
 from jobs.training.train_step import to_labels
 from model.detector import Detector
+from pipeline.graphs.graph import GraphDevice
 from pipeline.loaders.predict_loader import PredictLoader, SkippedImage
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
@@ -53,9 +54,7 @@ def predict(
         shards,
         batch_size=settings.batch,
         view=settings.view,
-        device="cuda" if settings.device.type == "cuda" else "cpu",
-        device_id=settings.device.index or 0,
-        num_threads=settings.threads,
+        device=GraphDevice.from_torch(settings.device, num_threads=settings.threads),
     )
     with loader:
         for batch in loader:

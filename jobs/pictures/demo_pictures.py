@@ -27,7 +27,9 @@ from jobs.inference.trained import TrainedDetector
 from jobs.pictures.view_pictures import Picture, known_truth, original_picture, view_pictures
 from pipeline.loaders.batch import LabelCache, TrainBatch, View
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
 from pipeline.plans import move_boxes as boxes
+from pipeline.samples.stream import OrderSettings
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
@@ -119,7 +121,8 @@ def read_curve(metrics: Path, metric: str) -> list[tuple[int, float]]:
 def _batches(
     unlabeled: Dataset, *, view: ViewSettings, mix: MixSettings, seed: int, num_steps: int
 ) -> list[TrainBatch]:
-    with TrainLoader(None, unlabeled, view=view, mix=mix, seed=seed, num_steps=num_steps) as loader:
+    data, order = UnlabeledData(dataset=unlabeled, mix=mix), OrderSettings(seed=seed)
+    with TrainLoader(None, data, view=view, order=order, num_steps=num_steps) as loader:
         return list(loader)
 
 

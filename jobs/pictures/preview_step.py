@@ -126,7 +126,7 @@ def round_on_weak(stored: StoredLabels, unlabeled: Dataset, *, otherwise: WeakLa
         if batch.weak is not None:
             return otherwise(batch)
         assert batch.plan is not None
-        labels = stored.of(unlabeled.rows_of(batch.plan.keys))
+        labels = stored.labels_of(unlabeled.rows_of(batch.plan.keys))
         counted = labels.keep(labels.scores_N > stored.thresholds_C[labels.categories_N])
         return boxes.project(counted, batch.plan.weak.box_matrices_B33, batch.plan.weak.sizes_B2)
 

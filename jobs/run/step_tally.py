@@ -55,7 +55,7 @@ class StepTally:
         self.skipped.update(report.skipped.keys())
         self.skipped["burn_in"] += burn_in
         self.reasons |= report.skipped
-        self.unreadable = {part: frozenset(batch.resume[part]["left_out"]) for part in batch.skipped}
+        self.unreadable = {part: frozenset(batch.resume[part]["left_out"]) for part in batch.num_unreadable}
 
     @classmethod
     def join(cls, tallies: Sequence[StepTally]) -> StepTally:

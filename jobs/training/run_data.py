@@ -18,8 +18,12 @@ from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.resampling import labeled_repeat_factors
 from jobs.training.stored_round import open_labels, stored_repeat_factors
+from pipeline.graphs.graph import GraphDevice
+from pipeline.loaders.labeled import LabeledData
 from pipeline.loaders.stored_labels import StoredLabels
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
+from pipeline.samples.stream import OrderSettings
 from pipeline.settings import MixSettings
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
@@ -92,30 +96,53 @@ def open_loader(
 ) -> TrainLoader:
     """Return the batches of a run up to `config.steps`; `start_step` and `resume` as `TrainLoader` takes them."""
     return TrainLoader(
-        data.get("labeled"),
-        data.get("unlabeled"),
-        batch_labeled=config.data.batch_labeled,
-        batch_unlabeled=config.data.batch_unlabeled,
+        labeled_data(config, data, asked),
+        unlabeled_data(config, data, asked),
         view=config.view,
+        order=order_settings(config, ranks),
+        device=GraphDevice.from_torch(device, num_threads=config.data.decode_threads),
+        start_step=start_step,
+        num_steps=config.steps,
+        prefetch=config.data.prefetch,
+        resume=resume,
+    )
+
+
+def labeled_data(config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs) -> LabeledData:
+    """Return the labeled images of a run as its loader draws them."""
+    return LabeledData(
+        dataset=data["labeled"],
+        batch_size=config.data.batch_labeled,
+        repeat_factors=asked.factors,
+        min_side=config.data.min_side,
+    )
+
+
+def unlabeled_data(
+    config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs
+) -> UnlabeledData | None:
+    """Return the unlabeled images of a run as its loader draws them; None for the supervised arm."""
+    if "unlabeled" not in data:
+        return None
+    return UnlabeledData(
+        dataset=data["unlabeled"],
+        batch_size=config.data.batch_unlabeled,
         mix=mix_settings(config),
+        repeat_factors=asked.stored_factors,
+        start_step=config.burn_in,
+        labels=asked.labels,
+        labels_until=config.labels.until or None,
+    )
+
+
+def order_settings(config: TrainConfig, ranks: Ranks = ALONE) -> OrderSettings:
+    """Return what fixes the order of the samples of a run, and every draw of its views."""
+    return OrderSettings(
         seed=config.seed,
         rank=ranks.rank,
         world=ranks.world,
-        window=config.data.shuffle_window,
+        shuffle_window=config.data.shuffle_window,
         rounding=config.resampling.rounding,
-        repeat_factors=asked.factors,
-        unlabeled_repeat_factors=asked.stored_factors,
-        smallest=config.data.min_side,
-        num_steps=config.steps,
-        unlabeled_start_step=config.burn_in,
-        labels=asked.labels,
-        labels_until=config.labels.until or None,
-        start_step=start_step,
-        device="cuda" if device.type == "cuda" else "cpu",
-        device_id=device.index or 0,
-        num_threads=config.data.decode_threads,
-        prefetch=config.data.prefetch,
-        resume=resume,
     )
 
 

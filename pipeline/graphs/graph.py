@@ -12,6 +12,7 @@ Shapes: B images of a batch, HWC pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -21,11 +22,38 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import pipeline_def
 from torch.utils.dlpack import from_dlpack
 
+from storage.errors import ConfigError
+
 Device = Literal["cpu", "cuda"]
 DataNode = Any
 """A value of a DALI graph: one tensor of each image."""
 Image = npt.NDArray[np.uint8] | torch.Tensor
 """uint8 HWC pixels: numpy on the CPU, a CUDA tensor on the GPU."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphDevice:
+    """Where a DALI graph works, and with how many threads."""
+
+    kind: Device = "cpu"
+    """Where pixels are decoded and kept; the views are tensors of this device."""
+    index: int = 0
+    """Which GPU."""
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a device without a thread."""
+        if self.num_threads < 1:
+            raise ConfigError(f"num_threads of a graph: got {self.num_threads}, expected at least 1")
+
+    @classmethod
+    def from_torch(cls, device: torch.device, *, num_threads: int) -> GraphDevice:
+        """Return the place where DALI's tensors are torch's on this device, without a copy."""
+        kind: Device = "cuda" if device.type == "cuda" else "cpu"
+        return cls(kind=kind, index=device.index or 0, num_threads=num_threads)
+
+
+CPU = GraphDevice()
 
 
 class Graph:
@@ -40,21 +68,16 @@ class Graph:
         define: Callable[..., Any],
         *arguments: object,
         batch_size: int,
-        num_threads: int,
-        device: Device,
-        device_id: int = 0,
+        device: GraphDevice = CPU,
     ) -> None:
-        if batch_size < 1 or num_threads < 1:
-            raise ValueError(
-                f"got batch_size {batch_size}, num_threads {num_threads}, expected at least 1 each"
-            )
+        assert batch_size >= 1, "a graph is made for at least one image"
         make = pipeline_def(enable_conditionals=True)(define)
         self._batch_size = batch_size
         pipeline: Any = make(
             *arguments,
             batch_size=batch_size,
-            num_threads=num_threads,
-            device_id=None if device == "cpu" else device_id,
+            num_threads=device.num_threads,
+            device_id=None if device.kind == "cpu" else device.index,
             prefetch_queue_depth=1,
         )
         pipeline.build()

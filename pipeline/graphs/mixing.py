@@ -21,9 +21,11 @@ import torch
 from nvidia.dali import fn
 
 from pipeline.graphs.graph import (
+    CPU,
     DataNode,
     Device,
     Graph,
+    GraphDevice,
     Image,
     batch_tensor,
     finished,
@@ -42,25 +44,15 @@ from pipeline.settings import MOSAIC_TILES, ViewSettings
 class Mixer:
     """Makes the student's batch and the mosaic of a step."""
 
-    def __init__(
-        self,
-        settings: ViewSettings,
-        *,
-        batch_size: int,
-        num_threads: int = 2,
-        device: Device = "cpu",
-        device_id: int = 0,
-    ) -> None:
+    def __init__(self, settings: ViewSettings, *, batch_size: int, device: GraphDevice = CPU) -> None:
         """`batch_size` is the most unlabeled images of a step."""
         self._std = np.array(settings.std, np.float32)
         self._graph = Graph(
             _layer_graph,
             list(settings.mean),
-            device,
+            device.kind,
             batch_size=max(batch_size, MOSAIC_TILES),
-            num_threads=num_threads,
             device=device,
-            device_id=device_id,
         )
 
     def mixup(self, plan: MixupPlan, current: Sequence[Image], partner: Sequence[Image]) -> torch.Tensor:

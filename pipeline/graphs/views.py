@@ -16,8 +16,9 @@ An image that cannot be decoded raises RuntimeError and leaves the object dead: 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,11 @@ import torch
 
 from pipeline.graphs.colour import apply_colour
 from pipeline.graphs.graph import (
+    CPU,
     DataNode,
     Device,
     Graph,
+    GraphDevice,
     Image,
     batch_tensor,
     decode,
@@ -48,8 +51,12 @@ Encoded = bytes | npt.NDArray[np.uint8]
 """The bytes of one image file."""
 
 
-class _Views:
-    """A graph of views, made from the settings; `_define` describes it."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Views(ABC, Generic[P, T]):
+    """A graph of views, made from the settings; `_define` describes it, `run` takes images and their plans."""
 
     _define: ClassVar[Callable[..., Any]]
 
@@ -58,9 +65,7 @@ class _Views:
         settings: ViewSettings,
         *,
         batch_size: int,
-        num_threads: int = 2,
-        device: Device = "cpu",
-        device_id: int = 0,
+        device: GraphDevice = CPU,
         decoded: bool = False,
     ) -> None:
         """`batch_size` is the most images a call may bring.
@@ -70,17 +75,19 @@ class _Views:
         self._graph = Graph(
             type(self)._define,
             settings,
-            device,
+            device.kind,
             decoded,
             batch_size=batch_size,
-            num_threads=num_threads,
             device=device,
-            device_id=device_id,
         )
         self._interpolation = settings.interpolation
 
+    @abstractmethod
+    def run(self, images: Sequence[Encoded | Image], /, *plans: P.args, **named_plans: P.kwargs) -> T:
+        """Return what the graph makes of these images by these plans."""
 
-class UnlabeledViews(_Views):
+
+class UnlabeledViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list[Image]]]):
     """The weak and the strong view of each image, decoded once."""
 
     def run(
@@ -104,20 +111,25 @@ class UnlabeledViews(_Views):
         return _normalised(weak, "weak", settings), _strong(image, settings, device)
 
 
-class StrongViews(_Views):
-    """The strong view of each image alone, where no teacher asks for the weak one."""
+class StrongViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list[Image]]]):
+    """The strong view of each image alone, where no teacher asks for the weak one, though it is planned."""
 
-    def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> list[Image]:
-        """Return the B strong views, uint8 (h, w, 3) each."""
-        inputs = {"image": _as_arrays(images), **_strong_inputs(plan, self._interpolation)}
-        return image_list(self._graph.run(inputs)[0])
+    def run(
+        self,
+        images: Sequence[Encoded | Image],
+        weak: ViewPlan,  # noqa: ARG002  (called as UnlabeledViews is)
+        strong: ViewPlan,
+    ) -> tuple[None, list[Image]]:
+        """Return None, and the B strong views, uint8 (h, w, 3) each."""
+        inputs = {"image": _as_arrays(images), **_strong_inputs(strong, self._interpolation)}
+        return None, image_list(self._graph.run(inputs)[0])
 
     @staticmethod
     def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
         return _strong(_source(device, decoded), settings, device)
 
 
-class LabeledViews(_Views):
+class LabeledViews(Views[[ViewPlan], torch.Tensor]):
     """One resized and flipped view of each image, with its colour operation."""
 
     def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
@@ -137,10 +149,8 @@ class LabeledViews(_Views):
         return _normalised(_coloured(view, device), "view", settings)
 
 
-class PredictViews(_Views):
+class PredictViews(Views[[ViewPlan], torch.Tensor]):
     """One view of each image as planned, its colours untouched: for prediction."""
-
-    __test__ = False  # not a test, whatever its name
 
     def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
         """Return the batch (B, 3, H, W)."""

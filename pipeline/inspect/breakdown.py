@@ -15,21 +15,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from pipeline.graphs.graph import GraphDevice, Image
 from pipeline.graphs.mixing import Mixer
 from pipeline.graphs.views import LabeledViews, UnlabeledViews
 from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan
-from pipeline.loaders.ring import ViewCache
+from pipeline.loaders.labeled import LabeledData
+from pipeline.loaders.unlabeled import UnlabeledData
+from pipeline.loaders.view_cache import ViewCache
 from pipeline.plans.geometry import Sizes, resize_matrices
 from pipeline.plans.view_plans import ViewPlan, plan_labeled
 from pipeline.randomness import Purpose, generator
-from pipeline.samples.reader import SampleReader
-from pipeline.samples.safe_graph import GraphDevice, Samples, read_samples
-from pipeline.settings import COLOUR_OPS, ColourOp, MixSettings, ViewSettings
+from pipeline.samples.reader import SampleReader, Samples, read_samples
+from pipeline.samples.stream import OrderSettings
+from pipeline.settings import COLOUR_OPS, ColourOp, ViewSettings
 from pipeline.timing import timed
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
@@ -40,7 +43,7 @@ BOXES_AN_IMAGE = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Drawn:
+class BatchRecipe:
     """What a batch was made of, without its pixels."""
 
     step: int
@@ -48,7 +51,7 @@ class Drawn:
     plan: UnlabeledPlan | None
 
     @classmethod
-    def of(cls, batch: TrainBatch) -> Drawn:
+    def from_batch(cls, batch: TrainBatch) -> BatchRecipe:
         """Return what a batch of a loader was made of."""
         keys = () if batch.labeled is None else batch.labeled.keys
         return cls(step=batch.step, labeled_keys=keys, plan=batch.plan)
@@ -59,59 +62,49 @@ class Breakdown:
 
     def __init__(
         self,
-        labeled: Dataset,
-        unlabeled: Dataset | None,
+        labeled: LabeledData,
+        unlabeled: UnlabeledData | None,
         *,
         view: ViewSettings,
-        mix: MixSettings,
-        batch_labeled: int,
-        batch_unlabeled: int,
-        seed: int,
-        engine: GraphDevice,
+        order: OrderSettings,
+        device: GraphDevice,
     ) -> None:
         """The arguments are those of the loader that made the batches."""
-        self._view, self._seed = view, seed
-        self._device = torch.device("cpu" if engine.device == "cpu" else f"cuda:{engine.device_id}")
-        makers: dict[str, Any] = {
-            "num_threads": engine.num_threads,
-            "device": engine.device,
-            "device_id": engine.device_id,
-        }
-        capacity = mix.capacity(batch_unlabeled)
-        self._ring, self._cache = ViewCache(capacity), LabelCache(capacity)
-        self._labeled_views = LabeledViews(view, batch_size=batch_labeled, **makers)
-        self._unlabeled_views = UnlabeledViews(view, batch_size=batch_unlabeled, **makers)
-        self._mixer = Mixer(view, batch_size=batch_unlabeled, **makers)
-        self._images = {
-            name: _Images(dataset)
-            for name, dataset in (("labeled", labeled), ("unlabeled", unlabeled))
-            if dataset is not None
-        }
+        self._view, self._order = view, order
+        self._device = torch.device("cpu" if device.kind == "cpu" else f"cuda:{device.index}")
+        self._labeled = _Images(labeled.dataset)
+        self._labeled_views = LabeledViews(view, batch_size=labeled.batch_size, device=device)
+        if unlabeled is not None:
+            capacity = unlabeled.mix.capacity(unlabeled.batch_size)
+            self._cache, self._label_cache = ViewCache(capacity), LabelCache(capacity)
+            self._unlabeled = _Images(unlabeled.dataset)
+            self._unlabeled_views = UnlabeledViews(view, batch_size=unlabeled.batch_size, device=device)
+            self._mixer = Mixer(view, batch_size=unlabeled.batch_size, device=device)
 
-    def parts(self, drawn: Drawn) -> dict[str, float]:
+    def parts(self, recipe: BatchRecipe) -> dict[str, float]:
         """Return the seconds of each part of one batch; reading is not among them, it is fast the second time."""
         seconds = dict.fromkeys(("decode", "weak view", "strong view", "labeled view"), 0.0)
-        if drawn.labeled_keys:
-            decode, view = self._labeled(drawn)
+        if recipe.labeled_keys:
+            decode, view = self._labeled_parts(recipe)
             seconds["decode"] += decode
             seconds["labeled view"] = view
-        if drawn.plan is None:
+        if recipe.plan is None:
             return seconds
-        samples = self._images["unlabeled"].read(drawn.plan.keys)
-        decode, weak, strong, views = self._unlabeled(samples, drawn.plan)
+        samples = self._unlabeled.read(recipe.plan.keys)
+        decode, weak, strong, views = self._unlabeled_parts(samples, recipe.plan)
         seconds |= {"decode": seconds["decode"] + decode, "weak view": weak, "strong view": strong}
-        seconds |= self._mixed(drawn.plan, views)
-        self._ring.push(views)
-        return seconds | {"boxes": self._boxes(drawn.plan, drawn.step)}
+        seconds |= self._mixed(recipe.plan, views)
+        self._cache.push(recipe.plan.keys, views)
+        return seconds | {"boxes": self._boxes(recipe.plan, recipe.step)}
 
-    def kernels(self, drawn: Drawn) -> dict[str, float]:
+    def kernels(self, recipe: BatchRecipe) -> dict[str, float]:
         """Return the seconds of each kernel on the unlabeled images of a batch, every colour operation on all.
 
         Colour operations act on the strong views at their planned sizes.
         """
-        assert drawn.plan is not None, "the kernels are those of unlabeled images"
-        samples = self._images["unlabeled"].read(drawn.plan.keys)
-        weak, strong = drawn.plan.weak, drawn.plan.strong
+        assert recipe.plan is not None, "the kernels are those of unlabeled images"
+        samples = self._unlabeled.read(recipe.plan.keys)
+        weak, strong = recipe.plan.weak, recipe.plan.strong
 
         def seconds(weak_plan: ViewPlan, strong_plan: ViewPlan) -> float:
             return self._run(samples, weak_plan, strong_plan)[1]
@@ -130,9 +123,9 @@ class Breakdown:
             for name, value in _COLOUR_VALUES.items()
         }
 
-    def _labeled(self, drawn: Drawn) -> tuple[float, float]:
-        samples = self._images["labeled"].read(drawn.labeled_keys)
-        rng = generator(self._seed, drawn.step, 0, Purpose.LABELED_VIEW)
+    def _labeled_parts(self, recipe: BatchRecipe) -> tuple[float, float]:
+        samples = self._labeled.read(recipe.labeled_keys)
+        rng = generator(self._order.seed, recipe.step, self._order.rank, Purpose.LABELED_VIEW)
         plan = plan_labeled(rng, self._view, samples.sizes_B2)
 
         def seconds(plan: ViewPlan) -> float:
@@ -141,7 +134,9 @@ class Breakdown:
         decode = seconds(_nothing(plan))
         return decode, seconds(plan) - decode
 
-    def _unlabeled(self, samples: Samples, plan: UnlabeledPlan) -> tuple[float, float, float, list[Any]]:
+    def _unlabeled_parts(
+        self, samples: Samples, plan: UnlabeledPlan
+    ) -> tuple[float, float, float, list[Image]]:
         """Return the seconds of decoder, weak and strong view, and the strong views."""
         nothing = _nothing(plan.weak)
         _, decode = self._run(samples, nothing, nothing)
@@ -149,19 +144,19 @@ class Breakdown:
         views, strong = self._run(samples, nothing, plan.strong)
         return decode, weak - decode, strong - decode, views
 
-    def _run(self, samples: Samples, weak: ViewPlan, strong: ViewPlan) -> tuple[list[Any], float]:
+    def _run(self, samples: Samples, weak: ViewPlan, strong: ViewPlan) -> tuple[list[Image], float]:
         made, seconds = _best_of_two(
             lambda: self._unlabeled_views.run(samples.encoded, weak, strong), self._device
         )
         return made[1], seconds
 
-    def _mixed(self, plan: UnlabeledPlan, views: Sequence[Any]) -> dict[str, float]:
+    def _mixed(self, plan: UnlabeledPlan, views: Sequence[Image]) -> dict[str, float]:
         mixup, mosaic = plan.mix.mixup, plan.mix.mosaic
-        partners = self._ring.take(mixup.partner_positions_B.tolist())
+        partners = self._cache.take(mixup.partner_positions_B.tolist())
         _, seconds = _best_of_two(lambda: self._mixer.mixup(mixup, views, partners), self._device)
         if mosaic is None:
             return {"mixup": seconds, "mosaic": 0.0}
-        tiles = self._ring.take(mosaic.positions_4.tolist())
+        tiles = self._cache.take(mosaic.positions_4.tolist())
         return {
             "mixup": seconds,
             "mosaic": _best_of_two(lambda: self._mixer.mosaic(mosaic, tiles), self._device)[1],
@@ -169,14 +164,14 @@ class Breakdown:
 
     def _boxes(self, plan: UnlabeledPlan, step: int) -> float:
         """Return the seconds that the training step spends on boxes, with drawn boxes for the teacher's."""
-        weak_labels = _drawn_labels(np.random.default_rng([self._seed, step]), plan.weak.sizes_B2)
+        weak_labels = _drawn_labels(np.random.default_rng([self._order.seed, step]), plan.weak.sizes_B2)
 
         def move() -> None:
             strong = plan.strong_labels(weak_labels)
-            plan.student_labels(strong, self._cache)
+            plan.student_labels(strong, self._label_cache)
             if plan.mix.mosaic is not None:
-                plan.mosaic_labels(self._cache)
-            self._cache.push(strong)
+                plan.mosaic_labels(self._label_cache)
+            self._label_cache.push(strong)
 
         return timed(move, torch.device("cpu"))[1]  # moves the cache on, so once
 

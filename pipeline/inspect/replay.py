@@ -42,13 +42,11 @@ from storage.labels import Labels
 class Replay:
     """Graphs that execute given plans on given pixels, and the same plans on boxes."""
 
-    def __init__(self, settings: ViewSettings, *, batch_size: int, num_threads: int = 1) -> None:
+    def __init__(self, settings: ViewSettings, *, batch_size: int) -> None:
         """`settings` as those that the plans are made with; `batch_size` is the most images of a call."""
-        self._labeled = LabeledViews(settings, batch_size=batch_size, num_threads=num_threads, decoded=True)
-        self._unlabeled = UnlabeledViews(
-            settings, batch_size=batch_size, num_threads=num_threads, decoded=True
-        )
-        self._mixer = Mixer(settings, batch_size=batch_size, num_threads=num_threads)
+        self._labeled = LabeledViews(settings, batch_size=batch_size, decoded=True)
+        self._unlabeled = UnlabeledViews(settings, batch_size=batch_size, decoded=True)
+        self._mixer = Mixer(settings, batch_size=batch_size)
 
     def view(self, plan: ViewPlan, images: Sequence[Image], labels: Labels) -> tuple[torch.Tensor, Labels]:
         """Return weak or labeled views: the normalised batch (B, 3, H, W) and their boxes."""

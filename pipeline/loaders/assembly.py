@@ -10,13 +10,13 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.graphs.graph import GraphDevice
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.labeled import LabeledSide, LabeledTruth
-from pipeline.loaders.stored_labels import StoredLabels
-from pipeline.loaders.unlabeled import UnlabeledSide
-from pipeline.samples.safe_graph import GraphDevice
-from pipeline.samples.sample_source import Order, SampleSource
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.loaders.unlabeled import UnlabeledBatch, UnlabeledData, UnlabeledSide
+from pipeline.samples.sample_source import SampleSource
+from pipeline.samples.stream import OrderSettings
+from pipeline.settings import ViewSettings
 from pipeline.timing import Stopwatch
 
 Part = Literal["labeled", "unlabeled"]
@@ -24,86 +24,86 @@ RESUME_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Work:
+class LoaderSpec:
     """What the background thread needs; does not refer to the loader."""
 
     sources: Mapping[Part, SampleSource]
     truth: LabeledTruth | None
+    """None: no labeled views."""
+    unlabeled: UnlabeledData | None
     view: ViewSettings
-    mix: MixSettings
-    order: Order
-    engine: GraphDevice
-    num_steps: int | None
-    unlabeled_start_step: int
-    labels: StoredLabels | None
-    labels_until: int | None
+    order: OrderSettings
+    device: GraphDevice
     start_step: int
+    num_steps: int | None
     resume: Mapping[str, Any] | None
 
 
-def batches(work: Work) -> Generator[TrainBatch]:
-    """Make the sides, fill the ring of a resumed run, and yield one batch a step."""
+def make_batches(spec: LoaderSpec) -> Generator[TrainBatch]:
+    """Make the sides, fill the view cache of a resumed run, and yield one batch a step."""
     watch = Stopwatch("read", "views", "mix", "blocked")
-    step = work.start_step
+    step = spec.start_step
     try:
-        labeled, unlabeled = _sides(work)
-        if work.resume is not None:
-            step = work.resume["step"]
+        labeled, unlabeled = _labeled_side(spec), _unlabeled_side(spec)
+        if spec.resume is not None:
+            step = spec.resume["step"]
             if unlabeled is not None:
-                unlabeled.refill(work.resume["unlabeled"])
-        while work.num_steps is None or step < work.num_steps:
-            batch = _batch(work, labeled, unlabeled, step, watch)
+                unlabeled.refill(spec.resume["unlabeled"])
+        while spec.num_steps is None or step < spec.num_steps:
+            batch = _batch(spec, labeled, unlabeled, step, watch)
             with watch.measure("blocked"):
                 yield batch
             step += 1
     finally:
-        for source in work.sources.values():
+        for source in spec.sources.values():
             source.close()
 
 
-def _sides(work: Work) -> tuple[LabeledSide | None, UnlabeledSide | None]:
-    labeled = unlabeled = None
-    if work.truth is not None:
-        labeled = LabeledSide(
-            work.sources["labeled"], work.truth, settings=work.view, order=work.order, engine=work.engine
-        )
-    if "unlabeled" in work.sources:
-        unlabeled = UnlabeledSide(
-            work.sources["unlabeled"],
-            view=work.view,
-            mix=work.mix,
-            order=work.order,
-            engine=work.engine,
-            labels=work.labels,
-            labels_until=work.labels_until,
-        )
-    return labeled, unlabeled
+def _labeled_side(spec: LoaderSpec) -> LabeledSide | None:
+    if spec.truth is None:
+        return None
+    return LabeledSide(
+        spec.sources["labeled"], spec.truth, view=spec.view, order=spec.order, device=spec.device
+    )
+
+
+def _unlabeled_side(spec: LoaderSpec) -> UnlabeledSide | None:
+    if spec.unlabeled is None:
+        return None
+    return UnlabeledSide(
+        spec.sources["unlabeled"], spec.unlabeled, view=spec.view, order=spec.order, device=spec.device
+    )
 
 
 def _batch(
-    work: Work, labeled: LabeledSide | None, unlabeled: UnlabeledSide | None, step: int, watch: Stopwatch
+    spec: LoaderSpec,
+    labeled: LabeledSide | None,
+    unlabeled: UnlabeledSide | None,
+    step: int,
+    watch: Stopwatch,
 ) -> TrainBatch:
     supervised = None if labeled is None else labeled.batch(step, watch)
-    begun = unlabeled is not None and step >= work.unlabeled_start_step
-    mixed = unlabeled.batch(step, watch) if unlabeled is not None and begun else None
+    mixed = UnlabeledBatch()
+    if unlabeled is not None and spec.unlabeled is not None and step >= spec.unlabeled.start_step:
+        mixed = unlabeled.batch(step, watch)
     return TrainBatch(
         step=step,
         labeled=supervised,
-        weak=None if mixed is None else mixed.weak,
-        student=None if mixed is None else mixed.student,
-        mosaic=None if mixed is None else mixed.mosaic,
-        plan=None if mixed is None else mixed.plan,
-        thresholds_C=None if mixed is None else mixed.thresholds_C,
-        cached=None if mixed is None else mixed.cached,
+        weak=mixed.weak,
+        student=mixed.student,
+        mosaic=mixed.mosaic,
+        plan=mixed.plan,
+        thresholds_C=mixed.thresholds_C,
+        cached=mixed.cached,
         resume={
             "version": RESUME_VERSION,
-            "seed": work.order.seed,
-            "rank": work.order.rank,
-            "world": work.order.world,
+            "seed": spec.order.seed,
+            "rank": spec.order.rank,
+            "world": spec.order.world,
             "step": step + 1,
-            "labeled": None if labeled is None else work.sources["labeled"].position(),
+            "labeled": None if labeled is None else spec.sources["labeled"].position(),
             "unlabeled": None if unlabeled is None else unlabeled.position(),
         },
         timings=watch.read(),
-        skipped={part: len(source.quarantine) for part, source in work.sources.items()},
+        num_unreadable={part: len(source.quarantine) for part, source in spec.sources.items()},
     )

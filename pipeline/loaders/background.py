@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
+from storage.errors import ConfigError
+
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Background(Generic[T]):
     def __init__(self, make: Callable[[], Generator[T]], *, depth: int, name: str) -> None:
         """Start at once. `make` must not refer to the owner of this object, or neither is ever collected."""
         if depth < 1:
-            raise ValueError(f"at least one item must be made ahead; got prefetch {depth}")
+            raise ConfigError(f"at least one item must be made ahead; got prefetch {depth}")
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._end: _End | None = None

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 from pipeline.plans import move_boxes as boxes
+from pipeline.plans.geometry import Sizes
 from pipeline.plans.mix_plans import MixPlan
 from pipeline.plans.view_plans import ViewPlan
+from storage.errors import StoreError
 from storage.labels import Labels
 
 
@@ -39,6 +41,18 @@ class View:
     targets: Labels | None = None
     """In the pixels of the view. Of a labeled view the ground truth; of the student's view and the mosaic, where
     labels come from a stored round, its boxes of every score: `TrainBatch.thresholds_C` says which count."""
+
+    @classmethod
+    def from_plan(
+        cls, plan: ViewPlan, images_BCHW: Tensor, keys: tuple[str, ...], targets: Labels | None = None
+    ) -> View:
+        """Return the views that a graph made by this plan."""
+        return cls(images_BCHW=images_BCHW, sizes_B2=size_pairs(plan.sizes_B2), keys=keys, targets=targets)
+
+
+def size_pairs(sizes_B2: Sizes) -> list[tuple[int, int]]:
+    """Return sizes as plain (height, width) pairs."""
+    return [(int(height), int(width)) for height, width in sizes_B2]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,7 +115,7 @@ class TrainBatch:
     timings: dict[str, float]
     """Seconds: read, views (stored labels included), mix (work in the background), blocked (the background
     waited for the consumer before this batch), wait (the consumer waited for this batch)."""
-    skipped: dict[str, int]
+    num_unreadable: dict[str, int]
     """Images set aside so far as unreadable, by part: labeled, unlabeled."""
     thresholds_C: npt.NDArray[np.float64] | None = None
     """Score threshold of each class above which targets of a stored round count; None where the teacher labels."""
@@ -115,8 +129,7 @@ class LabelCache:
 
     def __init__(self, capacity: int) -> None:
         """`capacity` is `MixSettings.capacity(batch size)`, the same as the loader's."""
-        if capacity < 1:
-            raise ValueError(f"a label cache holds at least one image; got capacity {capacity}")
+        assert capacity >= 1, "a label cache holds at least one image"
         self.capacity = capacity
         self._labels = Labels.empty(0)
 
@@ -153,7 +166,7 @@ class LabelCache:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up what `state_dict` gave; refuses more images than the capacity."""
+        """Take up what `state_dict` gave. Raises StoreError for more images than the capacity."""
         labels = Labels(
             boxes_N4=state["boxes"].numpy(),
             categories_N=state["categories"].numpy(),
@@ -161,7 +174,7 @@ class LabelCache:
             offsets_B1=state["offsets"].numpy(),
         )
         if len(labels) > self.capacity:
-            raise ValueError(
+            raise StoreError(
                 f"expected at most {self.capacity} cached images, got {len(labels)} from the checkpoint; "
                 "resume with the cache and batch size it was written with"
             )

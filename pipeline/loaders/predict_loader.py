@@ -11,23 +11,23 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from pipeline.graphs.graph import CPU, GraphDevice
 from pipeline.graphs.views import PredictViews
 from pipeline.loaders.background import Background
 from pipeline.loaders.batch import View
-from pipeline.loaders.labeled import size_pairs
 from pipeline.plans import move_boxes as boxes
 from pipeline.plans.view_plans import ViewPlan, plan_test
 from pipeline.samples.quarantine import Quarantine
-from pipeline.samples.reader import SampleReader
-from pipeline.samples.safe_graph import GraphDevice, SafeGraph, Samples, UnreadableBatchError, read_samples
+from pipeline.samples.reader import SampleReader, UnreadableBatchError, read_samples
+from pipeline.samples.safe_graph import SafeGraph
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.labels import Labels
 
 
@@ -70,36 +70,34 @@ class PredictLoader(Iterator[PredictBatch]):
         *,
         batch_size: int = 8,
         view: ViewSettings | None = None,
-        device: Literal["cpu", "cuda"] = "cpu",
-        device_id: int = 0,
-        num_threads: int = 1,
+        device: GraphDevice = CPU,
         prefetch: int = 2,
     ) -> None:
         """Start to work on `shards` (file names; all of the set by default), in the order given.
 
-        Raises ValueError for a shard that the set does not have.
+        Raises ConfigError for a shard that the set does not have, and for batches without an image.
         """
         if batch_size < 1:
-            raise ValueError(f"the batch size must be at least 1; got {batch_size}")
+            raise ConfigError(f"the batch size must be at least 1; got {batch_size}")
         chosen = dataset.shards if shards is None else tuple(shards)
-        known = frozenset(dataset.shards)
-        unknown = [shard for shard in chosen if shard not in known]
+        of_dataset = frozenset(dataset.shards)
+        unknown = [shard for shard in chosen if shard not in of_dataset]
         if unknown:
-            raise ValueError(
+            raise ConfigError(
                 f"expected shards of {dataset.root} ({len(dataset.shards)} from {dataset.shards[0]} on), got "
                 f"{unknown[0]!r}"
             )
         self.skipped: list[SkippedImage] = []
         """Images without a prediction; complete once the loader has ended."""
-        work = _Work(
+        spec = _PredictSpec(
             dataset=dataset,
             shards=chosen,
             batch_size=batch_size,
             view=view or ViewSettings(),
-            engine=GraphDevice(device=device, device_id=device_id, num_threads=num_threads),
+            device=device,
             skipped=self.skipped,
         )
-        self._background = Background(partial(_batches, work), depth=prefetch, name="predict-loader")
+        self._background = Background(partial(_make_batches, spec), depth=prefetch, name="predict-loader")
 
     def __next__(self) -> PredictBatch:
         """Return the next batch, waiting for it if need be; StopIteration after the last one."""
@@ -119,72 +117,57 @@ class PredictLoader(Iterator[PredictBatch]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Work:
+class _PredictSpec:
     """What the background thread needs; does not refer to the loader."""
 
     dataset: Dataset
     shards: Sequence[str]
     batch_size: int
     view: ViewSettings
-    engine: GraphDevice
+    device: GraphDevice
     skipped: list[SkippedImage]
 
 
-def _batches(work: _Work) -> Generator[PredictBatch]:
-    with SampleReader(work.dataset) as reader:
-
-        def make() -> PredictViews:
-            return PredictViews(
-                work.view,
-                batch_size=work.batch_size,
-                num_threads=work.engine.num_threads,
-                device=work.engine.device,
-                device_id=work.engine.device_id,
-            )
-
-        graph = SafeGraph(make, reader, work.engine)
+def _make_batches(spec: _PredictSpec) -> Generator[PredictBatch]:
+    with SampleReader(spec.dataset) as reader:
+        graph = SafeGraph(PredictViews, spec.view, reader, batch_size=spec.batch_size, device=spec.device)
         quarantine = Quarantine(reader)
-        for shard in work.shards:
+        for shard in spec.shards:
             rows = reader.rows_of(shard)
-            for start in range(0, len(rows), work.batch_size):
-                batch = _batch(work, graph, reader, quarantine, shard, rows[start : start + work.batch_size])
+            for start in range(0, len(rows), spec.batch_size):
+                batch = _batch(spec, graph, quarantine, shard, rows[start : start + spec.batch_size])
                 if batch is not None:
                     yield batch
 
 
 def _batch(
-    work: _Work,
-    graph: SafeGraph[PredictViews],
-    reader: SampleReader,
+    spec: _PredictSpec,
+    graph: SafeGraph[[ViewPlan], Tensor],
     quarantine: Quarantine,
     shard: str,
     rows: npt.NDArray[np.int64],
 ) -> PredictBatch | None:
     """Return the batch of those of the rows that can be used; None when there is none."""
-
-    def execute(views: PredictViews, samples: Samples) -> tuple[ViewPlan, Tensor]:
-        plan = plan_test(work.view, samples.sizes_B2)
-        return plan, views.run(samples.encoded, plan)
-
+    reader = quarantine.reader
     while True:
         rows = np.array([row for row in rows.tolist() if row not in quarantine.rows], np.int64)
         if not len(rows):
             return None
         try:
             samples = read_samples(reader, rows)
-            plan, images_BCHW = graph.run(samples, execute)
+            plan = plan_test(spec.view, samples.sizes_B2)
+            images_BCHW = graph.run(samples, plan)
         except UnreadableBatchError as unreadable:
-            for error in unreadable.errors:
-                work.skipped.extend(
-                    SkippedImage(key=reader.keys[row], shard=shard, reason=error.reason)
-                    for row in quarantine.add(error)
-                )
+            spec.skipped.extend(
+                SkippedImage(key=reader.keys[row], shard=shard, reason=reason)
+                for row, reason in quarantine.add(unreadable).items()
+            )
             continue
         return PredictBatch(
             keys=samples.keys,
             image_ids_B=reader.image_ids_R[rows],
             original_sizes_B2=samples.sizes_B2,
-            view=View(images_BCHW=images_BCHW, sizes_B2=size_pairs(plan.sizes_B2), keys=samples.keys),
+            view=View.from_plan(plan, images_BCHW, samples.keys),
             shard=shard,
             plan=plan,
         )

@@ -39,7 +39,7 @@ MEMORY_BYTES = 256_000_000
 """Labels kept in memory: those of 700,000 images of 15 boxes."""
 
 
-class LabelsLostError(ValueError):
+class LabelsLostError(StoreError):
     """Labels of a round that were there when it was opened cannot be had any more."""
 
     def __init__(self, reason: str, rows: Rows) -> None:
@@ -86,7 +86,7 @@ class StoredLabels:
         self.hash = _hash(terms, self.thresholds_C, self.rows)
         """Of whose labels they are, and of the rows that have some."""
 
-    def of(self, rows: Rows) -> Labels:
+    def labels_of(self, rows: Rows) -> Labels:
         """Return the labels of rows of the image table, in pixels of the original images.
 
         Raises LabelsLostError when a table has gone, or is damaged, since the round was opened.

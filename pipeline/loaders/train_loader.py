@@ -1,7 +1,6 @@
 """Batches of a training run, made ahead of it in one background thread.
 
-In: a labeled and an unlabeled data set (either may be missing), maybe the stored labels of the latter, settings,
-seed, rank, and where to resume.
+In: labeled and unlabeled data (either may be missing), settings of the views and of the order, and where to resume.
 Out: one `TrainBatch` a step, for ever or up to `num_steps`.
 
 Guarantees: the batch of a step is a function of (data, labels, settings, seed, rank, world size, step), and of
@@ -17,20 +16,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
-from pipeline.loaders.assembly import RESUME_VERSION, Part, Work, batches
+from pipeline.graphs.graph import CPU, GraphDevice
+from pipeline.loaders.assembly import RESUME_VERSION, LoaderSpec, Part, make_batches
 from pipeline.loaders.background import Background
 from pipeline.loaders.batch import TrainBatch
-from pipeline.loaders.labeled import LabeledTruth
-from pipeline.loaders.stored_labels import StoredLabels, require_same_labels
+from pipeline.loaders.labeled import LabeledData, LabeledTruth
+from pipeline.loaders.stored_labels import require_same_labels
+from pipeline.loaders.unlabeled import UnlabeledData
 from pipeline.randomness import Purpose
-from pipeline.samples.safe_graph import GraphDevice
-from pipeline.samples.sample_source import Order, SampleSource
-from pipeline.samples.stream import Rounding
-from pipeline.settings import MixSettings, ViewSettings
-from storage.dataset.dataset import Dataset
-from storage.errors import StoreError
+from pipeline.samples.sample_source import SampleSource
+from pipeline.samples.stream import OrderSettings
+from pipeline.settings import ViewSettings
+from storage.errors import ConfigError, StoreError
 
 
 class TrainLoader(Iterator[TrainBatch]):
@@ -38,123 +37,67 @@ class TrainLoader(Iterator[TrainBatch]):
 
     def __init__(
         self,
-        labeled: Dataset | None,
-        unlabeled: Dataset | None,
+        labeled: LabeledData | None,
+        unlabeled: UnlabeledData | None,
         *,
-        batch_labeled: int = 1,
-        batch_unlabeled: int = 4,
         view: ViewSettings | None = None,
-        mix: MixSettings | None = None,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        window: int = 1024,
-        rounding: Rounding = "bernoulli",
-        repeat_factors: Mapping[str, float] | None = None,
-        unlabeled_repeat_factors: Mapping[str, float] | None = None,
-        smallest: int = 32,
-        num_steps: int | None = None,
-        unlabeled_start_step: int = 0,
-        labels: StoredLabels | None = None,
-        labels_until: int | None = None,
+        order: OrderSettings | None = None,
+        device: GraphDevice = CPU,
         start_step: int = 0,
-        device: Literal["cpu", "cuda"] = "cpu",
-        device_id: int = 0,
-        num_threads: int = 1,
+        num_steps: int | None = None,
         prefetch: int = 2,
         resume: Mapping[str, Any] | None = None,
     ) -> None:
         """Open the data and start to work.
 
         Args:
-            labeled: its ground truth is read once, here. None: no labeled views.
-            unlabeled: only its images are read, never the truth. None: the supervised arm.
-            batch_labeled: labeled images a step.
-            batch_unlabeled: unlabeled images a step.
+            labeled: None: no labeled views.
+            unlabeled: None: the supervised arm.
             view: geometry and colour of the views; the paper's by default.
-            mix: erase, mixup and mosaic; the paper's by default.
-            seed: of order and geometry; together with the step it fixes every batch.
-            rank: which of the equal shares of the data this process draws.
-            world: how many processes draw.
-            window: samples are shuffled within windows of this many.
-            rounding: how repeat factors become copies, see `SampleStream`.
-            repeat_factors: how often a labeled image is drawn an epoch, by key; 1 where not named.
-            unlabeled_repeat_factors: the same for unlabeled images.
-            smallest: labeled images with a side shorter than this many pixels are left out.
-            num_steps: the loader ends before this step; None: never.
-            unlabeled_start_step: before this step no unlabeled image is drawn (burn-in).
-            labels: of a stored round, in the teacher's place; images without any are not drawn.
-            labels_until: the step from which the teacher labels after all; None: never.
+            order: seed, and this process's share of the data; together with the step it fixes every batch.
+            device: where DALI works and the tensors lie.
             start_step: the first step that is made; those before count as drawn. Mixing begins anew there, so the
                 batches are those of a run from step 0 once the cache is full again, as long as every image of the
-                steps before can be read. To look at a run; to go on with one there is `resume`.
-            device: where DALI works and the tensors lie.
-            device_id: which GPU.
-            num_threads: threads of each DALI graph.
+                steps before can be read. For previews. To continue a run use `resume`.
+            num_steps: the loader ends before this step; None: never.
             prefetch: finished batches that wait for the consumer at most.
             resume: `TrainBatch.resume` of the last batch that was used.
 
         Raises:
-            ValueError: nothing to draw from, a batch size below 1, or a `resume` of another run.
+            ConfigError: nothing to draw from, or nothing made ahead.
+            StoreError: a data set that cannot be trained on, or a `resume` of another run.
         """
         if labeled is None and unlabeled is None:
-            raise StoreError("expected a labeled or an unlabeled data set, got neither")
-        if min(batch_labeled, batch_unlabeled) < 1:
-            raise StoreError(
-                f"batch sizes must be at least 1; got {batch_labeled} labeled, {batch_unlabeled} unlabeled"
-            )
-        order = Order(seed=seed, rank=rank, world=world, window=window, rounding=rounding)
+            raise ConfigError("expected a labeled or an unlabeled data set, got neither")
+        order = order or OrderSettings()
         if resume is not None:
             _check_resume(resume, order, labeled=labeled is not None, unlabeled=unlabeled is not None)
-        truth = None if labeled is None else LabeledTruth(labeled, smallest=smallest)
+            require_same_labels(None if unlabeled is None else unlabeled.labels, resume["unlabeled"])
+        truth = None if labeled is None else LabeledTruth(labeled.dataset, min_side=labeled.min_side)
         self.left_out: dict[str, int] = {} if truth is None else dict(truth.left_out)
         """Images that are not trained on, by reason."""
-        if labels is not None:
-            self.left_out |= labels.left_out
-        if resume is not None:
-            require_same_labels(labels, resume["unlabeled"])
         self._sources: dict[Part, SampleSource] = {}
         if labeled is not None and truth is not None:
-            self._sources["labeled"] = SampleSource(
-                labeled,
-                order=order,
-                purpose=Purpose.LABELED_ORDER,
-                batch_size=batch_labeled,
-                rows=truth.rows,
-                truth=truth.hash,
-                repeat_factors=repeat_factors,
-                resume=None if resume is None else resume["labeled"],
-            )
+            self._sources["labeled"] = _labeled_source(labeled, truth, order, resume)
+            self._sources["labeled"].advance(start_step)
         if unlabeled is not None:
-            self._sources["unlabeled"] = SampleSource(
-                unlabeled,
-                order=order,
-                purpose=Purpose.UNLABELED_ORDER,
-                batch_size=batch_unlabeled,
-                rows=None if labels is None else labels.rows,
-                truth=b"" if labels is None else labels.hash,
-                repeat_factors=unlabeled_repeat_factors,
-                resume=None if resume is None else resume["unlabeled"],
-            )
-        for part, source in self._sources.items():
-            source.skip(start_step - (unlabeled_start_step if part == "unlabeled" else 0))
+            self.left_out |= {} if unlabeled.labels is None else unlabeled.labels.left_out
+            self._sources["unlabeled"] = _unlabeled_source(unlabeled, order, resume)
+            self._sources["unlabeled"].advance(start_step - unlabeled.start_step)
         self._positions = {part: source.position() for part, source in self._sources.items()}
         self._prefetch = prefetch
-        work = Work(
+        spec = LoaderSpec(
             sources=self._sources,
             truth=truth,
+            unlabeled=unlabeled,
             view=view or ViewSettings(),
-            mix=mix or MixSettings(),
             order=order,
-            engine=GraphDevice(device=device, device_id=device_id, num_threads=num_threads),
-            num_steps=num_steps,
-            unlabeled_start_step=unlabeled_start_step,
-            labels=labels,
-            labels_until=labels_until,
+            device=device,
             start_step=start_step,
+            num_steps=num_steps,
             resume=resume,
         )
-        self._background = Background(partial(batches, work), depth=prefetch, name="train-loader")
+        self._background = Background(partial(make_batches, spec), depth=prefetch, name="train-loader")
 
     def __next__(self) -> TrainBatch:
         """Return the batch of the next step, waiting for it if need be.
@@ -190,7 +133,7 @@ class TrainLoader(Iterator[TrainBatch]):
         checkpoint written after this call carries them.
         """
         if part not in self._sources:
-            raise StoreError(f"this loader draws no {part} images, so none can be repeated")
+            raise ConfigError(f"this loader draws no {part} images, so none can be repeated")
         # One batch beyond the queue may be in the making.
         epoch = self._sources[part].set_repeat_factors(
             factors, self._positions[part], batches_ahead=self._prefetch + 1, agree=agree
@@ -223,7 +166,37 @@ class TrainLoader(Iterator[TrainBatch]):
         position["repeat_factors"] = self._sources[part].repeat_factors(position["epoch"])
 
 
-def _check_resume(resume: Mapping[str, Any], order: Order, *, labeled: bool, unlabeled: bool) -> None:
+def _labeled_source(
+    data: LabeledData, truth: LabeledTruth, order: OrderSettings, resume: Mapping[str, Any] | None
+) -> SampleSource:
+    return SampleSource(
+        data.dataset,
+        order=order,
+        purpose=Purpose.LABELED_ORDER,
+        batch_size=data.batch_size,
+        rows=truth.rows,
+        truth=truth.hash,
+        repeat_factors=data.repeat_factors,
+        resume=None if resume is None else resume["labeled"],
+    )
+
+
+def _unlabeled_source(
+    data: UnlabeledData, order: OrderSettings, resume: Mapping[str, Any] | None
+) -> SampleSource:
+    return SampleSource(
+        data.dataset,
+        order=order,
+        purpose=Purpose.UNLABELED_ORDER,
+        batch_size=data.batch_size,
+        rows=None if data.labels is None else data.labels.rows,
+        truth=b"" if data.labels is None else data.labels.hash,
+        repeat_factors=data.repeat_factors,
+        resume=None if resume is None else resume["unlabeled"],
+    )
+
+
+def _check_resume(resume: Mapping[str, Any], order: OrderSettings, *, labeled: bool, unlabeled: bool) -> None:
     """Refuse a position that another run wrote: its batches would not be the ones that come next."""
     expected = {"version": RESUME_VERSION, "seed": order.seed, "rank": order.rank, "world": order.world}
     found = {name: resume.get(name) for name in expected}

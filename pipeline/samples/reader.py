@@ -1,7 +1,8 @@
-"""The encoded bytes of samples, by their place in the shards.
+"""The encoded bytes of samples, as they lie in the shards.
 
 In: row numbers of a data set's image table. Out: the bytes of each image as they stand in its shard, or a
-named error: which image, which shard, what is wrong, and which other rows are lost with it.
+named error: which image, which shard, what is wrong, and which other rows are lost with it. `read_samples` gives
+the bytes of a whole batch, or one error that names every image missing from it.
 
 Local shards are read through open file handles, so a shard that is deleted while training stays readable
 until its handle is given up. Shards at a URL are read by byte range, a few at a time, and tried again when
@@ -15,6 +16,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -34,14 +36,33 @@ OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """The process or the machine has run out of something; no shard must be blamed."""
 
 
-class SampleUnreadableError(ValueError):
-    """An image of a data set cannot be read or decoded."""
+class SampleUnreadableError(Exception):
+    """An image of a data set cannot be read or decoded. A run sets it aside and goes on."""
 
     def __init__(self, *, key: str, shard: str, reason: str, rows: Sequence[int]) -> None:
         """`rows` are the rows of the image table lost by the same cause: one, or many of a broken shard."""
         self.key, self.shard, self.reason, self.rows = key, shard, reason, tuple(rows)
         others = f" and {len(rows) - 1} more images of it" if len(rows) > 1 else ""
         super().__init__(f"image {key} in {shard}{others}: {reason}")
+
+
+class UnreadableBatchError(Exception):
+    """Some images of a batch cannot be used."""
+
+    def __init__(self, errors: Sequence[SampleUnreadableError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(map(str, errors)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Samples:
+    """The encoded images of one batch."""
+
+    rows: npt.NDArray[np.int64]
+    keys: tuple[str, ...]
+    encoded: list[Encoded]
+    sizes_B2: npt.NDArray[np.int64]
+    """(height, width) as decoded."""
 
 
 class SampleReader:
@@ -156,6 +177,24 @@ class SampleReader:
         except OSError as error:
             return self.unreadable(row, f"the shard cannot be read ({error})")
         return np.frombuffer(data, np.uint8)
+
+
+def read_samples(reader: SampleReader, rows: npt.NDArray[np.int64]) -> Samples:
+    """Return the bytes of these rows. Raises UnreadableBatchError."""
+    encoded, errors = [], []
+    for image in reader.read(rows.tolist()):
+        if isinstance(image, SampleUnreadableError):
+            errors.append(image)
+        else:
+            encoded.append(image)
+    if errors:
+        raise UnreadableBatchError(errors)
+    return Samples(
+        rows=rows,
+        keys=tuple(reader.keys[row] for row in rows),
+        encoded=encoded,
+        sizes_B2=np.stack([reader.heights_R[rows], reader.widths_R[rows]], axis=1),
+    )
 
 
 def rows_by_shard(shards_R: npt.NDArray[np.integer[Any]], num_shards: int) -> list[npt.NDArray[np.int64]]:

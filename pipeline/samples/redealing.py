@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from storage.errors import StoreError
+
 
 def redeal(positions: Sequence[Mapping[str, Any]], *, rank: int, world: int) -> dict[str, Any]:
     """Return the position of `rank` of `world` new ranks; `positions` are those of all old ones, by rank.
 
-    Raises ValueError when they are not the positions of one run after one step.
+    Raises StoreError when they are not the positions of one run after one step.
     """
     first = positions[0]
     for number, position in enumerate(positions):
@@ -23,7 +25,7 @@ def redeal(positions: Sequence[Mapping[str, Any]], *, rank: int, world: int) -> 
         expected |= {"rank": number, "world": len(positions)}
         for name, value in expected.items():
             if position[name] != value:
-                raise ValueError(
+                raise StoreError(
                     f"cannot resume: expected {name} {value} of rank {number}, got {position[name]} from the "
                     "checkpoint; resume from an older one"
                 )

@@ -1,8 +1,9 @@
 """A data set as an endless stream of samples that can be read and decoded.
 
-In: a data set and the order of its samples. Out: what a DALI graph made of the next samples. A sample that
-cannot be read, or on which the graph fails, is set aside by name and replaced by the next one of the stream:
-the result is the same as if it had been known to be bad before, so a resumed run goes the same way.
+In: a data set and the order of its samples. Out: the rows of the next batch, and the state of the stream once they
+are used. Rows that cannot be read or decoded go into the quarantine; the same batch is then drawn again without
+them, the next ones of the stream in their place: the result is the same as if they had been known to be bad before,
+so a resumed run goes the same way.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,29 +20,9 @@ import torch
 from pipeline.randomness import Purpose
 from pipeline.samples.quarantine import Quarantine
 from pipeline.samples.reader import SampleReader
-from pipeline.samples.safe_graph import SafeGraph, Samples, UnreadableBatchError, read_samples
-from pipeline.samples.stream import Rounding, SampleStream, Stop, StreamState
-from pipeline.timing import Stopwatch
+from pipeline.samples.stream import OrderSettings, Rows, SampleStream, Stop, StreamState
 from storage.dataset.dataset import Dataset
 from storage.errors import StoreError
-
-G = TypeVar("G")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """What fixes the order of samples and every random number of a run's pipeline."""
-
-    seed: int = 0
-    rank: int = 0
-    """Which of the equal shares this process draws."""
-    world: int = 1
-    """How many processes draw."""
-    window: int = 1024
-    """Samples are shuffled within windows of this many."""
-    rounding: Rounding = "bernoulli"
-    """How repeat factors become copies, see `SampleStream`."""
 
 
 class SampleSource:
@@ -52,10 +32,10 @@ class SampleSource:
         self,
         dataset: Dataset,
         *,
-        order: Order,
+        order: OrderSettings,
         purpose: Purpose,
         batch_size: int,
-        rows: npt.NDArray[np.int64] | None = None,
+        rows: Rows | None = None,
         truth: bytes = b"",
         repeat_factors: Mapping[str, float] | None = None,
         resume: Mapping[str, Any] | None = None,
@@ -73,13 +53,9 @@ class SampleSource:
             )
         self.stream = SampleStream(
             self.reader.shards_R,
+            order,
             purpose=purpose,
             rows=rows,
-            seed=order.seed,
-            rank=order.rank,
-            world=order.world,
-            window=order.window,
-            rounding=order.rounding,
             stops=() if resume is None else _stops(resume),
         )
         self.state = StreamState()
@@ -92,30 +68,17 @@ class SampleSource:
         if resume is not None:
             self._restore(resume)
 
-    def draw(
-        self, graph: SafeGraph[G], execute: Callable[[G, Samples], T], watch: Stopwatch
-    ) -> tuple[Samples, T]:
-        """Return the next batch of samples that can be used, and what `execute` made of them.
+    def draw(self) -> tuple[Rows, StreamState]:
+        """Return the rows of the next batch, none of them in quarantine, and the `state` to set once they are used.
 
         Raises StreamExhaustedError when no image is left.
         """
-        while True:
-            with self._lock:
-                rows, after = self.stream.take(self.state, self.batch_size, self.quarantine.rows)
-                self._reached = max(self._reached, after.epoch)
-            try:
-                with watch.measure("read"):
-                    samples = read_samples(self.reader, rows)
-                with watch.measure("views"):
-                    made = graph.run(samples, execute)
-            except UnreadableBatchError as unreadable:
-                for error in unreadable.errors:
-                    self.quarantine.add(error)
-                continue
-            self.state = after
-            return samples, made
+        with self._lock:
+            rows, after = self.stream.take(self.state, self.batch_size, self.quarantine.rows)
+            self._reached = max(self._reached, after.epoch)
+        return rows, after
 
-    def skip(self, num_batches: int) -> None:
+    def advance(self, num_batches: int) -> None:
         """Go on as if so many batches had been drawn already, and every image of them had been usable."""
         if num_batches > 0:
             _, self.state = self.stream.take(self.state, num_batches * self.batch_size, self.quarantine.rows)
@@ -138,6 +101,7 @@ class SampleSource:
         nothing. Asked for each batch, so nothing here looks at every image.
         """
         return [
+            # A stride of 0 is one number, broadcast.
             [start, torch.tensor(factors_R[:1]) if factors_R.strides == (0,) else torch.from_numpy(factors_R)]
             for start, factors_R in self.stream.schedule(epoch)
         ]
@@ -167,7 +131,8 @@ class SampleSource:
         with self._lock:
             left_out = frozenset(position["left_out"])
             _, ahead = self.stream.take(consumed, batches_ahead * self.batch_size, left_out)
-            # Images found to be bad meanwhile may have carried the background further than computed.
+            # Images found to be bad meanwhile may have carried the background further than computed. The epoch
+            # that it is in has begun, so the next one is the first that can change.
             earliest = max(ahead.epoch, self._reached) + 1
             from_epoch = agree(earliest)
             assert from_epoch >= earliest, "an epoch that may have begun is not changed"

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.randomness import Purpose, generator
+from storage.errors import ConfigError, StoreError
 
 Rows = npt.NDArray[np.int64]
 Factors = npt.NDArray[np.float64]
@@ -30,6 +31,28 @@ Rounding = Literal["bernoulli", "ceil"]
 
 MAX_FRUITLESS_EPOCHS = 1000
 """A rank's slice of an epoch may hold unreadable images alone; that many in a row is no chance any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderSettings:
+    """What fixes the order of samples and every random number of a run's pipeline."""
+
+    seed: int = 0
+    rank: int = 0
+    """Which of the equal shares of the data this process draws."""
+    world: int = 1
+    """How many processes draw."""
+    shuffle_window: int = 1024
+    """Samples are shuffled within windows of this many."""
+    rounding: Rounding = "bernoulli"
+    """How repeat factors become copies, see `SampleStream`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no order can be made of."""
+        if not 0 <= self.rank < self.world:
+            raise ConfigError(f"rank must be in 0 .. world - 1; got rank {self.rank} of world {self.world}")
+        if self.shuffle_window < 1:
+            raise ConfigError(f"the shuffle window must be at least 1 sample; got {self.shuffle_window}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +67,7 @@ Stop = tuple[StreamState, ...]
 """Where each rank stood, by its number, when the run stopped to go on with another number of ranks."""
 
 
-class StreamExhaustedError(ValueError):
+class StreamExhaustedError(StoreError):
     """A whole epoch of a stream holds no sample that may be taken."""
 
 
@@ -52,7 +75,7 @@ class SampleStream:
     """The endless order in which one rank sees the rows of an image table.
 
     An epoch: the shards shuffled, their rows one after the other, each repeated by its factor, then
-    permuted within consecutive windows of `window` samples. Rank r takes the r-th of `world` equal
+    permuted within consecutive windows of `shuffle_window` samples. Rank r takes the r-th of `world` equal
     contiguous slices (so a rank touches few shards); the last slice wraps around to the first samples.
 
     What no rank had taken of an epoch at a stop is dealt anew in the same way, in its order; so again at the
@@ -67,14 +90,10 @@ class SampleStream:
     def __init__(
         self,
         shards_R: npt.ArrayLike,
+        order: OrderSettings,
         *,
-        seed: int,
         purpose: Purpose = Purpose.LABELED_ORDER,
         rows: npt.ArrayLike | None = None,
-        rank: int = 0,
-        world: int = 1,
-        window: int = 1024,
-        rounding: Rounding = "bernoulli",
         stops: Sequence[Stop] = (),
     ) -> None:
         """`rows` are the rows to draw from (all by default); `purpose` tells streams of one seed apart.
@@ -87,12 +106,7 @@ class SampleStream:
         self._rows = np.arange(num_rows) if rows is None else np.unique(np.asarray(rows, np.int64))
         if not len(self._rows):
             raise ValueError("a stream needs at least one image; got an empty image table or selection")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank must be in 0 .. world - 1; got rank {rank} of world {world}")
-        if window < 1:
-            raise ValueError(f"the shuffle window must be at least 1 sample; got {window}")
-        self._entropy = (seed, purpose)
-        self._rank, self._world, self._window, self._rounding = rank, world, window, rounding
+        self._settings, self._purpose = order, purpose
         self._stops = tuple(stops)
         self._schedule: list[tuple[int, Factors]] = [(0, np.broadcast_to(1.0, num_rows))]
         self._cached_order = lru_cache(maxsize=3)(self._order)
@@ -103,16 +117,16 @@ class SampleStream:
         return self._cached_order(epoch, first)
 
     def take(
-        self, state: StreamState, num: int, skip: frozenset[int] = frozenset()
+        self, state: StreamState, num: int, unusable: frozenset[int] = frozenset()
     ) -> tuple[Rows, StreamState]:
-        """Return the next `num` rows after `state` that are not in `skip`, and the state after them.
+        """Return the next `num` rows after `state` that are not in `unusable`, and the state after them.
 
         Goes on into the next epochs as often as needed, so `num` may exceed the number of images.
 
         Raises:
-            StreamExhaustedError: every row of a whole epoch is in `skip`.
+            StreamExhaustedError: every row of a whole epoch is in `unusable`.
         """
-        if len(skip) >= len(self._rows) and skip.issuperset(self._rows.tolist()):
+        if len(unusable) >= len(self._rows) and unusable.issuperset(self._rows.tolist()):
             raise self._exhausted()
         taken: list[int] = []
         epoch, offset, last_fruitful = state.epoch, state.offset, state.epoch
@@ -125,7 +139,7 @@ class SampleStream:
                 continue
             rows = order[offset : offset + num - len(taken)]  # never the whole rest: epochs are long
             offset += len(rows)
-            good = [row for row in rows.tolist() if row not in skip]
+            good = [row for row in rows.tolist() if row not in unusable]
             if good:
                 taken += good
                 last_fruitful = epoch
@@ -174,27 +188,29 @@ class SampleStream:
 
     def _exhausted(self) -> StreamExhaustedError:
         return StreamExhaustedError(
-            f"none of the {len(self._rows)} images that rank {self._rank} of {self._world} draws from can be "
-            "read: all were set aside; check the shards (the log names each image and the reason)"
+            f"none of the {len(self._rows)} images that rank {self._settings.rank} of {self._settings.world} draws "
+            "from can be read: all were set aside; check the shards (the log names each image and the reason)"
         )
 
     def _order(self, epoch: int, entry: int) -> Rows:
-        seed, purpose = self._entropy
-        rng = generator(seed, epoch, 0, purpose)
+        settings = self._settings
+        rng = generator(settings.seed, epoch, 0, self._purpose)  # rank 0's: all ranks cut up one order
         shards_R = self._shards_R[self._rows]
-        place_of_shard = rng.permutation(shards_R.max() + 1)
-        by_shard = self._rows[np.argsort(place_of_shard[shards_R], kind="stable")]
+        turn_of_shard = rng.permutation(shards_R.max() + 1)
+        by_shard = self._rows[np.argsort(turn_of_shard[shards_R], kind="stable")]
         copies = self._copies(self._schedule[entry][1][by_shard], rng)
         repeated = np.repeat(by_shard, copies)
-        windows = np.arange(len(repeated)) // self._window
+        windows = np.arange(len(repeated)) // settings.shuffle_window
+        # The last key sorts first: by window, and by a random number within each.
         order = repeated[np.lexsort((rng.random(len(repeated)), windows))]
         for stop in self._stops:
             order = _left_over(order, epoch, stop)
-        share = -(-len(order) // self._world)
-        return np.resize(order, share * self._world)[self._rank * share : (self._rank + 1) * share]
+        share = -(-len(order) // settings.world)
+        # `np.resize` repeats from the start: the last slice wraps around, so that all are equally long.
+        return np.resize(order, share * settings.world)[settings.rank * share : (settings.rank + 1) * share]
 
     def _copies(self, factors: Factors, rng: np.random.Generator) -> Rows:
-        if self._rounding == "ceil":
+        if self._settings.rounding == "ceil":
             return np.ceil(factors).astype(np.int64)
         whole = np.floor(factors)
         return (whole + (rng.random(len(factors)) < factors - whole)).astype(np.int64)
@@ -204,6 +220,6 @@ def _left_over(order: Rows, epoch: int, stop: Stop) -> Rows:
     """Return what the ranks of a stop had not taken of an epoch dealt to them, without its wrap-around."""
     share = -(-len(order) // len(stop))
     taken = [share * (state.epoch > epoch) + state.offset * (state.epoch == epoch) for state in stop]
-    places = [np.arange(rank * share + taken[rank], (rank + 1) * share) for rank in range(len(stop))]
-    left = np.concatenate(places)
-    return order[left[left < len(order)]]
+    slices = [np.arange(rank * share + taken[rank], (rank + 1) * share) for rank in range(len(stop))]
+    left = np.concatenate(slices)
+    return order[left[left < len(order)]]  # beyond the end lies the wrap-around

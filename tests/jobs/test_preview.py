@@ -19,7 +19,9 @@ from jobs.pictures.view_pictures import known_truth, original_picture, view_pict
 from jobs.recipes.named import tiny
 from jobs.recipes.train_config import ResamplingConfig
 from pipeline.loaders.batch import LabelCache
+from pipeline.loaders.labeled import LabeledData
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
 from pipeline.plans import move_boxes as boxes
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore
@@ -54,12 +56,9 @@ def test_a_step_is_that_of_the_real_run_with_the_boxes_of_all_that_was_cached_be
     recipe = tiny()
     cache = LabelCache(recipe.mix.capacity(4))
     with TrainLoader(
-        labeled,
-        unlabeled,
-        batch_labeled=4,
+        LabeledData(dataset=labeled, batch_size=4),
+        UnlabeledData(dataset=unlabeled, mix=recipe.mix, start_step=1),
         view=recipe.view,
-        mix=recipe.mix,
-        unlabeled_start_step=1,
         num_steps=7,
     ) as loader:
         for batch in loader:

@@ -1,4 +1,4 @@
-"""What several tests ask of batches: are the boxes on their objects, and does a position survive a checkpoint."""
+"""What several tests need of batches: a loader of them, boxes on their objects, a checkpoint's round trip."""
 
 from __future__ import annotations
 
@@ -8,9 +8,40 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.graphs.graph import GraphDevice
 from pipeline.loaders.batch import View
+from pipeline.loaders.labeled import LabeledData
+from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
+from pipeline.samples.stream import OrderSettings
 from pipeline.settings import ViewSettings
+from storage.dataset.dataset import Dataset
 from storage.labels import Labels
+
+SETTINGS_OF: dict[str, tuple[str, ...]] = {
+    "labeled": ("batch_labeled", "repeat_factors", "min_side"),
+    "unlabeled": ("batch_unlabeled", "mix", "unlabeled_start_step", "labels", "labels_until"),
+    "order": ("seed", "rank", "world", "shuffle_window"),
+    "device": ("kind", "index", "num_threads"),
+}
+"""Which settings each value of a loader holds; others are the loader's own."""
+NAMES = {"batch_labeled": "batch_size", "batch_unlabeled": "batch_size", "unlabeled_start_step": "start_step"}
+"""What a setting is called there, where two values have one of that name."""
+
+
+def open_loader(labeled: Dataset | None, unlabeled: Dataset | None, **settings: Any) -> TrainLoader:
+    """Return a loader, its settings given side by side, as tests change one at a time."""
+    of_value: dict[str, dict[str, Any]] = {
+        value: {NAMES.get(name, name): settings.pop(name) for name in names if name in settings}
+        for value, names in SETTINGS_OF.items()
+    }
+    return TrainLoader(
+        None if labeled is None else LabeledData(dataset=labeled, **of_value["labeled"]),
+        None if unlabeled is None else UnlabeledData(dataset=unlabeled, **of_value["unlabeled"]),
+        order=OrderSettings(**of_value["order"]),
+        device=GraphDevice(**of_value["device"]),
+        **settings,
+    )
 
 
 def assert_true_colours(view: View, settings: ViewSettings, labels: Labels) -> None:

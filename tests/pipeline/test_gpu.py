@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from pipeline.loaders.batch import TrainBatch, View
-from pipeline.loaders.train_loader import TrainLoader
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
 from storage.readers.coco import read_coco
+from tests.pipeline.batches import open_loader
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,8 +45,8 @@ def batches(
     device_id: int = 0,
     steps: int = STEPS,
 ) -> Iterator[TrainBatch]:
-    with TrainLoader(
-        labeled, unlabeled, view=view, mix=mix, device=device, device_id=device_id, num_steps=steps
+    with open_loader(
+        labeled, unlabeled, view=view, mix=mix, kind=device, index=device_id, num_steps=steps
     ) as loader:
         yield from loader
 

@@ -32,7 +32,7 @@ ask = ctypes.CDLL(None).mallinfo2
 ask.restype = Info
 if sys.argv[1] == "one":
     use_one_heap()
-graph = Graph(padded, batch_size=1, num_threads=1, device="cpu")
+graph = Graph(padded, batch_size=1)
 image = np.zeros((1, 8, 8, 3), np.uint8)
 for side in (8, *(2400, 2000, 1500, 1000, 1700) * 6):  # up to 66 MiB
     outputs = graph.run({{"image": image, "canvas": np.full((1, 2), side, np.float32)}})

@@ -132,12 +132,12 @@ def inner(batch: object, plan: ViewPlan, index: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def unlabeled() -> UnlabeledViews:
-    return UnlabeledViews(STRAIGHT, batch_size=8, num_threads=1)
+    return UnlabeledViews(STRAIGHT, batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def mixer() -> Mixer:
-    return Mixer(STRAIGHT, batch_size=8, num_threads=1)
+    return Mixer(STRAIGHT, batch_size=8)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
+from storage.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
     ],
 )
 def test_view_settings_refuse_a_value_by_the_name_of_its_field(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"^{field}: got .* expected"):
+    with pytest.raises(ConfigError, match=rf"^{field}: got .* expected"):
         ViewSettings(**{field: value})
 
 
@@ -47,12 +48,12 @@ def test_view_settings_refuse_a_value_by_the_name_of_its_field(field: str, value
     ],
 )
 def test_mix_settings_refuse_a_value_by_the_name_of_its_field(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"^{field}: got .* expected"):
+    with pytest.raises(ConfigError, match=rf"^{field}: got .* expected"):
         MixSettings(**{field: value})
 
 
 def test_an_unknown_colour_operation_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'sepia'.*auto_contrast, equalize"):
+    with pytest.raises(ConfigError, match=r"'sepia'.*auto_contrast, equalize"):
         ViewSettings(colour_ops=("identity", "sepia"))
 
 

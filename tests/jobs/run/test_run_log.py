@@ -14,7 +14,7 @@ def tally(rank: int, *, waited: float, steps: int = 2) -> StepTally:
         batch = TrainBatch(
             step=step, labeled=None, weak=None, student=None, mosaic=None, plan=None,
             resume={"unlabeled": {"left_out": list(range(rank))}},
-            timings={"wait": waited / steps, "mix": 0.5}, skipped={"unlabeled": rank},
+            timings={"wait": waited / steps, "mix": 0.5}, num_unreadable={"unlabeled": rank},
         )  # fmt: skip
         report = StepReport(
             losses={"supervised_loss": float(rank)} | ({} if skipped else {"mixup_loss": 1.0}),

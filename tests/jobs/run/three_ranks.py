@@ -31,7 +31,10 @@ from jobs.training.class_thresholds import ClassThresholds
 from jobs.training.gradients import GradientExchange
 from jobs.training.run_data import mix_settings, open_data
 from jobs.training.train_step import Trainer
+from pipeline.loaders.labeled import LabeledData
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
+from pipeline.samples.stream import OrderSettings
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 
@@ -163,13 +166,10 @@ def meet(rank: int, port: int, config_path: str, out: str) -> None:
         labeled, unlabeled = Dataset.open(config.data.labeled), Dataset.open(str(config.data.unlabeled))
         trainer = build_trainer(config, labeled, CPU, ranks)
         with TrainLoader(
-            labeled,
-            unlabeled,
-            batch_labeled=config.data.batch_labeled,
+            LabeledData(dataset=labeled, batch_size=config.data.batch_labeled),
+            UnlabeledData(dataset=unlabeled, mix=mix_settings(config)),
             view=config.view,
-            mix=mix_settings(config),
-            rank=ranks.rank,
-            world=ranks.world,
+            order=OrderSettings(rank=ranks.rank, world=ranks.world),
         ) as loader:
             report |= gated_training(ranks, trainer, loader)
             report["factors_from"] = loader.set_repeat_factors(

@@ -29,6 +29,7 @@ from jobs.training.train_step import to_labels
 from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
 from storage.tables.label_store import LabelStore
@@ -90,10 +91,11 @@ def test_stored_labels_are_those_that_the_same_teacher_gives_while_training(
     config = resolve_round(config, data := data_of(config))
     teacher = open_trained(str(trained), weights="teacher", device=torch.device("cpu")).detector
     cache, boxes = LabelCache(config.mix.capacity(4)), 0
-    settings: dict[str, Any] = {"view": view, "mix": config.mix, "num_steps": 5}
+    images = UnlabeledData(dataset=data["unlabeled"], mix=config.mix)
+    labeled = replace(images, labels=open_labels(config, data))
     with (
-        TrainLoader(None, data["unlabeled"], **settings) as online,
-        TrainLoader(None, data["unlabeled"], labels=open_labels(config, data), **settings) as stored,
+        TrainLoader(None, images, view=view, num_steps=5) as online,
+        TrainLoader(None, labeled, view=view, num_steps=5) as stored,
     ):
         for asked, known in zip(online, stored, strict=True):
             assert asked.weak is not None
@@ -145,7 +147,7 @@ def test_stored_labels_count_where_the_view_of_pseudo_labels_counts_them(
     data = data_of(config)
     stored = open_labels(resolve_round(config, data), data)
     assert stored is not None
-    all_labels = stored.of(stored.rows)
+    all_labels = stored.labels_of(stored.rows)
     counted = all_labels.scores_N > stored.thresholds_C[all_labels.categories_N]
     with connect(str(labels)) as con:
         assert con.execute("SELECT count(*) FROM pseudo_labels").fetchone() == (int(counted.sum()),)

@@ -10,7 +10,9 @@ from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.train import build_trainer
 from jobs.training.train_step import NonFiniteLossError
+from pipeline.loaders.labeled import LabeledData
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
 from storage.dataset.dataset import Dataset
 
 Make = Callable[..., TrainConfig]
@@ -22,7 +24,8 @@ def test_a_non_finite_gradient_names_every_image_that_was_learned_from_and_chang
     config = run_config(pseudo=replace(run_config().pseudo, score_threshold=0.0))
     labeled, unlabeled = (Dataset.open(str(path)) for path in (config.data.labeled, config.data.unlabeled))
     trainer = build_trainer(config, labeled, torch.device("cpu"), Ranks())
-    with TrainLoader(labeled, unlabeled, view=config.view, mix=config.mix, num_steps=1) as loader:
+    data = LabeledData(dataset=labeled), UnlabeledData(dataset=unlabeled, mix=config.mix)
+    with TrainLoader(*data, view=config.view, num_steps=1) as loader:
         batch = next(loader)
     before = [parameter.clone() for parameter in trainer.student.parameters()]
     monkeypatch.setattr("jobs.training.train_step.clip_gradient", lambda *_: float("nan"))

@@ -28,7 +28,7 @@ def colour_graph() -> Any:
 
 @pytest.fixture(scope="module")
 def run() -> Callable[[list[np.ndarray], list[ColourOp], list[float]], list[np.ndarray]]:
-    graph = Graph(colour_graph, batch_size=9, num_threads=1, device="cpu")
+    graph = Graph(colour_graph, batch_size=9)
 
     def run(images: list[np.ndarray], ops: list[ColourOp], values: list[float]) -> list[np.ndarray]:
         codes = np.array([COLOUR_OPS.index(op) for op in ops], np.int32)

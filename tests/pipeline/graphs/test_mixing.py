@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.graphs.graph import GraphDevice
 from pipeline.graphs.mixing import Mixer
 from pipeline.plans.mix_plans import Layer, plan_mix
 from pipeline.settings import MixSettings, ViewSettings
@@ -46,7 +47,7 @@ def pixels(images_BCHW: torch.Tensor) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def mixer() -> Mixer:
-    return Mixer(VIEW, batch_size=4, num_threads=1)
+    return Mixer(VIEW, batch_size=4)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -112,7 +113,7 @@ def test_any_thread_count_and_batch_size_give_the_same_bytes(mode: str) -> None:
     assert plan.mosaic is not None
     results = []
     for threads, batch_size in ((1, 4), (2, 9), (4, 16)):
-        mixer = Mixer(VIEW, batch_size=batch_size, num_threads=threads)
+        mixer = Mixer(VIEW, batch_size=batch_size, device=GraphDevice(num_threads=threads))
         partner = [cached[position] for position in plan.mixup.partner_positions_B]
         tiles = [cached[position] for position in plan.mosaic.positions_4]
         results.append((mixer.mixup(plan.mixup, current, partner), mixer.mosaic(plan.mosaic, tiles)))

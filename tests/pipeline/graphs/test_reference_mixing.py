@@ -70,7 +70,7 @@ def own_patches(layer: object, index: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def mixer() -> Mixer:
-    return Mixer(VIEW, batch_size=4, num_threads=1)
+    return Mixer(VIEW, batch_size=4)
 
 
 def resize_cases() -> list[tuple[int, int, float]]:

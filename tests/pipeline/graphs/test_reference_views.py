@@ -9,13 +9,13 @@ import torch
 
 from pipeline.graphs.views import UnlabeledViews
 from pipeline.loaders.batch import UnlabeledPlan
-from pipeline.loaders.train_loader import TrainLoader
 from pipeline.plans.geometry import geometric_matrix, reference_matrices
 from pipeline.plans.mix_plans import plan_mix
 from pipeline.plans.move_boxes import project
 from pipeline.plans.view_plans import ViewDraw, plan_labeled, plan_strong, plan_test, plan_weak, view_plan
 from pipeline.settings import GEOMETRIC_OPS, MixSettings, ViewSettings
 from storage.labels import Labels
+from tests.pipeline.batches import open_loader
 from tests.pipeline.reference import bilinear, colour, coordinates, photo_like, resize_matrix
 
 VIEW = ViewSettings(short_range=(40, 150), long_max=180, interpolation="reference")
@@ -89,7 +89,7 @@ def test_a_strong_view_is_resized_then_coloured_and_warped_in_either_order(
         for size, flip in zip(view_sizes, (True, False), strict=True)
     ]
     plan = view_plan(VIEW, sources, draws)
-    graph = UnlabeledViews(VIEW, batch_size=2, num_threads=1, decoded=True)
+    graph = UnlabeledViews(VIEW, batch_size=2, decoded=True)
     _, views = graph.run(pictures, plan, plan)
     for picture, view, source, draw in zip(pictures, views, sources, draws, strict=True):
         resized = bilinear(picture, resize_matrix(source, draw.size, flip=draw.flip), draw.size, None)
@@ -174,7 +174,7 @@ def test_a_training_batch_of_the_reference_mode_differs_in_mixed_pixels_alone(dr
     batches = []
     for mode in ("linear", "reference"):
         chosen = replace(view, interpolation=mode)
-        with TrainLoader(*sets, view=chosen, mix=MIX, num_steps=5, num_threads=1) as loader:
+        with open_loader(*sets, view=chosen, mix=MIX, num_steps=5) as loader:
             batches.append(list(loader))
     for linear, reference in zip(*batches, strict=True):
         assert torch.equal(linear.weak.images_BCHW, reference.weak.images_BCHW)

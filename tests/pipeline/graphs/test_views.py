@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from skimage import data
 
+from pipeline.graphs.graph import GraphDevice
 from pipeline.graphs.views import LabeledViews, PredictViews, StrongViews, UnlabeledViews
 from pipeline.plans.view_plans import (
     ViewDraw,
@@ -73,12 +74,12 @@ def assert_batch_is(
 
 @pytest.fixture(scope="module")
 def unlabeled() -> UnlabeledViews:
-    return UnlabeledViews(SETTINGS, batch_size=4, num_threads=1)
+    return UnlabeledViews(SETTINGS, batch_size=4)
 
 
 @pytest.fixture(scope="module")
 def labeled() -> LabeledViews:
-    return LabeledViews(SETTINGS, batch_size=4, num_threads=1)
+    return LabeledViews(SETTINGS, batch_size=4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,7 +101,7 @@ def test_both_views_are_bilinear_samples_of_the_decoded_image(unlabeled: Unlabel
 def test_labeled_and_test_views_are_bilinear_samples_too(labeled: LabeledViews) -> None:
     encoded = photos()
     plans = plan_labeled(np.random.default_rng(1), PLAIN, sizes(encoded)), plan_test(PLAIN, sizes(encoded))
-    tests = PredictViews(SETTINGS, batch_size=4, num_threads=1)
+    tests = PredictViews(SETTINGS, batch_size=4)
     for plan, images_BCHW in zip(
         plans, (labeled.run(encoded, plans[0]), tests.run(encoded, plans[1])), strict=True
     ):
@@ -147,7 +148,7 @@ def uncoloured(plan: ViewPlan) -> ViewPlan:
 
 @pytest.fixture(scope="module")
 def decoded_views() -> UnlabeledViews:
-    return UnlabeledViews(SETTINGS, batch_size=4, num_threads=1, decoded=True)
+    return UnlabeledViews(SETTINGS, batch_size=4, decoded=True)
 
 
 def two_pictures() -> list[np.ndarray]:
@@ -185,7 +186,7 @@ def test_a_colour_operation_before_the_geometry_acts_on_the_decoded_image(
 @pytest.mark.parametrize("op", COLOUR_OPS)
 def test_a_labeled_view_is_coloured_after_its_resize(op: ColourOp) -> None:
     pictures = two_pictures()
-    graph = LabeledViews(SETTINGS, batch_size=2, num_threads=1, decoded=True)
+    graph = LabeledViews(SETTINGS, batch_size=2, decoded=True)
     plan = coloured_plan(op, [one.shape[:2] for one in pictures], first=False)
     before, after = graph.run(pictures, uncoloured(plan)), graph.run(pictures, plan)
     for index, (height, width) in enumerate(plan.sizes_B2):
@@ -238,9 +239,11 @@ def test_the_same_plan_gives_the_same_bytes_whatever_the_thread_count(seed: int,
     labeled_plan = plan_labeled(rng, view, sizes(encoded))
     results = []
     for threads, batch_size in ((1, 4), (2, 5), (4, 8)):
-        graph = UnlabeledViews(view, batch_size=batch_size, num_threads=threads)
+        graph = UnlabeledViews(view, batch_size=batch_size, device=GraphDevice(num_threads=threads))
         weak_BCHW, views = graph.run(encoded, weak, strong)
-        labeled = LabeledViews(view, batch_size=batch_size, num_threads=threads).run(encoded, labeled_plan)
+        labeled = LabeledViews(view, batch_size=batch_size, device=GraphDevice(num_threads=threads)).run(
+            encoded, labeled_plan
+        )
         results.append([weak_BCHW.numpy(), labeled.numpy(), *views])
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
@@ -293,7 +296,7 @@ def test_grey_turned_palette_and_transparent_files_decode_as_pil_does() -> None:
     encoded = [encode(photo[..., 0]), encode(photo, exif=exif), palette.getvalue(), transparent.getvalue()]
     as_is = replace(SETTINGS, test_short=min(photo.shape[:2]), test_long_max=10_000)
     plan = plan_test(as_is, sizes(encoded))
-    images_BCHW = PredictViews(as_is, batch_size=4, num_threads=1).run(encoded, plan)
+    images_BCHW = PredictViews(as_is, batch_size=4).run(encoded, plan)
     assert_batch_is(images_BCHW, plan, [decoded(one) for one in encoded], atol=1e-3)
 
 
@@ -313,6 +316,6 @@ def test_strong_views_made_alone_are_the_same_bytes(unlabeled: UnlabeledViews) -
     rng = np.random.default_rng(11)
     weak, strong = plan_weak(rng, SETTINGS, sizes(encoded)), plan_strong(rng, SETTINGS, sizes(encoded))
     _, beside_weak = unlabeled.run(encoded, weak, strong)
-    alone = StrongViews(SETTINGS, batch_size=4, num_threads=1).run(encoded, strong)
+    _, alone = StrongViews(SETTINGS, batch_size=4).run(encoded, weak, strong)
     for one, other in zip(alone, beside_weak, strict=True):
         np.testing.assert_array_equal(one, other)

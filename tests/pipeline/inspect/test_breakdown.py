@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.graphs.graph import CPU
 from pipeline.graphs.views import UnlabeledViews
-from pipeline.inspect.breakdown import Breakdown, Drawn
-from pipeline.loaders.train_loader import TrainLoader
-from pipeline.samples.reader import SampleReader
-from pipeline.samples.safe_graph import GraphDevice, read_samples
+from pipeline.inspect.breakdown import BatchRecipe, Breakdown
+from pipeline.loaders.labeled import LabeledData
+from pipeline.loaders.unlabeled import UnlabeledData
+from pipeline.samples.reader import SampleReader, read_samples
+from pipeline.samples.stream import OrderSettings
 from pipeline.settings import COLOUR_OPS, MixSettings, ViewSettings
 from pipeline.timing import timed
 from storage.dataset.dataset import Dataset
+from tests.pipeline.batches import open_loader
 
 VIEW = ViewSettings(short_range=(300, 500), long_max=600)
 MIX = MixSettings(mosaic_range=(200, 400))
@@ -39,12 +42,16 @@ def sets(draw_set: Any) -> Sets:
     return draw_set("labeled", 6, labeled=True), draw_set("unlabeled", 12, first_id=100)
 
 
-def drawn_by(sets: Sets, view: ViewSettings) -> tuple[list[Drawn], Breakdown]:
+def drawn_by(sets: Sets, view: ViewSettings) -> tuple[list[BatchRecipe], Breakdown]:
     """Return what the batches of a loader were made of, and their breakdown."""
-    with TrainLoader(*sets, view=view, mix=MIX, num_steps=STEPS) as loader:
-        drawn = [Drawn.of(batch) for batch in loader]
+    with open_loader(*sets, view=view, mix=MIX, num_steps=STEPS) as loader:
+        drawn = [BatchRecipe.from_batch(batch) for batch in loader]
     breakdown = Breakdown(
-        *sets, view=view, mix=MIX, batch_labeled=1, batch_unlabeled=4, seed=0, engine=GraphDevice()
+        LabeledData(dataset=sets[0]),
+        UnlabeledData(dataset=sets[1], mix=MIX),
+        view=view,
+        order=OrderSettings(),
+        device=CPU,
     )
     return drawn, breakdown
 
@@ -56,7 +63,7 @@ def medians(parts: list[dict[str, float]]) -> dict[str, float]:
 def test_decoder_and_views_add_up_to_about_what_the_one_graph_takes_that_makes_them(sets: Sets) -> None:
     drawn, breakdown = drawn_by(sets, VIEW)
     reader = SampleReader(sets[1])
-    graph = UnlabeledViews(VIEW, batch_size=4, num_threads=1)
+    graph = UnlabeledViews(VIEW, batch_size=4)
     shares = []
     for one in drawn:  # in turns, so that other work on the machine meets both
         assert one.plan is not None

@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 
 from pipeline.loaders.background import Background
+from storage.errors import ConfigError
 
 
 def numbers(stop: int, closed: threading.Event | None = None) -> Generator[int]:
@@ -97,5 +98,5 @@ def test_an_abandoned_object_takes_its_thread_with_it() -> None:
 
 
 def test_a_depth_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="prefetch 0"):
+    with pytest.raises(ConfigError, match="prefetch 0"):
         Background(partial(numbers, 1), depth=0, name="numbers")

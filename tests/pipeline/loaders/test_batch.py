@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.loaders.batch import LabelCache
+from storage.errors import StoreError
 from storage.labels import Labels
 
 
@@ -65,5 +66,5 @@ def test_the_state_survives_a_checkpoint_of_weights_only() -> None:
     assert numbers(other) == [(0, 2), (-1, 0), (20, 1)]
     other.push(Labels.concatenate([image(40, 1), image(50, 1)]))
     assert numbers(other) == [(-1, 0), (20, 1), (40, 1), (50, 1)]
-    with pytest.raises(ValueError, match="at most 2"):
+    with pytest.raises(StoreError, match="at most 2"):
         LabelCache(2).load_state_dict(cache.state_dict())

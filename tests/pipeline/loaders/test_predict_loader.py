@@ -13,6 +13,7 @@ from pipeline.loaders.predict_loader import PredictBatch, PredictLoader
 from pipeline.plans.move_boxes import project
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.tables.label_table import table_labels
 
@@ -82,7 +83,7 @@ def test_only_the_shards_asked_for_are_read(draw_set: DrawSet) -> None:
     keys = dataset.images()["key"].to_pylist()
     assert keys_of(batches) == keys[8:] + keys[4:8]
     assert loader.skipped == []
-    with pytest.raises(ValueError, match=r"got 'shard-000009\.tar'"):
+    with pytest.raises(ConfigError, match=r"got 'shard-000009\.tar'"):
         PredictLoader(dataset, ["shard-000009.tar"])
 
 
@@ -100,5 +101,5 @@ def test_bad_images_and_a_missing_shard_are_skipped_by_name(draw_set: DrawSet, d
 
 
 def test_an_impossible_batch_size_is_refused(draw_set: DrawSet) -> None:
-    with pytest.raises(ValueError, match="batch size"):
+    with pytest.raises(ConfigError, match="batch size"):
         PredictLoader(draw_set("set", 1), batch_size=0)

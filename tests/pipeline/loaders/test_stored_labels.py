@@ -19,15 +19,15 @@ import torch
 
 from pipeline.loaders.batch import LabelCache, TrainBatch
 from pipeline.loaders.stored_labels import StoredLabels
-from pipeline.loaders.train_loader import TrainLoader
 from pipeline.plans.move_boxes import project
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import StoreError
 from storage.labels import Labels
 from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
 from storage.tables.label_table import table_labels
-from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
+from tests.pipeline.batches import assert_true_colours, open_loader, through_a_checkpoint
 from tests.rounds import round_info
 
 DrawSet = Callable[..., Dataset]
@@ -90,7 +90,7 @@ def stored(dataset: Dataset, round_: Round, **more: Any) -> StoredLabels:
 
 def take(dataset: Dataset, num: int, **more: Any) -> list[TrainBatch]:
     settings: dict[str, Any] = {"batch_unlabeled": BATCH, "view": VIEW, "mix": MIX}
-    with TrainLoader(None, dataset, **(settings | more)) as loader:
+    with open_loader(None, dataset, **(settings | more)) as loader:
         return list(itertools.islice(loader, num))
 
 
@@ -119,7 +119,7 @@ class Oracle:
         assert plan is not None
         if batch.cached is not None:
             self.cache.push(batch.cached)
-        originals = self._labels.of(np.array([self._rows[key] for key in plan.keys]))
+        originals = self._labels.labels_of(np.array([self._rows[key] for key in plan.keys]))
         strong = plan.strong_labels(project(originals, plan.weak.matrices_B33, plan.weak.sizes_B2))
         student = plan.student_labels(strong, self.cache)
         mosaic = None if batch.mosaic is None else plan.mosaic_labels(self.cache)
@@ -265,9 +265,9 @@ def test_a_round_that_is_compacted_while_training_is_followed(draw_set: DrawSet,
     pool = draw_set("pool", 12, labeled=True)
     round_ = write_round(pool, tmp_path)
     labels, rows = stored(pool, round_, memory=1), np.arange(12)
-    wanted = labels.of(rows).boxes_N4
+    wanted = labels.labels_of(rows).boxes_N4
     compact(round_)
-    np.testing.assert_array_equal(labels.of(rows).boxes_N4, wanted)
+    np.testing.assert_array_equal(labels.labels_of(rows).boxes_N4, wanted)
 
 
 def test_empty_is_labeled_and_an_image_without_a_row_is_left_out_and_counted(
@@ -281,8 +281,8 @@ def test_empty_is_labeled_and_an_image_without_a_row_is_left_out_and_counted(
     assert labels.rows.tolist() == [0, 1, 2, 3, 5, 6, 7]
     assert labels.left_out == {"in shards without a label table": 0, "without a row in the round": 1}
     assert "7 images with labels, left out: 1 without a row in the round" in caplog.text
-    assert labels.of(np.array([1, 0])).counts().tolist() == [0, 2]
-    with TrainLoader(None, pool, batch_unlabeled=7, view=VIEW, mix=MIX, labels=labels) as loader:
+    assert labels.labels_of(np.array([1, 0])).counts().tolist() == [0, 2]
+    with open_loader(None, pool, batch_unlabeled=7, view=VIEW, mix=MIX, labels=labels) as loader:
         assert loader.left_out == labels.left_out
         (plan,) = (batch.plan for batch in itertools.islice(loader, 1))
     assert plan is not None
@@ -296,7 +296,7 @@ def test_a_shard_without_labels_is_refused_by_name_and_left_out_when_partial(
     round_ = write_round(pool, tmp_path)
     lost = Path(round_.path) / "shard-000001.parquet"
     lost.unlink()
-    with pytest.raises(ValueError, match=r"got none for 1, the first is shard-000001: .*round=0001"):
+    with pytest.raises(StoreError, match=r"got none for 1, the first is shard-000001: .*round=0001"):
         stored(pool, round_)
     partial = stored(pool, round_, partial=True)
     assert partial.rows.tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
@@ -309,12 +309,12 @@ def test_a_shard_without_labels_is_refused_by_name_and_left_out_when_partial(
 def test_a_round_that_is_still_being_labeled_is_taken_when_partial(draw_set: DrawSet, tmp_path: Path) -> None:
     pool = draw_set("pool", 8, labeled=True)
     round_ = write_round(pool, tmp_path, without_shards=frozenset({"shard-000000"}), finish=False)
-    with pytest.raises(ValueError, match=r"expected a complete round, got an incomplete one: .*round=0001"):
+    with pytest.raises(StoreError, match=r"expected a complete round, got an incomplete one: .*round=0001"):
         stored(pool, round_)
     labels = stored(pool, round_, partial=True)
     assert labels.rows.tolist() == [4, 5, 6, 7]
     assert labels.thresholds_C.tolist() == [0.6] * 3
-    with pytest.raises(ValueError, match="one that nobody began"):
+    with pytest.raises(StoreError, match="one that nobody began"):
         stored(pool, open_round(round_path(str(tmp_path), 9)), partial=True)
 
 
@@ -322,21 +322,21 @@ def test_a_round_of_other_images_classes_or_shards_is_refused(draw_set: DrawSet,
     pool = draw_set("pool", 8, labeled=True)
     round_ = write_round(pool, tmp_path)
     other = draw_set("other", 8, labeled=True, first_id=50)
-    with pytest.raises(ValueError, match=r"expected labels of .*other \(hash \w+\), got those of .*pool"):
+    with pytest.raises(StoreError, match=r"expected labels of .*other \(hash \w+\), got those of .*pool"):
         stored(other, round_)
-    with pytest.raises(ValueError, match="expected labels of the classes red, green, got red, green, blue"):
+    with pytest.raises(StoreError, match="expected labels of the classes red, green, got red, green, blue"):
         stored(pool, round_, classes=("red", "green"))
     for per_shard in (3, 8):
         packed_anew = draw_set(f"packed-{per_shard}", 8, labeled=True, per_shard=per_shard)
         assert packed_anew.hash == pool.hash
-        with pytest.raises(ValueError, match=r"expected a label table (a shard|for each of 3 shards)"):
+        with pytest.raises(StoreError, match=r"expected a label table (a shard|for each of 3 shards)"):
             stored(packed_anew, round_)
 
 
 def test_a_round_without_a_single_label_row_is_refused(draw_set: DrawSet, tmp_path: Path) -> None:
     pool = draw_set("pool", 3, labeled=True)
     round_ = write_round(pool, tmp_path, without_rows=frozenset(pool.images()["key"].to_pylist()))
-    with pytest.raises(ValueError, match=r"no image has labels .*3 without a row"):
+    with pytest.raises(StoreError, match=r"no image has labels .*3 without a row"):
         stored(pool, round_)
 
 
@@ -358,12 +358,12 @@ def test_labels_lost_while_training_cost_their_images_and_one_line_of_the_log(
     lost = Path(round_.path) / "shard-000001.parquet"
     damage(lost)
     keys = pool.images()["key"].to_pylist()
-    with TrainLoader(None, pool, batch_unlabeled=BATCH, view=VIEW, mix=MIX, labels=labels) as loader:
+    with open_loader(None, pool, batch_unlabeled=BATCH, view=VIEW, mix=MIX, labels=labels) as loader:
         batches = list(itertools.islice(loader, 8))
         why = loader.unreadable("unlabeled")
     assert sorted(why) == keys[4:8]
     assert all("its labels are lost" in reason for reason in why.values())
-    assert batches[-1].skipped == {"unlabeled": 4}
+    assert batches[-1].num_unreadable == {"unlabeled": 4}
     assert {key for batch in batches if batch.plan for key in batch.plan.keys} == {*keys[:4], *keys[8:]}
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert str(lost) in line
@@ -380,10 +380,10 @@ def test_an_image_is_counted_as_left_out_or_as_lost_and_never_as_both(
     keys = pool.images()["key"].to_pylist()
     labels = stored(pool, write_round(pool, tmp_path, without_rows=frozenset({keys[5]})))
     (Path(labels.name) / "shard-000001.parquet").unlink()
-    with TrainLoader(None, pool, batch_unlabeled=BATCH, view=VIEW, mix=MIX, labels=labels) as loader:
+    with open_loader(None, pool, batch_unlabeled=BATCH, view=VIEW, mix=MIX, labels=labels) as loader:
         batches = list(itertools.islice(loader, 8))
         assert sum(loader.left_out.values()) == 1
-    assert batches[-1].skipped == {"unlabeled": 3}
+    assert batches[-1].num_unreadable == {"unlabeled": 3}
 
 
 def test_a_process_without_file_handles_left_blames_no_labels(draw_set: DrawSet, tmp_path: Path) -> None:
@@ -398,12 +398,12 @@ def test_a_process_without_file_handles_left_blames_no_labels(draw_set: DrawSet,
             while True:
                 spare.append(os.open("/dev/null", os.O_RDONLY))
         with pytest.raises(OSError, match="Too many open files"):
-            labels.of(np.array([0]))
+            labels.labels_of(np.array([0]))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for handle in spare:
             os.close(handle)
-    assert len(labels.of(np.array([0]))) == 1
+    assert len(labels.labels_of(np.array([0]))) == 1
 
 
 def test_other_labels_of_the_same_images_are_refused_by_name_on_resume(
@@ -412,11 +412,11 @@ def test_other_labels_of_the_same_images_are_refused_by_name_on_resume(
     pool = draw_set("pool", 6, labeled=True)
     first, second = (stored(pool, write_round(pool, tmp_path, number=number)) for number in (1, 2))
     resume = take(pool, 1, labels=first)[0].resume
-    with pytest.raises(ValueError, match=r"expected labels of .*round=0001, .* got .*round=0002, with other"):
+    with pytest.raises(StoreError, match=r"expected labels of .*round=0001, .* got .*round=0002, with other"):
         take(pool, 1, labels=second, resume=resume)
-    with pytest.raises(ValueError, match=r"expected labels of .*round=0001, .* got none"):
+    with pytest.raises(StoreError, match=r"expected labels of .*round=0001, .* got none"):
         take(pool, 1, resume=resume)
-    with pytest.raises(ValueError, match=r"expected labels of no round, .* got .*round=0002"):
+    with pytest.raises(StoreError, match=r"expected labels of no round, .* got .*round=0002"):
         take(pool, 1, labels=second, resume=take(pool, 1)[0].resume)
 
 

@@ -18,14 +18,14 @@ import pytest
 import torch
 
 from pipeline.loaders.batch import LabelCache, TrainBatch
-from pipeline.loaders.train_loader import TrainLoader
 from pipeline.plans.move_boxes import project
 from pipeline.samples.stream import StreamExhaustedError
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError, InputError, StoreError
 from storage.labels import Labels
 from storage.tables.label_table import table_labels
-from tests.pipeline.batches import assert_true_colours, through_a_checkpoint
+from tests.pipeline.batches import assert_true_colours, open_loader, through_a_checkpoint
 
 DrawSet = Callable[..., Dataset]
 Damage = Callable[..., str]
@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {"batch_labeled": 2, "batch_unlabeled": 3, "view": VIEW,
 
 def take(labeled: Dataset | None, unlabeled: Dataset | None, num: int, **more: Any) -> list[TrainBatch]:
     """The next `num` batches of a loader that is closed afterwards."""
-    with TrainLoader(labeled, unlabeled, **(SMALL | more)) as loader:
+    with open_loader(labeled, unlabeled, **(SMALL | more)) as loader:
         return list(itertools.islice(loader, num))
 
 
@@ -103,13 +103,13 @@ def test_a_chain_of_resumed_loaders_is_a_never_stopped_one(draw_set: DrawSet) ->
 def test_new_repeat_factors_count_from_a_later_epoch_and_survive_a_checkpoint(draw_set: DrawSet) -> None:
     labeled = draw_set("labeled", 6, labeled=True)
     keys = labeled.images()["key"].to_pylist()
-    with TrainLoader(labeled, None, **SMALL) as loader:
+    with open_loader(labeled, None, **SMALL) as loader:
         seen = list(itertools.islice(loader, 2))
         time.sleep(0.2)  # the background is as far ahead as it can be
         epoch = loader.set_repeat_factors({keys[3]: 4.0})
         resume = through_a_checkpoint(seen[-1].resume)
         seen += itertools.islice(loader, 20)
-    with TrainLoader(labeled, None, **SMALL) as eager:
+    with open_loader(labeled, None, **SMALL) as eager:
         again = list(itertools.islice(eager, 2))
         assert eager.set_repeat_factors({keys[3]: 4.0}) == epoch == 2
         again += itertools.islice(eager, 20)
@@ -130,7 +130,7 @@ def test_ranks_that_stand_in_other_epochs_take_up_new_factors_in_the_same_one(dr
         asked.append(earliest)
         return 5  # another rank is as far as that
 
-    with TrainLoader(labeled, None, **SMALL) as loader:
+    with open_loader(labeled, None, **SMALL) as loader:
         next(loader)
         assert loader.set_repeat_factors({keys[3]: 4.0}, agree=agree) == 5
         drawn = [key for batch in itertools.islice(loader, 30) if batch.labeled for key in batch.labeled.keys]
@@ -146,8 +146,8 @@ def test_an_epoch_that_bad_images_brought_forward_is_not_changed(draw_set: DrawS
     order = [batch.labeled.keys[0] for batch in take(labeled, None, 6, **one) if batch.labeled]
     for key in order[1:5]:
         damage(labeled, rows[key])
-    with TrainLoader(labeled, None, prefetch=2, **(SMALL | one)) as loader:
-        assert next(loader).skipped == {"labeled": 0}
+    with open_loader(labeled, None, prefetch=2, **(SMALL | one)) as loader:
+        assert next(loader).num_unreadable == {"labeled": 0}
         while loader.waiting() < 2:  # the last image of epoch 0, and one of epoch 1
             time.sleep(0.01)
         assert loader.set_repeat_factors({order[0]: 3.0}) == 2
@@ -199,21 +199,21 @@ def test_images_that_teach_nothing_are_left_out_and_counted(
 ) -> None:
     labeled = draw_set("labeled", 6, labeled=True, empty=frozenset({0, 4}), tiny=frozenset({1}))
     keys = labeled.images()["key"].to_pylist()
-    with caplog.at_level(logging.INFO), TrainLoader(labeled, None, **SMALL) as loader:
+    with caplog.at_level(logging.INFO), open_loader(labeled, None, **SMALL) as loader:
         drawn = Counter(
             key for batch in itertools.islice(loader, 6) if batch.labeled for key in batch.labeled.keys
         )
         assert loader.left_out == {"without boxes": 2, "smaller than 32 px": 1}
     assert drawn == {keys[2]: 4, keys[3]: 4, keys[5]: 4}
     assert "2 without boxes, 1 smaller than 32 px" in caplog.text
-    (batch,) = take(labeled, None, 1, smallest=1, batch_labeled=4)
+    (batch,) = take(labeled, None, 1, min_side=1, batch_labeled=4)
     assert batch.labeled
     assert set(batch.labeled.keys) == {keys[1], keys[2], keys[3], keys[5]}
 
 
 def test_a_labeled_set_with_nothing_to_learn_is_refused(draw_set: DrawSet) -> None:
-    with pytest.raises(ValueError, match="of 2 images, 2 without boxes"):
-        TrainLoader(draw_set("labeled", 2, labeled=True, empty=frozenset({0, 1})), None)
+    with pytest.raises(StoreError, match="of 2 images, 2 without boxes"):
+        open_loader(draw_set("labeled", 2, labeled=True, empty=frozenset({0, 1})), None)
 
 
 def test_a_single_class_one_image_and_fewer_images_than_a_batch_work(draw_set: DrawSet) -> None:
@@ -273,11 +273,11 @@ def test_bad_images_are_named_counted_and_replaced_by_the_next_of_the_stream(
     sets = draw_set("labeled", 5, labeled=True), draw_set("unlabeled", 10, first_id=100)
     bad = [damage(sets[1], 2), damage(sets[1], 7)]
     bad_labeled = damage(sets[0], 1)
-    with TrainLoader(*sets, **SMALL) as loader:
+    with open_loader(*sets, **SMALL) as loader:
         batches = list(itertools.islice(loader, 10))
         assert set(loader.unreadable("unlabeled")) == set(bad)
         assert set(loader.unreadable("labeled")) == {bad_labeled}
-    assert batches[-1].skipped == {"labeled": 1, "unlabeled": 2}
+    assert batches[-1].num_unreadable == {"labeled": 1, "unlabeled": 2}
     drawn = Counter(key for batch in batches if batch.weak for key in batch.weak.keys)
     assert len(drawn) == 8
     assert not set(bad) & set(drawn)
@@ -298,7 +298,7 @@ def test_a_missing_shard_costs_its_images_and_one_line_of_the_log(
     gone = Path(unlabeled.shard_path("shard-000001.tar"))
     gone.unlink()
     batches = take(None, unlabeled, 8)
-    assert batches[-1].skipped == {"unlabeled": 4}
+    assert batches[-1].num_unreadable == {"unlabeled": 4}
     drawn = {key for batch in batches if batch.weak for key in batch.weak.keys}
     keys = unlabeled.images()["key"].to_pylist()
     assert drawn == set(keys) - set(keys[4:8])
@@ -327,7 +327,7 @@ def test_a_set_without_a_readable_image_ends_with_an_error(draw_set: DrawSet, da
     for row in range(3):
         damage(unlabeled, row)
     with (
-        TrainLoader(None, unlabeled, **SMALL) as loader,
+        open_loader(None, unlabeled, **SMALL) as loader,
         pytest.raises(StreamExhaustedError, match="none of the 3 images"),
     ):
         next(loader)
@@ -369,14 +369,14 @@ def test_a_consumer_that_fails_or_forgets_leaves_no_thread(draw_set: DrawSet) ->
     unlabeled = draw_set("unlabeled", 9)
 
     def fails() -> None:
-        with TrainLoader(None, unlabeled, **SMALL) as loader:
+        with open_loader(None, unlabeled, **SMALL) as loader:
             next(loader)
             raise KeyboardInterrupt
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         fails()
-    forgotten = TrainLoader(None, unlabeled, **SMALL)
+    forgotten = open_loader(None, unlabeled, **SMALL)
     next(forgotten)
     del forgotten
     gc.collect()
@@ -404,7 +404,7 @@ def test_a_position_of_another_run_is_refused(
     resume = take(**sets, num=1)[0].resume
     if change.get("unlabeled") == "other":
         change = {"unlabeled": draw_set("other", 4, first_id=200)}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         take(**(sets | {"num": 1, "resume": resume} | change))
 
 
@@ -416,20 +416,20 @@ def test_a_position_in_other_shards_or_other_labels_of_the_same_images_is_refuse
         draw_set("relabeled", 6, labeled=True, classes=2),
     ):
         assert other.hash == labeled.hash
-        with pytest.raises(ValueError, match="another dataset"):
+        with pytest.raises(StoreError, match="another dataset"):
             take(other, None, 1, resume=resume)
 
 
 def test_impossible_loaders_are_refused(draw_set: DrawSet) -> None:
     labeled = draw_set("labeled", 2, labeled=True)
-    with pytest.raises(ValueError, match="got neither"):
-        TrainLoader(None, None)
-    with pytest.raises(ValueError, match="batch sizes"):
-        TrainLoader(labeled, None, batch_labeled=0)
-    with pytest.raises(ValueError, match="does not hold"):
-        TrainLoader(labeled, None, repeat_factors={"stranger": 2.0})
-    with pytest.raises(ValueError, match="without ground truth"):
-        TrainLoader(draw_set("unlabeled", 2, first_id=100), None)
+    with pytest.raises(ConfigError, match="got neither"):
+        open_loader(None, None)
+    with pytest.raises(ConfigError, match="batch sizes"):
+        open_loader(labeled, None, batch_labeled=0)
+    with pytest.raises(StoreError, match="does not hold"):
+        open_loader(labeled, None, repeat_factors={"stranger": 2.0})
+    with pytest.raises(InputError, match="without ground truth"):
+        open_loader(draw_set("unlabeled", 2, first_id=100), None)
 
 
 def test_a_loader_that_starts_at_a_step_makes_the_batches_of_a_whole_run_once_its_cache_is_full(

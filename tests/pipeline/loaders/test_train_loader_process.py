@@ -19,16 +19,17 @@ DrawSet = Callable[..., Dataset]
 SCRIPT = """
 import signal, sys
 from pipeline.loaders.train_loader import TrainLoader
+from pipeline.loaders.unlabeled import UnlabeledData
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without
 loader = TrainLoader(
     None,
-    Dataset.open(sys.argv[1]),
-    batch_unlabeled=2,
+    UnlabeledData(
+        dataset=Dataset.open(sys.argv[1]), batch_size=2, mix=MixSettings(mosaic_range=(32, 48))
+    ),
     view=ViewSettings(short_range=(32, 64), long_max=96),
-    mix=MixSettings(mosaic_range=(32, 48)),
 )
 print("step", next(loader).step, flush=True)
 for batch in loader:

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.loaders.batch import TrainBatch
-from pipeline.loaders.train_loader import TrainLoader
 from pipeline.samples.redealing import redeal
-from pipeline.samples.stream import SampleStream, StreamState
+from pipeline.samples.stream import OrderSettings, SampleStream, StreamState
 from pipeline.settings import MixSettings, ViewSettings
 from storage.dataset.dataset import Dataset
+from storage.errors import StoreError
+from tests.pipeline.batches import open_loader
 
 DrawSet = Callable[..., Dataset]
 SETTINGS = {
@@ -28,9 +29,8 @@ SETTINGS = {
 
 def stream(num_rows: int, position: dict[str, Any]) -> SampleStream:
     stops = [tuple(StreamState(epoch=e, offset=o) for e, o in stop) for stop in position["labeled"]["stops"]]
-    made = SampleStream(
-        np.arange(num_rows) % 3, seed=1, window=8, rank=position["rank"], world=position["world"], stops=stops
-    )
+    order = OrderSettings(seed=1, shuffle_window=8, rank=position["rank"], world=position["world"])
+    made = SampleStream(np.arange(num_rows) % 3, order, stops=stops)
     made.set_repeat_factors(1 + np.arange(num_rows) % 4 * 0.4)
     return made
 
@@ -93,12 +93,12 @@ def test_two_loaders_that_become_one_draw_the_rest_of_the_epoch_and_mix_anew(dra
     unlabeled = draw_set("unlabeled", 16)
     keys, positions = [], []
     for rank in range(2):
-        with TrainLoader(None, unlabeled, batch_unlabeled=2, rank=rank, world=2, **SETTINGS) as loader:
+        with open_loader(None, unlabeled, batch_unlabeled=2, rank=rank, world=2, **SETTINGS) as loader:
             ours, position = keys_of(loader, 3)
         keys += ours
         positions.append(position)
     after = redeal(positions, rank=0, world=1)
-    with TrainLoader(None, unlabeled, batch_unlabeled=2, resume=after, **SETTINGS) as loader:
+    with open_loader(None, unlabeled, batch_unlabeled=2, resume=after, **SETTINGS) as loader:
         batches = list(islice(loader, 5))
     assert [batch.step for batch in batches] == [3, 4, 5, 6, 7]
     rest = [key for batch in batches[:2] if batch.weak for key in batch.weak.keys]
@@ -112,13 +112,13 @@ def test_what_one_rank_set_aside_no_new_rank_draws(draw_set: DrawSet, damage: Ca
         damage(unlabeled, row)
     positions = []
     for rank in range(2):
-        with TrainLoader(None, unlabeled, batch_unlabeled=3, rank=rank, world=2, **SETTINGS) as loader:
+        with open_loader(None, unlabeled, batch_unlabeled=3, rank=rank, world=2, **SETTINGS) as loader:
             positions.append(keys_of(loader, 1)[1])
     first, second = (set(position["unlabeled"]["left_out"]) for position in positions)
     assert first - second
     assert second - first
     after = redeal(positions, rank=2, world=3)
-    with TrainLoader(None, unlabeled, batch_unlabeled=3, rank=2, world=3, resume=after, **SETTINGS) as loader:
+    with open_loader(None, unlabeled, batch_unlabeled=3, rank=2, world=3, resume=after, **SETTINGS) as loader:
         known = after["unlabeled"]["left_out"]
         assert set(known) == first | second
         keys = unlabeled.images()["key"].to_pylist()
@@ -128,5 +128,5 @@ def test_what_one_rank_set_aside_no_new_rank_draws(draw_set: DrawSet, damage: Ca
 def test_positions_that_do_not_belong_together_are_refused() -> None:
     one, other = begin(2)
     for change in ({"step": 7}, {"seed": 2}, {"rank": 0}, {"world": 3}):
-        with pytest.raises(ValueError, match=f"expected {next(iter(change))}"):
+        with pytest.raises(StoreError, match=f"expected {next(iter(change))}"):
             redeal([one, other | change], rank=0, world=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.randomness import Purpose
-from pipeline.samples.stream import SampleStream, StreamExhaustedError, StreamState
+from pipeline.samples.stream import OrderSettings, SampleStream, StreamExhaustedError, StreamState
+from storage.errors import ConfigError
 
 START = StreamState()
 
 
-def stream(num_rows: int = 50, num_shards: int = 4, **settings_of_stream: object) -> SampleStream:
-    arguments = {"seed": 7, "window": 16, **settings_of_stream}
-    return SampleStream(np.arange(num_rows) % num_shards, **arguments)  # type: ignore[arg-type]
+def stream(num_rows: int = 50, num_shards: int = 4, **more: Any) -> SampleStream:
+    of_stream = {name: more.pop(name) for name in ("purpose", "rows") if name in more}
+    order = OrderSettings(**({"seed": 7, "shuffle_window": 16} | more))
+    return SampleStream(np.arange(num_rows) % num_shards, order, **of_stream)
 
 
 @settings(deadline=None, max_examples=60)
@@ -34,7 +37,7 @@ def test_every_rank_has_an_equal_share_and_every_image_is_seen(
 ) -> None:
     shares = []
     for rank in range(world):
-        ours = stream(num_rows, num_shards, rank=rank, world=world, window=window)
+        ours = stream(num_rows, num_shards, rank=rank, world=world, shuffle_window=window)
         if repeat:
             ours.set_repeat_factors(1 + np.arange(num_rows) * 0.3)
         shares.append(ours.epoch(epoch))
@@ -116,7 +119,7 @@ def test_fewer_images_than_asked_for_wrap_into_the_next_epochs() -> None:
 
 def test_shards_stay_together_and_windows_limit_the_shuffle() -> None:
     shards = np.repeat(np.arange(5), 10)
-    order = SampleStream(shards, seed=0, window=10).epoch(0)
+    order = SampleStream(shards, OrderSettings(seed=0, shuffle_window=10)).epoch(0)
     shards_seen = shards[order].reshape(5, 10)
     assert (shards_seen == shards_seen[:, :1]).all()
     assert sorted(shards_seen[:, 0].tolist()) == [0, 1, 2, 3, 4]
@@ -184,14 +187,18 @@ def test_a_stream_without_a_readable_sample_ends_with_an_error() -> None:
     with pytest.raises(StreamExhaustedError, match="none of the 50 images"):
         stream().take(START, 1, frozenset(range(50)))
     # One image that never moves is all that rank 1 gets: it must not search for ever.
-    stuck = SampleStream([0, 0], seed=0, window=1, rank=1, world=2)
+    stuck = SampleStream([0, 0], OrderSettings(shuffle_window=1, rank=1, world=2))
     with pytest.raises(StreamExhaustedError):
         stuck.take(START, 1, frozenset({1}))
 
 
-@pytest.mark.parametrize(
-    ("shards", "more"), [([], {}), ([0], {"rows": []}), ([0], {"rank": 1}), ([0], {"window": 0})]
-)
-def test_impossible_streams_are_refused(shards: list[int], more: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"stream needs|rank must|window must"):
-        SampleStream(shards, seed=0, **more)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("shards", "rows"), [([], None), ([0], [])])
+def test_a_stream_without_an_image_is_refused(shards: list[int], rows: list[int] | None) -> None:
+    with pytest.raises(ValueError, match="stream needs"):
+        SampleStream(shards, OrderSettings(), rows=rows)
+
+
+@pytest.mark.parametrize("wrong", [{"rank": 1}, {"rank": -1}, {"shuffle_window": 0}])
+def test_impossible_orders_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"rank must|window must"):
+        OrderSettings(**wrong)  # type: ignore[arg-type]

@@ -9,34 +9,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.graphs.graph import Image
 
 
 class ViewCache:
     """The last `capacity` strong views; one that falls out is freed."""
 
     def __init__(self, capacity: int) -> None:
-        self._images: deque[Any] = deque(maxlen=capacity)
+        self._views: deque[tuple[str, Image]] = deque(maxlen=capacity)
 
     def __len__(self) -> int:
         """Return the number of views held."""
-        return len(self._images)
+        return len(self._views)
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Return (height, width) of each view held."""
-        return np.array([image.shape[:2] for image in self._images], np.int64).reshape(-1, 2)
+        return np.array([image.shape[:2] for _, image in self._views], np.int64).reshape(-1, 2)
 
-    def take(self, positions: Iterable[int]) -> list[Any]:
+    def take(self, positions: Iterable[int]) -> list[Image]:
         """Return the views at these positions; 0 is the oldest."""
-        return [self._images[position] for position in positions]
+        return [self._views[position][1] for position in positions]
 
-    def push(self, images: Sequence[Any]) -> None:
+    def keys(self, positions: Iterable[int]) -> list[str]:
+        """Return which images the views at these positions are of."""
+        return [self._views[position][0] for position in positions]
+
+    def push(self, keys: Sequence[str], images: Sequence[Image]) -> None:
         """Append the views of one step; the oldest beyond the capacity fall out."""
-        self._images.extend(images)
+        self._views.extend(zip(keys, images, strict=True))
 
     def clear(self) -> None:
         """Free everything."""
-        self._images.clear()
+        self._views.clear()
