@@ -108,8 +108,10 @@ def open_loader(
     )
 
 
-def labeled_data(config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs) -> LabeledData:
-    """Return the labeled images of a run as its loader draws them."""
+def labeled_data(config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs) -> LabeledData | None:
+    """Return the labeled images of a run as its loader draws them; None where `data` has none, as in a preview."""
+    if "labeled" not in data:
+        return None
     return LabeledData(
         dataset=data["labeled"],
         batch_size=config.data.batch_labeled,

@@ -62,7 +62,7 @@ class Breakdown:
 
     def __init__(
         self,
-        labeled: LabeledData,
+        labeled: LabeledData | None,
         unlabeled: UnlabeledData | None,
         *,
         view: ViewSettings,
@@ -72,8 +72,9 @@ class Breakdown:
         """The arguments are those of the loader that made the batches."""
         self._view, self._order = view, order
         self._device = torch.device("cpu" if device.kind == "cpu" else f"cuda:{device.index}")
-        self._labeled = _Images(labeled.dataset)
-        self._labeled_views = LabeledViews(view, batch_size=labeled.batch_size, device=device)
+        if labeled is not None:
+            self._labeled = _Images(labeled.dataset)
+            self._labeled_views = LabeledViews(view, batch_size=labeled.batch_size, device=device)
         if unlabeled is not None:
             capacity = unlabeled.mix.capacity(unlabeled.batch_size)
             self._cache, self._label_cache = ViewCache(capacity), LabelCache(capacity)
