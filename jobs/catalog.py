@@ -7,6 +7,7 @@ place. Open it with `duckdb out.duckdb`, DBeaver, or `duckdb.connect("out.duckdb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 
 import tyro
 
@@ -35,5 +36,5 @@ def catalog(config: CatalogConfig) -> None:
     print(
         f"{config.out}: {len(VIEWS)} views over {len(workspace.datasets)} data sets, "
         f"{len(workspace.rounds)} rounds and {len(workspace.runs)} runs, {files.size(config.out) / 1024:,.0f} KB; "
-        f'try: duckdb -readonly {config.out} "from rounds"'
+        f'try: duckdb -readonly {quote(config.out)} "from rounds"'
     )

@@ -97,7 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run_verb(name, rest)
     except KeyboardInterrupt:
-        print(f"mixpl {name}: interrupted; run the same command again to continue", file=sys.stderr)
+        resume = " with --resume" if name == "train" else ""
+        print(f"mixpl {name}: interrupted; run the same command again{resume}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         if not _reader_left():

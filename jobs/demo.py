@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import torch
@@ -118,7 +119,8 @@ def prepare(config: DemoConfig, root: Path) -> None:
     synth(SynthConfig(out=images, preset=config.preset, seed=config.seed, workers=config.workers))
     parts = f"{root}/split"
     heading(
-        f"mixpl split {images}/train.json --percent {config.percent:g} --fold {config.seed} --out {parts}"
+        f"mixpl split {images}/train.json --percent {config.percent:g} --fold {config.seed} "
+        f"--family exact --out {parts}"
     )
     split(
         SplitConfig(
@@ -136,7 +138,9 @@ def prepare(config: DemoConfig, root: Path) -> None:
     }
     for name, (source, part, truth) in sources.items():
         kept_apart = f" --hidden-truth {truth}" if truth else ""
-        heading(f"mixpl shard {source} --images {images}/images/{part} --out {root}/{name}{kept_apart}")
+        heading(
+            f"mixpl shard {source} --images {images}/images/{part} --out {root}/{name} --per-shard 100{kept_apart}"
+        )
         shard(
             ShardConfig(
                 source=source,
@@ -246,7 +250,7 @@ def show(summary: Mapping[str, Any], root: Path) -> None:
     )
     for place, meaning in PLACES.items():
         print(f"  {root / place!s:<24} {meaning}")
-    print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {root}')
+    print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {quote(str(root))}')
 
 
 def heading(command: str) -> None:

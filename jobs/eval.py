@@ -26,6 +26,7 @@ from pipeline.loaders.predict_loader import SkippedImage
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
 from storage.labels import Labels
+from storage.tables.label_store import ASK_VERIFY
 from storage.tables.label_table import label_table
 from storage.tables.parquet import write_parquet
 
@@ -113,7 +114,7 @@ def score_detections(dataset: Dataset, parts: Sequence[Detected]) -> Evaluation:
     if skipped and not tables:
         raise ConfigError(
             f"expected images to score on, got {len(skipped):,} of which none can be read, the first is "
-            f"{skipped[0].key} in {dataset.shard_path(skipped[0].shard)}: {skipped[0].reason}; write the set again"
+            f"{skipped[0].key} in {dataset.shard_path(skipped[0].shard)}: {skipped[0].reason}; {ASK_VERIFY}"
         )
     if skipped:
         print(f"{len(skipped):,} images cannot be read and count as images without detections:")

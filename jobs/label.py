@@ -34,7 +34,7 @@ from storage.dataset.dataset import Dataset, shard_stem
 from storage.errors import ConfigError
 from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
 from storage.tables.label_store import LabelStore
-from storage.verify.findings import RELABEL
+from storage.verify.findings import DELETE_TABLE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +178,7 @@ def _require_tables(round_: Round, dataset: Dataset) -> None:
     if lost := round_.lost_tables(dataset.shards):
         raise ConfigError(
             f"expected every table of a complete round, got {len(lost):,} missing, the first is {lost[0]}: "
-            f"{round_.path}; {RELABEL}"
+            f"{round_.path}; {DELETE_TABLE}"
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Literal
 
 import tyro
@@ -60,8 +61,8 @@ class Prepared:
     def command(self) -> str:
         """Return how to train on them."""
         return (
-            f"mixpl train coco-partial --data.labeled {self.labeled} --data.unlabeled {self.unlabeled} "
-            f"--data.test {self.test}"
+            f"mixpl train coco-partial --data.labeled {quote(self.labeled)} "
+            f"--data.unlabeled {quote(self.unlabeled)} --data.test {quote(self.test)}"
         )
 
 

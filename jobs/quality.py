@@ -18,6 +18,7 @@ from jobs.console.questions import report_left_out
 from storage.database.connect import connect, one_line
 from storage.database.workspace import discover
 from storage.errors import ConfigError
+from storage.tables.label_store import ASK_VERIFY
 from storage.tables.parquet import write_parquet
 
 
@@ -42,7 +43,7 @@ def quality(config: QualityConfig) -> Quality:
             found = pseudo_label_quality(con, dataset=config.dataset)
         except duckdb.Error as error:
             raise ConfigError(
-                f"expected readable label tables, got {one_line(error)}; write that file again"
+                f"expected readable label tables, got {one_line(error)}; {ASK_VERIFY}"
             ) from None
     print_table(_readable(found.summary()), found.title())
     if config.out is not None:

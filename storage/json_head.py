@@ -33,7 +33,7 @@ class HeadFormat(Generic[T]):
     what: str
     """Names the kind of file: "a data set"."""
     remedy: str
-    """What to do about a damaged one: "write the set again"."""
+    """What to do about a damaged one: "delete the folder and write the set again"."""
     version: int = 1
 
     def encode(self, content: DataclassInstance | Mapping[str, Any], *, indent: int | None = 2) -> bytes:
@@ -58,7 +58,8 @@ class HeadFormat(Generic[T]):
         """Return what the text of a JSON object holds."""
         try:
             head = msgspec.json.decode(text, type=dict[str, Any])
-            require_version(head.pop("schema_version", 1), self.version, what=self.what, where=where)
+            version = head.pop("schema_version", 1)
+            require_version(version, self.version, what=self.what, where=where, remedy=self.remedy)
             return msgspec.convert({**head, **more}, self.kind)
         except msgspec.ValidationError as error:
             raise StoreError(
@@ -68,11 +69,11 @@ class HeadFormat(Generic[T]):
             raise StoreError(f"expected JSON, got {error}: {where}; {self.remedy}") from None
 
 
-def require_version(version: object, expected: int, *, what: str, where: str) -> None:
+def require_version(version: object, expected: int, *, what: str, where: str, remedy: str) -> None:
     """Raise StoreError unless a file is of the schema version that this program reads."""
     if version != expected:
         newer = isinstance(version, int) and version > expected
-        remedy = "a newer mixpl wrote it: update this one" if newer else "write it again with this version"
+        advice = "a newer mixpl wrote it: update this one" if newer else remedy
         raise StoreError(
-            f"expected {what} of schema version {expected}, got version {version}: {where}; {remedy}"
+            f"expected {what} of schema version {expected}, got version {version}: {where}; {advice}"
         )

@@ -20,6 +20,7 @@ from jobs.console.progress import Progress
 from storage.database.connect import VIEWS, one_line
 from storage.database.workspace import Workspace
 from storage.errors import ConfigError
+from storage.tables.label_store import ASK_VERIFY
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -99,7 +100,7 @@ def _remedy(error: duckdb.Error) -> str:
     if "count mismatch for prepared" in message or "Excess parameters" in message:
         return "leave out the --param that the query does not name"
     if "Parquet" in message or "magic bytes" in message or "No files found" in message:
-        return "that file is damaged or gone: run the command that wrote it again, or ask again"
+        return f"that file is damaged or gone: {ASK_VERIFY}"
     if isinstance(error, duckdb.OutOfMemoryException):
         return "raise --memory-limit, or give --spill a folder with more room"
     return f"the views are {', '.join(VIEWS)}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from jobs.recipes import config_file
@@ -122,5 +123,5 @@ def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
     if different:
         raise ConfigError(
             f"{run.root} holds another run: {'; '.join(different)}; resume with "
-            f"`mixpl train {run.config} --resume`, or name another --out"
+            f"`mixpl train {quote(str(run.config))} --resume`, or name another --out"
         )

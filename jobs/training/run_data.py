@@ -161,9 +161,14 @@ def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
         locations["unlabeled"] = config.data.unlabeled
     data = {part: Dataset.open(location) for part, location in locations.items() if location is not None}
     if not data["labeled"].labeled:
-        raise ConfigError(f"--data.labeled {config.data.labeled}: that data set has no labels")
+        raise ConfigError(
+            f"--data.labeled {config.data.labeled}: that data set has no labels; name the labeled part"
+        )
     if "test" in data and not data["test"].labeled:
-        raise ConfigError(f"--data.test {config.data.test}: that data set has no labels to score against")
+        raise ConfigError(
+            f"--data.test {config.data.test}: that data set has no labels to score against; "
+            "name another, or leave it out"
+        )
     for dataset in data.values():
         dataset.require_same_classes(data["labeled"].classes)
     return data

@@ -53,7 +53,10 @@ def stored_repeat_factors(config: TrainConfig, data: Mapping[str, Dataset]) -> d
         return None
     round_ = open_round(config.labels.round)
     if not round_.complete:
-        raise ConfigError(f"--labels.resample needs a complete round, got an incomplete one: {round_.path}")
+        raise ConfigError(
+            f"--labels.resample needs a complete round, got an incomplete one: {round_.path}; run `mixpl label` to "
+            "its end, or leave --labels.resample out"
+        )
     workspace = Workspace(datasets=(data["unlabeled"],), rounds=(round_,))
     (name,) = workspace.dataset_names().values()
     with connect(workspace) as con:

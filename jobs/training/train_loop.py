@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 
 from analysis.coco_eval import Evaluation
 from jobs import eval as evaluate
@@ -152,7 +153,7 @@ class Training:
                 )
 
     def _how_to_resume(self) -> str:
-        again = f"`mixpl train {self.run.config} --resume`"
+        again = f"`mixpl train {quote(str(self.run.config))} --resume`"
         world = self.ranks.world
         return f"with {again}" if world == 1 else f"under torchrun, with {world} processes as before: {again}"
 

@@ -111,7 +111,8 @@ class StoredLabels:
         said = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
         if not has_row_R.any():
             raise StoreError(
-                f"no image has labels in {self._round.path}: of {len(has_row_R)} images, {said}; label them again"
+                f"no image has labels in {self._round.path}: of {len(has_row_R)} images, {said}; "
+                "label them with `mixpl label`"
             )
         if said:
             LOG.info("%s: %d images with labels, left out: %s", self._round.path, has_row_R.sum(), said)
@@ -219,7 +220,7 @@ def _terms(round_: Round, dataset: Dataset, classes: tuple[str, ...], *, partial
     if round_.info is None and not partial:
         raise StoreError(
             f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end, or "
-            "take the shards that are labeled (partial)"
+            "take the shards that are labeled (--labels.partial)"
         )
     terms = asdict(round_.info) if round_.info is not None else (round_.terms() or {})
     found = terms.get("dataset_hash") or terms.get("provenance", {}).get("dataset_hash")
@@ -248,12 +249,14 @@ def _require_tables(round_: Round, shards: Sequence[str], stems: Mapping[str, st
     if foreign:
         raise StoreError(
             f"expected a label table a shard, got one for {foreign[0]}, which the data set does not have "
-            f"({len(foreign)} such tables): {round_.path}; the images were packed anew since, label them again"
+            f"({len(foreign)} such tables): {round_.path}; "
+            "the images were packed anew since: delete the folder and label again"
         )
     if missing and not partial:
         raise StoreError(
             f"expected a label table for each of {len(shards)} shards, got none for {len(missing)}, the first is "
-            f"{missing[0]}: {round_.path}; restore it, or label again, or leave those images out (partial)"
+            f"{missing[0]}: {round_.path}; restore it (`mixpl verify` says how), or leave those images out "
+            "(--labels.partial)"
         )
 
 

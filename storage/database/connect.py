@@ -22,6 +22,7 @@ from storage.database.folder_tables import ROW_SCHEMAS, Catalog, catalog_of
 from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError
 from storage.remote import open_filesystem
+from storage.tables.label_store import ASK_VERIFY
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 
@@ -86,8 +87,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace) ->
         _register(connection, catalog_of(workspace))
     except duckdb.Error as error:
         raise ConfigError(
-            f"expected the files of every data set, round and run, got {one_line(error)}; delete that file and "
-            "run the command that wrote it again"
+            f"expected the files of every data set, round and run, got {one_line(error)}; {ASK_VERIFY}"
         ) from None
     connection.execute("USE main")
     for view in ("label_rows", "counted_labels", "class_counts", *VIEWS):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage import files
-from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset
+from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset
 from storage.errors import StoreError
 from storage.rounds.round import Round, open_round
 
@@ -121,7 +121,7 @@ def _whole(dataset: Dataset) -> Dataset:
     """Return the data set, or raise ValueError when its image table is gone: no view could be made."""
     location = files.join(dataset.root, IMAGES_FILE)
     if not files.exists(location):
-        raise StoreError(f"expected the image table, got no file: {location}; write the set again")
+        raise StoreError(f"expected the image table, got no file: {location}; {REWRITE}")
     return dataset
 
 

@@ -35,6 +35,8 @@ from storage.tables.parquet import UNREADABLE, read_parquet, reason
 DATASET_FILE = "dataset.json"
 IMAGES_FILE = "images.parquet"
 HASH_ROWS = 65_536
+REWRITE = "delete the folder and write the set again"
+"""What to do about a data set that is damaged: `mixpl shard` does not write over one."""
 PARTS_FOLDER = ".parts"
 """Progress of an unfinished `mixpl shard`; gone when it is done."""
 
@@ -134,12 +136,12 @@ class Dataset:
             table = read_parquet(location)
         except UNREADABLE as error:
             raise StoreError(
-                f"expected the image table, got {reason(error)}: {location}; write the set again"
+                f"expected the image table, got {reason(error)}: {location}; {REWRITE}"
             ) from error
         if len(table) != self.num_images:
             raise StoreError(
                 f"expected {self.num_images} rows as {DATASET_FILE} says, got {len(table)}: {location}; "
-                "the folder mixes two sets, write it again"
+                f"the folder mixes two sets, {REWRITE}"
             )
         return table
 
@@ -151,7 +153,7 @@ class Dataset:
         )
 
 
-_HEAD = HeadFormat(kind=Dataset, what="a data set", remedy="write the set again")
+_HEAD = HeadFormat(kind=Dataset, what="a data set", remedy=REWRITE)
 
 
 def shard_stem(shard: str) -> str:

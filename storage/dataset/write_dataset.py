@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage import files
-from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, Dataset, images_hash
+from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset, images_hash
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
@@ -46,10 +46,8 @@ class SkippedReport:
     """Problems of the annotations and of the hidden truth, by kind."""
 
 
-_PLAN = HeadFormat(
-    kind=dict[str, Any], what="the plan of a data set", remedy="delete the folder, write it again"
-)
-_SKIPPED = HeadFormat(kind=SkippedReport, what="the report of what was skipped", remedy="write the set again")
+_PLAN = HeadFormat(kind=dict[str, Any], what="the plan of a data set", remedy=REWRITE)
+_SKIPPED = HeadFormat(kind=SkippedReport, what="the report of what was skipped", remedy=REWRITE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -120,17 +118,18 @@ def _complete(root: str, arguments: dict[str, Any], strict: bool) -> Written:
     dataset = Dataset.open(root)
     _compare({**dataset.source, "name": dataset.name, "classes": list(dataset.classes)}, arguments, root)
     report = _SKIPPED.read(files.join(root, SKIPPED_FILE))
-    missing = [shard for shard in dataset.shards if not files.exists(dataset.shard_path(shard))]
+    names = (IMAGES_FILE, *dataset.shards)
+    missing = [name for name in names if not files.exists(files.join(root, name))]
     if report is None or missing:
         raise StoreError(
             f"expected {missing[0] if missing else SKIPPED_FILE} as {DATASET_FILE} says, got no such file: {root}; "
-            "delete the folder and write the set again"
+            f"{REWRITE}"
         )
     files.remove_folder(files.join(root, PARTS_FOLDER))
     if strict and report.images:
         raise StoreError(
             f"expected only sound images (--strict), got {len(report.images):,} skipped earlier: "
-            f"{files.join(root, SKIPPED_FILE)}; delete the folder and write the set again"
+            f"{files.join(root, SKIPPED_FILE)}; {REWRITE}"
         )
     return Written(dataset=dataset, skipped=report.images, num_resumed=len(dataset.shards), was_complete=True)
 
@@ -201,9 +200,10 @@ def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
     if before is not None:
         _compare(before, plan, root)
     elif foreign := files.list_files(root, ".tar"):
+        files.remove_folder(files.join(root, PARTS_FOLDER))  # it would name the folder an unfinished data set
         raise StoreError(
             f"expected a folder without tar files of another origin, got {foreign[0]}; "
-            "name another folder to write to"
+            "name another folder to write to, or empty this one"
         )
     else:
         _PLAN.write(location, plan)
@@ -228,7 +228,7 @@ def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardP
     except BrokenProcessPool:
         raise StoreError(
             "expected every worker process to live, got a dead one (out of memory?): run the same "
-            "command again, it continues; fewer --workers or a smaller --per-shard need less memory"
+            "command again with fewer --workers, it continues; a smaller --per-shard needs another folder"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

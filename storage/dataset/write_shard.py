@@ -63,7 +63,9 @@ class ShardPart:
     num_boxes: int
 
 
-_PART = HeadFormat(kind=ShardPart, what="a finished shard", remedy="delete it and write the set again")
+_PART = HeadFormat(
+    kind=ShardPart, what="a finished shard", remedy="delete it and run the same `mixpl shard` again"
+)
 
 
 def write_shard(task: ShardTask) -> ShardPart:

@@ -110,7 +110,7 @@ def _shared_provenance(single: LabelStore, stems: Sequence[str]) -> dict[str, An
         if single.provenance(stem) != first:
             raise StoreError(
                 f"expected tables of one origin, got other provenance than in {stems[0]}: {single.path(stem)}; "
-                "label the round again"
+                "delete the folder and run the same `mixpl label` again"
             )
     return first
 
@@ -127,12 +127,12 @@ def _require_whole(info: RoundInfo, store: LabelStore, stems: Sequence[str]) -> 
     if (num_keys, num_boxes) != expected:
         raise StoreError(
             f"expected {expected[0]:,} images and {expected[1]:,} boxes as round.json says, got {num_keys:,} and "
-            f"{num_boxes:,}: {store.root}; label the round again"
+            f"{num_boxes:,}: {store.root}; delete the folder and run the same `mixpl label` again"
         )
     counted = pa.chunked_array(keys, pa.string()).value_counts()
     twice = counted.filter(pc.greater(counted.field("counts"), 1))
     if len(twice):
         raise StoreError(
             f"expected each image once, got {len(twice):,} keys in two tables, the first is "
-            f"{twice[0]['values'].as_py()!r}: {store.root}; label the round again"
+            f"{twice[0]['values'].as_py()!r}: {store.root}; delete the folder and run the same `mixpl label` again"
         )

@@ -24,6 +24,7 @@ from storage.dataset.dataset import shard_stem
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
 from storage.rounds.round_thresholds import (
+    RELABEL,
     THRESHOLDS,
     class_thresholds,
     read_thresholds,
@@ -71,9 +72,13 @@ class CompactedTables:
     """Stems of the shards in each table, by its stem, a folder's name before it."""
 
 
-_BEGUN = HeadFormat(kind=dict[str, Any], what="the terms of a round", remedy="label the round again")
-_COMPLETE = HeadFormat(kind=RoundInfo, what="a round", remedy="label the round again")
-COMPACTED = HeadFormat(kind=CompactedTables, what="a compacted round", remedy="label the round again")
+_BEGUN = HeadFormat(
+    kind=dict[str, Any],
+    what="the terms of a round",
+    remedy="delete that file: the same `mixpl label` begins another round",
+)
+_COMPLETE = HeadFormat(kind=RoundInfo, what="a round", remedy=RELABEL)
+COMPACTED = HeadFormat(kind=CompactedTables, what="a compacted round", remedy=RELABEL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

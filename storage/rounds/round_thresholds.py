@@ -17,6 +17,8 @@ from storage.json_head import require_version
 from storage.tables.parquet import UNREADABLE, read_parquet, reason, write_parquet
 
 SCHEMA_VERSION = 1
+RELABEL = "delete round.json (of a compacted round the whole folder) and run the same `mixpl label` again"
+"""What to do about a file of a complete round that is damaged."""
 THRESHOLDS = "thresholds"
 """Stem of the file, beside the label tables."""
 
@@ -58,11 +60,11 @@ def read_thresholds(folder: str) -> pa.Table | None:
         return None
     except UNREADABLE as error:
         raise StoreError(
-            f"expected a Parquet table of thresholds, got {reason(error)}: {location}; label the round again"
+            f"expected a Parquet table of thresholds, got {reason(error)}: {location}; {RELABEL}"
         ) from error
     stored = (table.schema.metadata or {}).get(b"mixpl_thresholds", b"")
     version = int(stored) if stored.isdigit() else None
-    require_version(version, SCHEMA_VERSION, what="thresholds", where=location)
+    require_version(version, SCHEMA_VERSION, what="thresholds", where=location, remedy=RELABEL)
     return table.replace_schema_metadata(None).cast(THRESHOLD_SCHEMA)
 
 

@@ -31,7 +31,9 @@ class LabelHead:
     """Where the labels came from."""
 
 
-_HEAD = HeadFormat(kind=LabelHead, what="a label table", remedy="write the table again")
+ASK_VERIFY = "`mixpl verify` of its data set or round says how to write it again"
+"""What to do about a table that is missing or damaged."""
+_HEAD = HeadFormat(kind=LabelHead, what="a label table", remedy=ASK_VERIFY)
 
 
 class LabelStore:
@@ -110,9 +112,7 @@ class LabelStore:
         try:
             table_file = pq.ParquetFile(pa.BufferReader(files.read_bytes(location)))
         except FileNotFoundError:
-            raise StoreError(
-                f"expected a label table, got no file: {location}; write it, or name another folder"
-            ) from None
+            raise StoreError(f"expected a label table, got no file: {location}; {ASK_VERIFY}") from None
         except UNREADABLE as error:
             raise self._damaged(stem, error) from error
         self._head(table_file, stem)
@@ -120,8 +120,7 @@ class LabelStore:
 
     def _damaged(self, stem: str, error: Exception) -> StoreError:
         return StoreError(
-            f"expected a Parquet label table, got {reason(error)}: {self.path(stem)}; delete the file and write it "
-            "again"
+            f"expected a Parquet label table, got {reason(error)}: {self.path(stem)}; {ASK_VERIFY}"
         )
 
     def _head(self, table_file: Any, stem: str) -> LabelHead:

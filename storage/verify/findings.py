@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from storage.dataset.dataset import REWRITE
+from storage.rounds.round_thresholds import RELABEL
+
 MAX_KEPT = 10_000
 """Findings of one kind that are kept with their names; all are counted."""
 
-COPY = "copy the file again from where it is whole, or write the set again"
-REWRITE = "write the set again"
-RELABEL = (
-    "delete that table, where there is one, and round.json (of a compacted round the whole folder), and run the "
-    "same `mixpl label` again"
-)
+COPY = "copy the file again from where it is whole, or " + REWRITE
+DELETE_TABLE = f"delete that table, where there is one; {RELABEL}"
 
 REMEDIES = {
     "unreadable dataset.json": COPY,
@@ -38,9 +37,9 @@ REMEDIES = {
     "image without a row": COPY,
     "stray member": COPY,
     "member twice": COPY,
-    "wrong byte range": "copy images.parquet again from where it is whole, or write the set again",
+    "wrong byte range": f"copy images.parquet again from where it is whole, or {REWRITE}",
     "changed bytes": COPY,
-    "undecodable image": "leave the image out, or repair it, and write the set again",
+    "undecodable image": f"leave the image out, or repair it; {REWRITE}",
     "wrong size": REWRITE,
     "wrong extension": REWRITE,
     "KEY.json that differs": COPY,
@@ -48,19 +47,16 @@ REMEDIES = {
     "missing truth table": COPY,
     "unreadable truth table": COPY,
     "truth rows that differ": COPY,
-    "box outside its image": "correct the annotations and write the set again",
-    "unknown class": "correct the annotations and write the set again",
+    "box outside its image": f"correct the annotations; {REWRITE}",
+    "unknown class": f"correct the annotations; {REWRITE}",
     "stray shard": "no reader sees it: delete it, or move it to the set it belongs to",
     "stray table": "no reader sees it: delete it, or move it to the set it belongs to",
     "leftover of a killed writer": "no reader sees it: delete it",
-    "unreadable round": (
-        "copy its JSON files again, or delete round.json (of a compacted round the whole folder) and run the same "
-        "`mixpl label` again"
-    ),
-    "missing label table": RELABEL,
-    "unreadable label table": RELABEL,
-    "unsound labels": RELABEL,
-    "count that round.json does not say": RELABEL,
+    "unreadable round": f"copy the file again from where it is whole, or {RELABEL}",
+    "missing label table": DELETE_TABLE,
+    "unreadable label table": DELETE_TABLE,
+    "unsound labels": DELETE_TABLE,
+    "count that round.json does not say": DELETE_TABLE,
 }
 """Every kind of finding, and what to do about it."""
 

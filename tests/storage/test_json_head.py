@@ -51,9 +51,9 @@ def test_what_was_written_is_read(tmp_path: Path, pond: Pond) -> None:
         ),
         (
             b'{"schema_version": "x"}',
-            r"schema version 2, got version x: WHERE; write it again with this version",
+            r"schema version 2, got version x: WHERE; dig it again",
         ),
-        (b'{"name": "a", "frogs": []}', r"schema version 2, got version 1: WHERE; write it again"),
+        (b'{"name": "a", "frogs": []}', r"schema version 2, got version 1: WHERE; dig it again"),
     ],
 )
 def test_what_is_wrong_is_named_with_place_and_remedy(text: bytes, words: str) -> None:

@@ -344,3 +344,4 @@ def test_tar_files_of_another_origin_are_not_written_over(
     with pytest.raises(ValueError, match=r"got .*shard-000000\.tar; name another folder"):
         write(tmp_path, source, tiny_coco.images)
     assert foreign.read_bytes() == b"somebody's"
+    assert not (tmp_path / ".parts").exists(), "it would name the folder an unfinished set"
