@@ -76,8 +76,8 @@ class Truth:
             crowds=Labels.concatenate([part.crowds for part in parts]),
             difficult=Labels.concatenate(difficult) if difficult else None,
             federated=Federated(
-                absent=tuple(chain.from_iterable(one.absent for one in federated)),
-                not_exhaustive=tuple(chain.from_iterable(one.not_exhaustive for one in federated)),
+                absent=tuple(chain.from_iterable(part.absent for part in federated)),
+                not_exhaustive=tuple(chain.from_iterable(part.not_exhaustive for part in federated)),
             )
             if federated
             else None,

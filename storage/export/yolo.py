@@ -16,7 +16,7 @@ from storage.export.header import ExportHeader
 from storage.export.labeled_images import LabeledImages
 from storage.export.names import inside, listed, stem_of
 from storage.export.text import exact_decimals, joined, quoted, rounded, shortest
-from storage.readers.yolo import label_place
+from storage.readers.yolo import label_path
 
 DIGITS = 9
 
@@ -29,7 +29,7 @@ def write_yolo(folder: Path, batches: Iterable[LabeledImages], header: ExportHea
             lines, offsets_B1 = _lines(batch, scores=scores), batch.labels.offsets_B1.tolist()
             for index, name in enumerate(batch.file_names):
                 text = "".join(lines[offsets_B1[index] : offsets_B1[index + 1]])
-                inside(folder, label_place(f"images/{stem_of(name)}.txt")).write_text(text, encoding="utf-8")
+                inside(folder, label_path(f"images/{stem_of(name)}.txt")).write_text(text, encoding="utf-8")
             image_list.writelines(f"./images/{name}\n" for name in batch.file_names)
 
 

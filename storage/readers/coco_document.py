@@ -54,13 +54,13 @@ def read_members(path: str) -> tuple[CocoMembers, str]:
     return members, hashlib.sha256(data).hexdigest()
 
 
-def plain_record(record: msgspec.Raw, path: str, place: str) -> Any:
-    """Return one record as a plain value. Raises SourceError that names its place when its text is no Unicode."""
+def plain_record(record: msgspec.Raw, path: str, position: str) -> Any:
+    """Return one record as a plain value. Raises SourceError, with its position, when its text is no Unicode."""
     try:
         return json.loads(bytes(record))
     except ValueError as error:
         raise SourceError(
-            f"expected JSON, got {error}: {path}, {place}; correct the annotation file"
+            f"expected JSON, got {error}: {path}, {position}; correct the annotation file"
         ) from None
 
 

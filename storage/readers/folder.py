@@ -1,7 +1,7 @@
-"""Reader of a plain folder of images, and what every reader does with image files.
+"""Reader of a plain folder of images, and what the readers of other folders do with single files too.
 
 In: a folder, local or remote. Out: `ImageSet` of unlabeled images, sorted by name and numbered from 1; the size of
-one image file.
+one image file; the lines of one list.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequenc
     if not images:
         raise SourceError(
             f"expected a folder of images, got {len(names)} files and no image among them: {path}; "
-            f"known are {' '.join(IMAGE_SUFFIXES)}"
+            f"give one with files that end in {' '.join(IMAGE_SUFFIXES)}"
         )
     return ImageSet(
         path=path,
@@ -57,3 +57,11 @@ def size_of_file(location: str) -> tuple[int, int]:
         return header_size(io.BytesIO(files.read_bytes(location)))
     except OSError:
         return 0, 0
+
+
+def read_lines(location: str) -> list[str]:
+    """Return the lines of a text file. Raises SourceError when it is no UTF-8."""
+    try:
+        return files.read_bytes(location).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"expected a list in UTF-8, got {error}: {location}; convert it") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from storage import files
-from storage.errors import SourceError
+from storage.errors import ConfigError, SourceError
 from storage.readers.coco import read_coco
 from storage.readers.folder import read_folder
 from storage.readers.image_set import ImageSet
@@ -60,27 +60,32 @@ def open_source(
 
     `images` is the folder of the images that a COCO or LVIS file names; `subset` one of VOC's lists or YOLO's
     parts; `keep_difficult` takes VOC's difficult objects as any other. `classes` and their ids fix the classes of
-    a folder, and `classes` those of VOC. Raises SourceError where arguments and format do not fit together.
+    a folder, and `classes` those of VOC. Raises ConfigError where arguments and format do not fit together,
+    SourceError where the source cannot be read.
     """
     kind = kind or detect_format(path)
     annotation_file = kind in {"coco", "lvis"}
-    for given, fits, name, wanted in (
+    for value, fits, name, wanted in (
         (images, annotation_file, "--images", "an annotation file"),
         (subset, kind in {"voc", "yolo"}, "--subset", "VOC and YOLO"),
         (keep_difficult, kind == "voc", "--keep-difficult", "VOC"),
         (classes, kind in {"voc", "folder"}, "--classes-from", "a folder of images and VOC"),
     ):
-        if given and not fits:
-            raise SourceError(f"expected {name} with {wanted} only, got a source of format {kind}: {path}")
+        if value and not fits:
+            raise ConfigError(
+                f"expected {name} with {wanted} only, got a source of format {kind}: {path}; leave {name} out"
+            )
     match kind:
         case "coco" | "lvis":
             return Source(images=read_coco(path), images_root=_checked(images, path))
         case "voc":
-            read = read_voc(path, subset=subset or "trainval", classes=classes, keep_difficult=keep_difficult)
-            return Source(images=read, images_root=path)
+            source = read_voc(
+                path, subset=subset or "trainval", classes=classes, keep_difficult=keep_difficult
+            )
+            return Source(images=source, images_root=path)
         case "yolo":
-            read, root = read_yolo(path, subset=subset or "train")
-            return Source(images=read, images_root=root)
+            source, root = read_yolo(path, subset=subset or "train")
+            return Source(images=source, images_root=root)
         case "folder":
             return Source(
                 images=read_folder(path, classes=classes, category_ids=category_ids), images_root=path
@@ -89,7 +94,9 @@ def open_source(
 
 def _checked(images: str | None, path: str) -> str:
     if images is None:
-        raise SourceError(f"expected --images, the folder of the images that {path} names, got none")
+        raise ConfigError(f"expected --images, the folder of the images that {path} names, got none; name it")
     if files.is_local(images) and not files.local_path(images).is_dir():
-        raise SourceError(f"expected a folder of images, got nothing there: --images {images}")
+        raise ConfigError(
+            f"expected a folder of images, got nothing there: --images {images}; check the path"
+        )
     return images

@@ -32,7 +32,7 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.folder import size_of_file
+from storage.readers.folder import read_lines, size_of_file
 from storage.readers.image_set import ImageSet
 
 VOC_CLASSES = (
@@ -91,16 +91,18 @@ def read_voc(
     for image in read.images if annotated else ():
         if image.annotation is None:
             read.problems.add("no annotation file (image left out)", image.file_name)
-    known = tuple(classes) or _classes_of(annotated)
+    class_names = tuple(classes) or _classes_of(annotated)
     sizes_B2 = np.array([image.size for image in images], np.int32).reshape(-1, 2)
     truth = None
     if annotated:
-        truth = truth_of(_annotations(images, known, keep_difficult, read.problems), sizes_B2, read.problems)
+        truth = truth_of(
+            _annotations(images, class_names, keep_difficult, read.problems), sizes_B2, read.problems
+        )
     return ImageSet(
         path=path,
         sha256=read.digest.hexdigest(),
-        classes=known,
-        category_ids=tuple(range(1, len(known) + 1)),
+        classes=class_names,
+        category_ids=tuple(range(1, len(class_names) + 1)),
         image_ids=_image_ids([image.name for image in images]),
         file_names=tuple(image.file_name for image in images),
         sizes=sizes_B2,
@@ -115,15 +117,15 @@ def parse_voc(data: bytes) -> VocImage:
     """Return what an annotation file says. Raises SourceError when it is no XML."""
     try:
         root = ElementTree.fromstring(data)  # noqa: S314  # expat itself stops entity bombs since 2.4.1
-    except ElementTree.ParseError as error:
-        raise SourceError(f"expected a VOC annotation file, got {error}") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of its encoding
+        raise SourceError(f"expected a VOC annotation file, got {error}; correct it") from None
     objects = [_object(element) for element in root.findall("object")]
     height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     return VocImage(
         file_name=root.findtext("filename"),
         height=int(height or 0),
         width=int(width or 0),
-        objects=tuple(one for one in objects if one is not None),
+        objects=tuple(object_ for object_ in objects if object_ is not None),
         num_malformed=objects.count(None),
     )
 
@@ -152,16 +154,16 @@ class _Reading:
                 "expected a VOC folder with Annotations, ImageSets/Main and JPEGImages, or a folder of such, "
                 f"got neither: {path}; check the path"
             )
-        lists = {one: files.join(path, *one, "ImageSets", "Main", f"{subset}.txt") for one in folders}
-        found = {one: location for one, location in lists.items() if files.exists(location)}
-        if not found:
+        lists = {
+            folder: files.join(path, *folder, "ImageSets", "Main", f"{subset}.txt") for folder in folders
+        }
+        lists_there = {folder: location for folder, location in lists.items() if files.exists(location)}
+        if not lists_there:
             raise SourceError(
                 f"expected a list of images, got no {lists[folders[0]]}; name one of its lists with --subset"
             )
-        for folder, location in found.items():
-            names = [
-                _LIST_FLAG.sub("", line.strip()) for line in files.read_bytes(location).decode().splitlines()
-            ]
+        for folder, location in lists_there.items():
+            names = [_LIST_FLAG.sub("", line.strip()) for line in read_lines(location)]
             for name, times in Counter(name for name in names if name).items():
                 if times > 1:
                     self.problems.add("image listed twice (first kept)", name)
@@ -175,7 +177,7 @@ class _Reading:
             annotation = parse_voc(data)
         except FileNotFoundError:
             pass
-        except ValueError as error:
+        except SourceError as error:
             self.problems.add("broken annotation file (image left out)", f"{where}: {error}")
             return
         suffix = PurePosixPath(annotation.file_name or "").suffix if annotation else ""
@@ -195,21 +197,23 @@ class _Reading:
 def _folders(path: str) -> list[tuple[str, ...]]:
     """Return the VOC folders at or right below a path, as parts of a relative path."""
     candidates: list[tuple[str, ...]] = [(), *((name,) for name in files.list_folders(path))]
-    needed = (("Annotations",), ("JPEGImages",), ("ImageSets", "Main"))
+    needed = (("JPEGImages",), ("ImageSets", "Main"))
     return [
-        one for one in candidates if all(files.exists(files.join(path, *one, *names)) for names in needed[1:])
+        folder
+        for folder in candidates
+        if all(files.exists(files.join(path, *folder, *names)) for names in needed)
     ]
 
 
 def _classes_of(images: Sequence[_Listed]) -> tuple[str, ...]:
-    names = {one.name for image in images if image.annotation for one in image.annotation.objects}
+    names = {object_.name for image in images if image.annotation for object_ in image.annotation.objects}
     return VOC_CLASSES if names & {*VOC_CLASSES} or not names else tuple(sorted(names))
 
 
 def _image_ids(names: Sequence[str]) -> tuple[int, ...]:
     digits = [name.replace("_", "") for name in names]
-    if len({int(one) for one in digits if one.isdecimal() and len(one) < MAX_DIGITS}) == len(names):
-        return tuple(int(one) for one in digits)
+    if len({int(text) for text in digits if text.isdecimal() and len(text) < MAX_DIGITS}) == len(names):
+        return tuple(map(int, digits))
     return tuple(range(1, len(names) + 1))
 
 
@@ -222,20 +226,20 @@ def _annotations(
         assert image.annotation is not None, "images without one are left out before"
         for _ in range(image.annotation.num_malformed):
             problems.add("malformed object (dropped)", image.file_name)
-        for one in image.annotation.objects:
-            if one.name in index:
-                rows.append((row, one))
+        for object_ in image.annotation.objects:
+            if object_.name in index:
+                rows.append((row, object_))
             else:
-                problems.add("unknown class (dropped)", f"{image.file_name}: {one.name!r}")
+                problems.add("unknown class (dropped)", f"{image.file_name}: {object_.name!r}")
     count = len(rows)
     return Annotations(
         images_A=np.array([row for row, _ in rows], np.int64),
-        categories_A=np.array([index[one.name] for _, one in rows], np.int32),
-        boxes_A4=np.array([one.box for _, one in rows], np.float64).reshape(-1, 4),
+        categories_A=np.array([index[object_.name] for _, object_ in rows], np.int32),
+        boxes_A4=np.array([object_.box for _, object_ in rows], np.float64).reshape(-1, 4),
         areas_A=np.full(count, np.nan),
-        scores_A=np.array([one.score for _, one in rows], np.float32),
+        scores_A=np.array([object_.score for _, object_ in rows], np.float32),
         crowd_A=np.zeros(count, bool),
-        difficult_A=np.array([one.difficult and not keep_difficult for _, one in rows], bool),
+        difficult_A=np.array([object_.difficult and not keep_difficult for _, object_ in rows], bool),
         describe=lambda row: f"{images[rows[row][0]].file_name}: {rows[row][1].name} {[*rows[row][1].box]}",
     )
 

@@ -30,7 +30,7 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.folder import IMAGE_SUFFIXES, size_of_file
+from storage.readers.folder import IMAGE_SUFFIXES, read_lines, size_of_file
 from storage.readers.image_set import ImageSet
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -121,9 +121,12 @@ def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
 def parse_line(line: str) -> Line:
     """Return one line of a label file. Raises SourceError saying what is wrong with it."""
     parts = line.split()
-    number, values = int(float(parts[0])), [float(part) for part in parts[1:]]
+    try:
+        number, values = int(float(parts[0])), [float(part) for part in parts[1:]]
+    except (ValueError, OverflowError) as error:
+        raise SourceError(f"expected a class index and numbers, got {error}") from None
     if float(parts[0]) != number or not all(map(math.isfinite, values)):
-        raise SourceError("expected a class index and finite numbers")
+        raise SourceError(f"expected a class index and finite numbers, got {line.strip()}")
     if len(values) in (4, 5):
         x, y, width, height = values[:4]
         score = values[4] if len(values) == 5 else 1.0
@@ -137,12 +140,11 @@ def parse_line(line: str) -> Line:
     return number, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])), 1.0
 
 
-def label_place(image: str) -> str:
+def label_path(image: str) -> str:
     """Return where the labels of an image lie: its last folder `images` becomes `labels`, the suffix `.txt`."""
     *folders, name = image.split("/")
     if "images" in folders:
-        place = len(folders) - 1 - folders[::-1].index("images")
-        folders[place] = "labels"
+        folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
     return "/".join([*folders, f"{name.rpartition('.')[0]}.txt"])
 
 
@@ -158,8 +160,8 @@ def _root(path: str, written: str) -> str:
     """Return the folder that `path:` names: as it stands, or relative to the file, or else that of the file."""
     beside = path.rpartition("/")[0] or "."
     candidates = (written, files.join(beside, written)) if written else ()
-    absolute = [one for one in candidates if one.startswith("/") or one != written or "://" in one]
-    return next((one.rstrip("/") for one in absolute if files.exists(one)), beside)
+    absolute = [root for root in candidates if root.startswith("/") or root != written or "://" in root]
+    return next((root.rstrip("/") for root in absolute if files.exists(root)), beside)
 
 
 def _image_names(head: YoloFile, subset: str) -> list[str]:
@@ -171,15 +173,15 @@ def _image_names(head: YoloFile, subset: str) -> list[str]:
         )
     names: set[str] = set()
     for entry in head.subsets[subset]:
-        place = _below(head, str(entry))
-        where = files.join(head.root, place) if place else head.root
-        if place.endswith(".txt"):
-            folder = place.rpartition("/")[0]
-            lines = (line.strip() for line in files.read_bytes(where).decode().splitlines())
+        relative = _below(head, str(entry))
+        location = files.join(head.root, relative) if relative else head.root
+        if relative.endswith(".txt"):
+            folder = relative.rpartition("/")[0]
+            lines = map(str.strip, read_lines(location))
             names |= {_listed(head, folder, line) for line in lines if line}
         else:
-            found = (name for name in files.walk_files(where) if name.lower().endswith(IMAGE_SUFFIXES))
-            names |= {files.join(place, name) for name in found}
+            images = (name for name in files.walk_files(location) if name.lower().endswith(IMAGE_SUFFIXES))
+            names |= {files.join(relative, name) for name in images}
     if not names:
         raise SourceError(
             f"expected images in {subset}: {', '.join(map(str, head.subsets[subset]))}, got none: {head.path}; "
@@ -189,20 +191,20 @@ def _image_names(head: YoloFile, subset: str) -> list[str]:
 
 
 def _below(head: YoloFile, entry: str) -> str:
-    """Return a subset's place relative to the root; `../train` where only `train` exists is a known slip."""
+    """Return a subset's path relative to the root; `../train` where only `train` exists is a known slip."""
     prefix = f"{head.root}/"
-    place = entry.removeprefix(prefix).removeprefix("./").rstrip("/")
-    slip = place.removeprefix("../")
-    if place.startswith("../") and not files.exists(files.join(head.root, place)):
-        place = slip
-    if place in {"", "."}:
+    relative = entry.removeprefix(prefix).removeprefix("./").rstrip("/")
+    slip = relative.removeprefix("../")
+    if relative.startswith("../") and not files.exists(files.join(head.root, relative)):
+        relative = slip
+    if relative in {"", "."}:
         return ""
-    if place.startswith(("/", "../")) or not files.exists(files.join(head.root, place)):
+    if relative.startswith(("/", "../")) or not files.exists(files.join(head.root, relative)):
         raise SourceError(
             f"expected a folder or list of images below {head.root}, got {entry!r}: {head.path}; correct the "
             "subset or 'path' in it"
         )
-    return place
+    return relative
 
 
 def _listed(head: YoloFile, folder: str, line: str) -> str:
@@ -218,7 +220,7 @@ def _listed(head: YoloFile, folder: str, line: str) -> str:
 
 def _label_text(root: str, name: str) -> bytes | None:
     try:
-        return files.read_bytes(label_place(files.join(root, name)))
+        return files.read_bytes(label_path(files.join(root, name)))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -234,7 +236,7 @@ def _annotations(
     rows: list[tuple[int, int, Line]] = []
     for image, text in enumerate(texts):
         rows += [
-            (image, index[line[0]], line) for line in _lines(label_place(names[image]), text, index, problems)
+            (image, index[line[0]], line) for line in _lines(label_path(names[image]), text, index, problems)
         ]
         if text and not sizes_B2[image].all():
             problems.add("image without a readable size (its boxes dropped)", names[image])
@@ -249,12 +251,12 @@ def _annotations(
         scores_A=np.array([row[2][2] for row in rows], np.float32),
         crowd_A=np.zeros(len(rows), bool),
         describe=lambda row: (
-            f"{label_place(names[rows[row][0]])}: class {rows[row][2][0]} at {[*rows[row][2][1]]}"
+            f"{label_path(names[rows[row][0]])}: class {rows[row][2][0]} at {[*rows[row][2][1]]}"
         ),
     )
 
 
-def _lines(where: str, text: bytes | None, index: dict[int, int], problems: Problems) -> list[Line]:
+def _lines(path: str, text: bytes | None, index: dict[int, int], problems: Problems) -> list[Line]:
     kept: list[Line] = []
     seen: set[str] = set()
     for number, line in enumerate((text or b"").decode(errors="replace").splitlines(), 1):
@@ -262,13 +264,13 @@ def _lines(where: str, text: bytes | None, index: dict[int, int], problems: Prob
             continue
         try:
             parsed = parse_line(line)
-        except (ValueError, OverflowError) as error:
-            problems.add("malformed line (dropped)", f"{where}:{number}: {error}")
+        except SourceError as error:
+            problems.add("malformed line (dropped)", f"{path}:{number}: {error}")
             continue
         if parsed[0] not in index:
-            problems.add("unknown class (dropped)", f"{where}:{number}: class {parsed[0]}")
+            problems.add("unknown class (dropped)", f"{path}:{number}: class {parsed[0]}")
         elif line in seen:
-            problems.add("line twice (first kept)", f"{where}:{number}")
+            problems.add("line twice (first kept)", f"{path}:{number}")
         else:
             kept.append(parsed)
         seen.add(line)

@@ -24,7 +24,7 @@ from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
 from storage.readers.voc import parse_voc
-from storage.readers.yolo import label_place, parse_line, read_yaml
+from storage.readers.yolo import label_path, parse_line, read_yaml
 
 FORMATS = ("coco-results", "coco", "yolo", "voc", "labelstudio")
 CLASSES = ('disk "a"', "ring & <b>", "star: é", "- [x]", "yes")
@@ -160,7 +160,7 @@ def read_yolo(folder: Path) -> Found:
     found: Found = {}
     for image, name in zip(images, names, strict=True):
         size = np.array([int(image["width"]), int(image["height"])] * 2)
-        lines = (folder / label_place(name)).read_text().splitlines()
+        lines = (folder / label_path(name)).read_text().splitlines()
         parsed = [parse_line(line) for line in lines]
         found[int(image["image_id"])] = [
             (head.names[category], score, list(np.array(box) * size)) for category, box, score in parsed

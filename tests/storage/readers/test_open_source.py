@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from storage.errors import InputError
 from storage.readers.open_source import detect_format, open_source
 
 
@@ -15,7 +16,7 @@ def test_the_format_is_seen_from_the_path(tiny_coco: Any, voc: Path, yolo: Path,
     assert detect_format(str(voc)) == detect_format(str(voc / "VOC2007")) == "voc"
     assert detect_format(str(yolo)) == detect_format(str(yolo / "data.yaml")) == "yolo"
     assert detect_format(str(tiny_coco.images)) == "folder"
-    with pytest.raises(ValueError, match=r"got neither: .*nowhere"):
+    with pytest.raises(InputError, match=r"got neither: .*nowhere"):
         detect_format(str(tmp_path / "nowhere"))
 
 
@@ -58,5 +59,5 @@ def test_arguments_of_another_format_are_refused(
     tiny_coco: Any, voc: Path, yolo: Path, name: str, arguments: dict[str, Any], words: str
 ) -> None:
     paths = {"coco": tiny_coco.annotations, "voc": voc, "yolo": yolo, "folder": tiny_coco.images}
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         open_source(str(paths[name]), **arguments)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from storage.errors import SourceError
 from storage.labels import Labels
 from storage.readers.voc import VOC_CLASSES, parse_voc, read_voc
 
@@ -117,6 +118,19 @@ def test_broken_xml_and_a_doubled_line_are_counted_and_named(voc: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("encoding", ["nonsense", "utf-7", "utf-16"])
+def test_an_annotation_file_of_an_unknown_encoding_is_broken(voc: Path, encoding: str) -> None:
+    path = voc / "VOC2007/Annotations/000007.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    assert read_voc(str(voc / "VOC2007")).problems.counts == {"broken annotation file (image left out)": 1}
+
+
+def test_a_list_in_another_encoding_is_an_error_that_names_it(voc: Path) -> None:
+    (voc / "VOC2007/ImageSets/Main/latin.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(SourceError, match=r"expected a list in UTF-8, got .*latin\.txt; convert it"):
+        read_voc(str(voc / "VOC2007"), subset="latin")
+
+
 def test_a_missing_size_is_read_from_the_image(voc: Path, write_voc: Any) -> None:
     write_voc(voc / "VOC2007", "000005", [("dog", (1, 1, 60, 9), 0)], head="<segmented>0</segmented>")
     source = read_voc(str(voc / "VOC2007"))
@@ -141,7 +155,7 @@ def test_the_hash_follows_the_annotations(voc: Path, write_voc: Any) -> None:
 
 
 def test_a_folder_that_is_none_and_a_list_that_is_none_are_errors(voc: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="or a folder of such, got neither"):
+    with pytest.raises(SourceError, match="or a folder of such, got neither"):
         read_voc(str(tmp_path))
-    with pytest.raises(ValueError, match=r"Main/nope\.txt; name one of its lists with --subset"):
+    with pytest.raises(SourceError, match=r"Main/nope\.txt; name one of its lists with --subset"):
         read_voc(str(voc), subset="nope")

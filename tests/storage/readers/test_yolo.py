@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.readers.yolo import label_place, read_yaml, read_yolo
+from storage.errors import SourceError
+from storage.readers.yolo import label_path, read_yaml, read_yolo
 
 
 def test_boxes_become_corners_in_pixels_with_their_scores(yolo: Path) -> None:
@@ -142,14 +143,21 @@ def test_a_data_yaml_that_cannot_be_used_is_an_error_that_names_it(
 ) -> None:
     (yolo / "outside.txt").write_text("../../secret.jpg\n")
     (yolo / "data.yaml").write_text(text)
-    with pytest.raises(ValueError, match=complaint) as caught:
+    with pytest.raises(SourceError, match=complaint) as caught:
         read_yolo(str(yolo))
     assert "data.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+def test_a_list_in_another_encoding_is_an_error_that_names_it(yolo: Path) -> None:
+    (yolo / "latin.txt").write_bytes(b"./caf\xe9.jpg\n")
+    (yolo / "data.yaml").write_text("names: [a]\ntrain: latin.txt\n")
+    with pytest.raises(SourceError, match=r"expected a list in UTF-8, got .*latin\.txt; convert it"):
+        read_yolo(str(yolo))
+
+
 def test_a_missing_data_yaml_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.yaml.*check the path"):
+    with pytest.raises(SourceError, match=r"data\.yaml.*check the path"):
         read_yaml(str(tmp_path / "data.yaml"))
 
 
@@ -164,4 +172,4 @@ def test_a_missing_data_yaml_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_labels_lie_where_yolos_trainers_look(image: str, labels: str) -> None:
-    assert label_place(image) == labels
+    assert label_path(image) == labels
