@@ -44,6 +44,7 @@ def read_coco(path: str) -> ImageSet:
     problems = Problems()
     members, sha256 = read_members(path)
     images = _Images(unique_images(_image_records(members.images, path), path, problems))
+    members.images.clear()  # nobody reads them again; the annotations are about to need the memory
     category_ids, classes = _categories(members.categories, path)
     split, notes = _split_note(members.info), _notes(members.categories, category_ids)
     columns = _annotation_columns(members, path, problems)
