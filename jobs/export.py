@@ -43,7 +43,7 @@ class ExportConfig:
 
 
 def export(config: ExportConfig) -> Exported:
-    """Write the labels and return what was written. Raises ValueError as `export_labels` does."""
+    """Write the labels and return what was written. Raises InputError as `export_labels` does."""
     condition = None if config.where is None else Condition(config.where)
     source = find_source(config.labels, number=config.round, data=config.data)
     with Progress(config.format, total=source.info.num_images, unit="images", transient=True) as progress:

@@ -1,15 +1,15 @@
 """Which boxes leave: a condition in SQL over one box at a time, shut off from everything else.
 
-In: what a user wrote after `--where`, such as "score > 0.7 and class = 'ring'"; boxes as columns named as in the
-view `boxes`. Out: a mask. The condition can neither read nor write anything: its database lives in memory and
-holds no table, access to files and Python's variables is off, no extension is loaded, the settings are locked,
-and DuckDB parses it as one expression, so that no second statement fits in. Subqueries are refused: a box is
-judged by its own columns, so the answer does not depend on how a round is cut into files.
+In: what a user wrote after `--where`, such as "score > 0.7 and class = 'ring'"; label tables. Out: a mask of their
+boxes. DuckDB's parser says what the text is and its binder what it means, by the columns of `sql/boxes.sql`. The
+condition can neither read, write nor change anything: its database lives in memory and holds no table, access to
+files and to Python's variables is off, no extension is loaded, the settings are locked, only one expression is
+taken, and in it neither a query nor a function that changes something or answers differently each time. So a box
+is judged by its own columns, and the answer does not depend on how a round is cut into files.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import duckdb
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from storage import boxes
-from storage.labels import Labels
+from storage.errors import ConfigError
+from storage.export.queries import query_text
 from storage.rounds.round import RoundInfo
+from storage.tables.list_columns import offsets_of
 from storage.tables.schemas import LABEL_SCHEMA
 
 LOCKED = {
@@ -32,86 +33,71 @@ LOCKED = {
     "lock_configuration": "true",
 }
 
-_PLACE = "box_number"
+_BOX_NUMBER = "box_number"
 
 
 class Condition:
     """A condition that was checked; use it in one thread."""
 
     def __init__(self, where: str) -> None:
-        """Check a condition. Raises ValueError saying what is wrong with it and which columns there are."""
+        """Check a condition. Raises ConfigError saying what is wrong with it and which columns there are."""
         self.where = where
         self._connection = duckdb.connect(config=dict[str, Any](LOCKED))
-        empty = box_table(LABEL_SCHEMA.empty_table(), Labels.empty(0), None, np.zeros(0))
-        self._columns = ", ".join(empty.column_names)
+        self._connection.register("label_rows", LABEL_SCHEMA.empty_table())
+        self._connection.execute(query_text("boxes"))
+        self._columns = ", ".join(name for name in self.boxes().columns if name != _BOX_NUMBER)
         self._require_plain_expression()
-        self.holds(empty)
-
-    def holds(self, table: pa.Table) -> npt.NDArray[np.bool_]:
-        """Return for which rows of a `box_table` the condition holds; null counts as no.
-
-        Raises ValueError when it cannot be computed for some row.
-        """
-        numbered = table.append_column(_PLACE, pa.array(np.arange(len(table))))
         try:
             # filter() takes an expression and nothing else: DuckDB's own parser refuses statements here
-            kept = self._connection.from_arrow(numbered).filter(self.where).to_arrow_table()
+            self._chosen = self.boxes().filter(where).project(_BOX_NUMBER)
         except duckdb.Error as error:
-            raise self._error(str(error).splitlines()[0]) from None
-        mask_N = np.zeros(len(table), np.bool_)
-        mask_N[kept[_PLACE].to_numpy()] = True
+            raise self._error(error) from None
+
+    def use_round(self, info: RoundInfo, thresholds: npt.NDArray[np.float64]) -> None:
+        """Say whose boxes come next; `thresholds` are those of the round's classes."""
+        self._connection.execute(
+            "SET VARIABLE round = $round",
+            {
+                "round": {
+                    "dataset": info.dataset_name,
+                    "number": info.number,
+                    "classes": list(info.classes),
+                    "thresholds": thresholds.tolist(),
+                }
+            },
+        )
+
+    def holds(self, table: pa.Table) -> npt.NDArray[np.bool_]:
+        """Return for which boxes of a label table the condition holds; null counts as no.
+
+        Raises ConfigError when it cannot be computed for some box.
+        """
+        self._connection.register("label_rows", table)
+        try:
+            chosen = self._chosen.fetchnumpy()[_BOX_NUMBER]
+        except duckdb.Error as error:
+            raise self._error(error) from None
+        mask_N = np.zeros(int(offsets_of(table, "scores")[-1]), np.bool_)
+        mask_N[np.asarray(chosen)] = True
         return mask_N
 
+    def boxes(self) -> duckdb.DuckDBPyRelation:
+        """Return what the condition sees of the last label table."""
+        return self._connection.view("boxes")
+
     def _require_plain_expression(self) -> None:
-        query = "SELECT json_serialize_sql('SELECT ' || $where)"  # parses and runs nothing
-        text = self._connection.execute(query, {"where": self.where}).fetchall()[0][0]
-        parsed = json.loads(text)
-        if parsed["error"]:
-            syntax = parsed["error_type"] == "parser"
-            got = parsed["error_message"] if syntax else "a second statement"
+        answer = self._connection.execute(query_text("parsed_condition"), {"condition": self.where})
+        ((error_type, message, has_query, volatile),) = answer.fetchall()
+        got = "a second statement" if error_type else None
+        if error_type == "parser":
+            got = message
+        elif has_query:
+            got = "a query inside it"
+        elif volatile:
+            got = f"{volatile}(), which changes something or answers differently each time"
+        if got:
             raise self._error(f"expected a condition on a single box, got {got}")
-        if '"class":"SUBQUERY"' in text:
-            raise self._error("expected a condition on a single box, got a query inside it")
 
-    def _error(self, message: str) -> ValueError:
-        return ValueError(f"{message}: --where {self.where!r}; a box has the columns {self._columns}")
-
-
-def box_table(
-    table: pa.Table, labels: Labels, info: RoundInfo | None, thresholds: npt.NDArray[np.float64]
-) -> pa.Table:
-    """Return one row a box of a label table: the columns of the view `boxes` that a round has.
-
-    `thresholds` are those of the classes; `info` may be missing where there are no rows.
-    """
-    classes = pa.array(info.classes if info else (), pa.string())
-    boxes_N4 = labels.boxes_N4
-    sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
-    areas_N = sides_N2.astype(np.float64).prod(axis=1)
-    bins_N = np.digitize(areas_N, [boxes.SMALL_AREA, boxes.LARGE_AREA])
-    images_N = pa.array(np.repeat(np.arange(len(table)), labels.counts()))
-    categories_N = pa.array(labels.categories_N)
-    number = len(boxes_N4)
-    return pa.table(
-        {
-            "dataset": _constant(info.dataset_name if info else None, pa.string(), number),
-            "key": table["key"].take(images_N),
-            "image_id": table["image_id"].take(images_N),
-            "class": classes.take(categories_N),
-            "category": categories_N,
-            "score": labels.scores_N,
-            **{name: boxes_N4[:, side] for side, name in enumerate(("x1", "y1", "x2", "y2"))},
-            "width": sides_N2[:, 0],
-            "height": sides_N2[:, 1],
-            "area": areas_N,
-            "size_bin": pa.array(["small", "medium", "large"]).take(pa.array(bins_N)),
-            "tiny": areas_N < boxes.TINY_AREA,
-            "round": _constant(info.number if info else None, pa.int32(), number),
-            "score_threshold": thresholds[labels.categories_N],
-            "step": table["step"].take(images_N),
-        }
-    )
-
-
-def _constant(value: object, kind: pa.DataType, number: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, kind), number)
+    def _error(self, what: str | duckdb.Error) -> ConfigError:
+        message = str(what).splitlines()[0]
+        return ConfigError(f"{message}: --where {self.where!r}; a box has the columns {self._columns}")

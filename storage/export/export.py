@@ -24,9 +24,10 @@ from storage.errors import ConfigError
 from storage.export.coco import write_annotations, write_results
 from storage.export.condition import Condition
 from storage.export.header import ExportHeader
+from storage.export.image_files import check_file_names, unpacked
 from storage.export.label_studio import write_label_studio
-from storage.export.labeled_images import LabeledImages, LabelSource, labeled_images
-from storage.export.names import check_file_names, unpacked
+from storage.export.labeled_images import LabeledImages
+from storage.export.read_round import LabelSource, labeled_images
 from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
 
@@ -36,6 +37,8 @@ EXPORT_FILE = "export.json"
 SCHEMA_VERSION = 1
 IMAGE_FOLDERS = {"coco": "images", "yolo": "images", "voc": "JPEGImages", "fiftyone": "data"}
 """Where each format looks for image files."""
+FILE_AN_IMAGE = ("yolo", "voc")
+"""Formats that keep a label file an image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +71,8 @@ def export_labels(
     progress. Raises ConfigError when the folder exists, or a name or label cannot be written in this format.
     """
     _check(form, out, images=images, scores=scores, image_url=image_url)
-    check_file_names(source.dataset, stems_differ=form in {"yolo", "voc"})
+    if images or form in FILE_AN_IMAGE:
+        check_file_names(source.dataset, stems_differ=form in FILE_AN_IMAGE)
     header = _header(source, condition)
     counts = _Counts()
     with _appearing(out) as folder:
@@ -145,11 +149,11 @@ class _Counts:
         """Pass the images on."""
         for batch in batches:
             yield batch
-            self._num_images += len(batch.image_ids)
+            self._num_images += len(batch)
             self._num_empty += int((batch.labels.counts() == 0).sum())
             self._num_boxes += len(batch.labels.boxes_N4)
             if on_images is not None:
-                on_images(len(batch.image_ids))
+                on_images(len(batch))
 
     def as_json(self) -> dict[str, int]:
         """Return the counts by name."""

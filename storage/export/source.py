@@ -11,8 +11,8 @@ import contextlib
 
 from storage.database.workspace import Workspace, discover
 from storage.dataset.dataset import Dataset
-from storage.errors import ConfigError
-from storage.export.labeled_images import LabelSource
+from storage.errors import ConfigError, StoreError
+from storage.export.read_round import LabelSource
 from storage.rounds.round import Round, RoundInfo
 
 
@@ -62,7 +62,7 @@ def _find_dataset(workspace: Workspace, round_: Round, info: RoundInfo, data: st
     same = [dataset for dataset in workspace.datasets if dataset.hash == info.dataset_hash]
     if same:
         return same[0]
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(StoreError):
         dataset = Dataset.open(info.dataset_root)
         if dataset.hash == info.dataset_hash:
             return dataset

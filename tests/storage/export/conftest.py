@@ -11,7 +11,7 @@ import pytest
 
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
-from storage.export.labeled_images import LabelSource
+from storage.export.read_round import LabelSource
 from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.rounds.round import open_round, round_path

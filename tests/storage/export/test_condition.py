@@ -11,22 +11,28 @@ import pytest
 
 from storage.database.connect import connect
 from storage.database.workspace import Workspace
-from storage.export.condition import LOCKED, Condition, box_table
-from storage.export.labeled_images import LabelSource, labeled_images
-from storage.tables.label_table import table_labels
+from storage.errors import ConfigError
+from storage.export.condition import LOCKED, Condition
+from storage.export.read_round import LabelSource, labeled_images
+from storage.tables.list_columns import flat
 
 
-def box_rows(source: LabelSource) -> pa.Table:
-    store = source.round.labels()
-    tables = [store.read(stem) for stem in store.stems()]
-    thresholds = source.round.class_thresholds()
-    return pa.concat_tables(
-        [box_table(table, table_labels(table), source.info, thresholds) for table in tables]
-    )
+def label_rows(source: LabelSource) -> pa.Table:
+    return source.round.labels().read_all()
+
+
+def condition_on(source: LabelSource, where: str) -> Condition:
+    condition = Condition(where)
+    condition.use_round(source.info, source.round.class_thresholds())
+    return condition
 
 
 def test_a_condition_sees_the_columns_and_values_of_the_view_boxes(source: LabelSource) -> None:
-    ours = box_rows(source)
+    condition = condition_on(source, "true")
+    condition.holds(label_rows(source))
+    ours = condition.boxes().to_arrow_table()
+    assert ours["box_number"].to_pylist() == list(range(source.info.num_boxes))
+    ours = ours.drop_columns("box_number")
     names = ", ".join(f'"{name}"' for name in ours.column_names)
     with connect(Workspace(datasets=(source.dataset,), rounds=(source.round,))) as connection:
         query = f"SELECT {names} FROM boxes WHERE origin = 'round' ORDER BY key, score, x1"
@@ -50,7 +56,7 @@ def test_the_boxes_that_leave_are_those_of_the_same_query(where: str, source: La
     found = [
         (image_id, score)
         for batch in labeled_images(source, Condition(where))
-        for index, image_id in enumerate(batch.image_ids.tolist())
+        for index, image_id in enumerate(batch.images["image_id"].to_pylist())
         for score in batch.labels.image(index).scores_N.tolist()
     ]
     with connect(Workspace(datasets=(source.dataset,), rounds=(source.round,))) as connection:
@@ -60,9 +66,9 @@ def test_the_boxes_that_leave_are_those_of_the_same_query(where: str, source: La
 
 
 def test_null_is_no(source: LabelSource) -> None:
-    rows = box_rows(source)
-    assert not Condition("null").holds(rows).any()
-    assert Condition("true").holds(rows).all()
+    rows = label_rows(source)
+    assert not condition_on(source, "null").holds(rows).any()
+    assert condition_on(source, "true").holds(rows).all()
 
 
 @pytest.mark.parametrize(
@@ -91,6 +97,16 @@ def test_null_is_no(source: LabelSource) -> None:
         "score > $limit",
         "scor > 0.5",
         "class = ring",
+        "random() > 0.5",
+        'score > main."random"()',
+        "setseed(0.5) is null",
+        "nextval('a') > 0",
+        "write_log('x') is null",
+        "sleep_ms(1) is null",
+        "getenv('HOME') = ''",
+        "COLUMNS(*) > 0",
+        "*",
+        "score > ?",
         "score >",
         "",
         "   ",
@@ -100,7 +116,7 @@ def test_what_is_no_condition_on_one_box_is_refused_in_one_line(where: str, tmp_
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     secret_variable = pa.table({"x": [1]})  # must not be found by its name
-    with pytest.raises(ValueError, match="columns dataset, key, image_id, class") as caught:
+    with pytest.raises(ConfigError, match="columns dataset, key, image_id, class") as caught:
         Condition(where.format(secret=secret, folder=tmp_path))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
@@ -108,8 +124,13 @@ def test_what_is_no_condition_on_one_box_is_refused_in_one_line(where: str, tmp_
     assert secret_variable.num_rows == 1
 
 
+def test_a_function_that_answers_differently_each_time_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"got setseed\(\), which changes something or answers differently"):
+        Condition("score > 0.5 or setseed(0.1) is null")
+
+
 def test_a_query_inside_is_refused_even_where_it_could_be_answered() -> None:
-    with pytest.raises(ValueError, match="expected a condition on a single box, got a query inside it"):
+    with pytest.raises(ConfigError, match="expected a condition on a single box, got a query inside it"):
         Condition("score > (SELECT 0.5)")
 
 
@@ -141,12 +162,12 @@ def test_its_database_would_refuse_files_and_settings_even_without_the_check(
 
 
 def test_a_condition_that_fails_on_a_row_says_so(source: LabelSource) -> None:
-    condition = Condition("class::INTEGER > 3")
-    with pytest.raises(ValueError, match=r"Could not convert string .*--where 'class::INTEGER > 3'"):
-        condition.holds(box_rows(source))
+    condition = condition_on(source, "class::INTEGER > 3")
+    with pytest.raises(ConfigError, match=r"Could not convert string .*--where 'class::INTEGER > 3'"):
+        condition.holds(label_rows(source))
 
 
 def test_boxes_keep_their_order(source: LabelSource) -> None:
-    rows = box_rows(source)
-    scores_N = rows["score"].to_numpy()
-    np.testing.assert_array_equal(Condition("score > 0.5").holds(rows), scores_N > 0.5)
+    rows = label_rows(source)
+    scores_N = flat(rows, "scores", np.float32)
+    np.testing.assert_array_equal(condition_on(source, "score > 0.5").holds(rows), scores_N > 0.5)

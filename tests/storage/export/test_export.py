@@ -18,12 +18,14 @@ from storage import files
 from storage.database.connect import connect
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
-from storage.export import labeled_images as labeled_images_module
+from storage.errors import ConfigError, StoreError
+from storage.export import read_round
 from storage.export.condition import Condition
 from storage.export.export import EXPORT_FILE, Format, export_labels
 from storage.export.header import ExportHeader
-from storage.export.labeled_images import LabeledImages, LabelSource, labeled_images
-from storage.export.names import check_file_names
+from storage.export.image_files import check_file_names
+from storage.export.labeled_images import IMAGE_SCHEMA, LabeledImages
+from storage.export.read_round import LabelSource, labeled_images
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
 from storage.readers.coco import read_coco
@@ -169,7 +171,7 @@ def test_an_exported_folder_is_a_source_of_shards_with_the_same_boxes(
         for index, name in enumerate(batch.file_names):
             one = batch.labels.image(index)
             expected[name] = (
-                batch.sizes[index],
+                [batch.images["height"][index].as_py(), batch.images["width"][index].as_py()],
                 [source.info.classes[c] for c in one.categories_N],
                 one.boxes_N4,
             )
@@ -185,10 +187,7 @@ def test_an_exported_folder_is_a_source_of_shards_with_the_same_boxes(
 def test_a_folder_called_images_in_a_file_name_does_not_confuse_yolo(tmp_path: Path) -> None:
     """Trainers turn the last folder `images` of a path into `labels`."""
     images = LabeledImages(
-        rows=np.array([0]),
-        image_ids=np.array([1]),
-        file_names=("images/train/a.jpg",),
-        sizes=np.array([[50, 100]], np.int32),
+        images=pa.table([[0], [1], ["images/train/a.jpg"], [100], [50]], schema=IMAGE_SCHEMA),
         labels=Labels.of_image([(10, 10, 30, 20)], [1], [0.9]),
     )
     header = ExportHeader(
@@ -201,7 +200,7 @@ def test_a_folder_called_images_in_a_file_name_does_not_confuse_yolo(tmp_path: P
 def test_a_failure_in_the_middle_leaves_nothing_behind(source: LabelSource, tmp_path: Path) -> None:
     before = contents(tmp_path)
     fails_late = Condition("CASE WHEN image_id = 28 THEN error('on purpose') ELSE true END")
-    with pytest.raises(ValueError, match="on purpose"):
+    with pytest.raises(ConfigError, match="on purpose"):
         export_labels(source, str(tmp_path / "out"), form="yolo", condition=fails_late)
     assert contents(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels"]
@@ -210,7 +209,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(source: LabelSource, tmp_
 def test_nothing_is_replaced(source: LabelSource, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="a folder that is not there yet"):
+    with pytest.raises(ConfigError, match="a folder that is not there yet"):
         export_labels(source, str(tmp_path / "out"), form="yolo")
     assert contents(tmp_path / "out") == {"mine.txt": b"mine"}
 
@@ -230,7 +229,7 @@ def test_how_many_images_come_at_once_makes_no_difference(
 ) -> None:
     for form in FORMATS:
         export_labels(source, str(tmp_path / "whole" / form), form=form)
-    monkeypatch.setattr(labeled_images_module, "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(read_round, "IMAGES_AT_ONCE", 3)
     for form in FORMATS:
         export_labels(source, str(tmp_path / "parts" / form), form=form)
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
@@ -247,7 +246,7 @@ def test_how_many_images_come_at_once_makes_no_difference(
 def test_options_of_another_format_are_refused(
     form: Format, options: dict[str, object], message: str, source: LabelSource, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         export_labels(source, str(tmp_path / "out"), form=form, **options)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
 
@@ -261,7 +260,7 @@ def with_names(dataset: Dataset, names: list[str]) -> Dataset:
 
 @pytest.mark.parametrize("name", ["/etc/x.jpg", "../x.jpg", "a/../../x.jpg", "", "a\nb.jpg", "a\\..\\b.jpg"])
 def test_a_file_name_that_leaves_the_folder_is_refused(name: str, dataset: Dataset) -> None:
-    with pytest.raises(ValueError, match="file names that stay in a folder"):
+    with pytest.raises(StoreError, match="file names that stay in a folder"):
         check_file_names(with_names(dataset, ["a.jpg", name]), stems_differ=False)
 
 
@@ -272,14 +271,14 @@ def test_two_images_never_share_a_label_file(dataset: Dataset) -> None:
     check_file_names(different, stems_differ=True)
     same = with_names(dataset, ["a.jpg", "c.jpg", "a.png"])
     check_file_names(same, stems_differ=False)
-    with pytest.raises(ValueError, match=r"got a\.jpg and a\.png"):
+    with pytest.raises(StoreError, match=r"got a\.jpg and a\.png"):
         check_file_names(same, stems_differ=True)
 
 
 def test_a_label_of_an_image_that_the_data_set_lacks_is_named(source: LabelSource) -> None:
     store = LabelStore(source.round.path)
     store.write("shard-999999", label_table(["x"], [99], [(5, 5)], Labels.empty(1)), {})
-    with pytest.raises(ValueError, match=r"got image 99, which it lacks: .*shard-999999\.parquet"):
+    with pytest.raises(StoreError, match=r"got image 99, which it lacks: .*shard-999999\.parquet"):
         list(labeled_images(source, None))
 
 
@@ -296,6 +295,6 @@ def test_a_class_that_the_round_does_not_know_is_named_with_its_row(source: Labe
 def test_a_table_cut_short_is_named(source: LabelSource, tmp_path: Path) -> None:
     path = Path(source.round.labels().path("shard-000001"))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"shard-000001\.parquet"):
+    with pytest.raises(StoreError, match=r"shard-000001\.parquet"):
         export_labels(source, str(tmp_path / "out"), form="coco")
     assert not (tmp_path / "out").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from pycocotools.coco import COCO
 from storage.export.coco import write_annotations, write_results
 from storage.export.header import ExportHeader
 from storage.export.label_studio import write_label_studio
-from storage.export.labeled_images import LabeledImages
+from storage.export.labeled_images import IMAGE_SCHEMA, LabeledImages
 from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
@@ -58,23 +59,19 @@ def labeled(draw: st.DrawFn) -> list[LabeledImages]:
             boxes = [(min(xs), min(ys), max(xs), max(ys)) for xs, ys in corners]
             parts.append(Labels.of_image(boxes, categories, scores))
             sizes.append((height, width))
-        ids = np.arange(first, first + 3) * 10**9 + 1
-        batches.append(
-            LabeledImages(
-                rows=np.arange(first, first + 3),
-                image_ids=ids,
-                file_names=tuple(f"sub &/é {image_id}.v1.jpg" for image_id in ids),
-                sizes=np.array(sizes, np.int32),
-                labels=Labels.concatenate(parts),
-            )
-        )
+        rows = range(first, first + 3)
+        ids = [row * 10**9 + 1 for row in rows]
+        heights, widths = zip(*sizes, strict=True)
+        names = [f"sub &/é {image_id}.v1.jpg" for image_id in ids]
+        images = pa.table([rows, ids, names, widths, heights], schema=IMAGE_SCHEMA)
+        batches.append(LabeledImages(images=images, labels=Labels.concatenate(parts)))
     return batches
 
 
 def said(batches: list[LabeledImages]) -> Found:
     found: Found = {}
     for batch in batches:
-        for index, image_id in enumerate(batch.image_ids.tolist()):
+        for index, image_id in enumerate(batch.images["image_id"].to_pylist()):
             one = batch.labels.image(index)
             triples = zip(one.categories_N, one.scores_N, one.boxes_N4.tolist(), strict=True)
             found[image_id] = [(CLASSES[category], float(score), box) for category, score, box in triples]
@@ -212,10 +209,7 @@ def read_label_studio(folder: Path) -> Found:
 
 def test_yolo_without_scores_has_the_five_columns_of_trainers(tmp_path: Path) -> None:
     images = LabeledImages(
-        rows=np.array([0]),
-        image_ids=np.array([1]),
-        file_names=("a.jpg",),
-        sizes=np.array([[50, 100]], np.int32),
+        images=pa.table([[0], [1], ["a.jpg"], [100], [50]], schema=IMAGE_SCHEMA),
         labels=Labels.of_image([(10, 10, 30, 20)], [1], [0.9]),
     )
     write_yolo(tmp_path, [images], HEADER, scores=False)

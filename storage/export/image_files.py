@@ -6,9 +6,8 @@ Guarantees: nothing is written outside that folder, and no two images share a la
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -17,7 +16,8 @@ import pyarrow.compute as pc
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.errors import StoreError
-from storage.export.labeled_images import LabeledImages
+from storage.export.labeled_images import IMAGE_SCHEMA, LabeledImages
+from storage.export.queries import copy_images, image_texts
 
 LIST_FILE = "images.csv"
 
@@ -27,15 +27,8 @@ def stem_of(file_name: str) -> str:
     return str(PurePosixPath(file_name).with_suffix(""))
 
 
-def inside(folder: Path, name: str) -> Path:
-    """Return a path below the folder, which then exists up to its last part."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def check_file_names(dataset: Dataset, *, stems_differ: bool) -> None:
-    """Raise ValueError when an image's name would lead out of a folder, or two would share a label file."""
+    """Raise StoreError when an image's name would lead out of a folder, or two would share a label file."""
     names = dataset.images()["file_name"]
     leaving = pc.match_substring_regex(names, r"^/|^$|(^|/)\.\.(/|$)|[\x00-\x1f\\]")
     if pc.any(leaving).as_py():
@@ -54,22 +47,43 @@ def check_file_names(dataset: Dataset, *, stems_differ: bool) -> None:
             )
 
 
-def listed(batches: Iterable[LabeledImages], folder: Path) -> Iterator[LabeledImages]:
-    """Pass the images on, and write into `images.csv` which id each file name has."""
-    with (folder / LIST_FILE).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image_id", "file_name", "width", "height"])
-        for batch in batches:
-            triples = zip(batch.image_ids.tolist(), batch.file_names, batch.sizes.tolist(), strict=True)
-            writer.writerows([image_id, name, width, height] for image_id, name, (height, width) in triples)
-            yield batch
+def write_image_files(
+    folder: Path,
+    batches: Iterable[LabeledImages],
+    query: str,
+    path_of: Callable[[str], str],
+    **parameters: object,
+) -> list[str]:
+    """Write the text that a query has for each image, and `images.csv`; return the file names of the images.
+
+    `path_of` gives the path of the text below the folder, by file name. A plain loop: COPY can write a file a
+    value, but encodes the value into the name of a folder.
+    """
+    images = [IMAGE_SCHEMA.empty_table()]
+    for batch, texts in image_texts(query, batches, **parameters):
+        images.append(batch.images)
+        for name, text in zip(batch.file_names, texts, strict=True):
+            write_below(folder, path_of(name), text.encode())
+    listed = pa.concat_tables(images)
+    copy_images("image_list", listed, folder / LIST_FILE)
+    return [str(name) for name in listed["file_name"].to_pylist()]
 
 
 def unpacked(batches: Iterable[LabeledImages], folder: Path, dataset: Dataset) -> Iterator[LabeledImages]:
     """Pass the images on, and write each one's original bytes below the folder."""
     for batch in batches:
-        places = dataset.images().select(["shard", "offset", "size"]).take(pa.array(batch.rows)).to_pylist()
+        places = dataset.images().select(["shard", "offset", "size"]).take(batch.images["row"]).to_pylist()
         for name, place in zip(batch.file_names, places, strict=True):
             path = dataset.shard_path(place["shard"])
-            inside(folder, name).write_bytes(files.read_range(path, place["offset"], place["size"]))
+            write_below(folder, name, files.read_range(path, place["offset"], place["size"]))
         yield batch
+
+
+def write_below(folder: Path, name: str, content: bytes) -> None:
+    """Write a file below the folder, and the folders between where they are missing."""
+    path = folder / name
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
