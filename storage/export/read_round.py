@@ -19,7 +19,6 @@ from storage.export.condition import Condition
 from storage.export.labeled_images import IMAGE_SCHEMA, LabeledImages
 from storage.rounds.round import Round, RoundInfo
 from storage.tables.label_table import check_labels, table_labels
-from storage.tables.list_columns import row_numbers
 
 IMAGES_AT_ONCE = 1024
 
@@ -81,17 +80,21 @@ class _ImageIndex:
         images = dataset.images()
         self._dataset = dataset
         self._names = images["file_name"]
-        self._ids = images["image_id"]
+        ids = images["image_id"].to_numpy()
+        self._order = np.argsort(ids, kind="stable")  # once: a look-up without it costs 10 ms a table of 118,000
+        self._sorted = ids[self._order]
 
     def find(self, image_ids: npt.NDArray[np.int64], *, where: str) -> npt.NDArray[np.int64]:
         """Return the row of each image."""
-        rows = row_numbers(image_ids, self._ids)
-        if (rows < 0).any():
+        places = np.searchsorted(self._sorted, image_ids)
+        inside = places < len(self._sorted)
+        known = inside & (self._sorted[np.where(inside, places, 0)] == image_ids)
+        if not known.all():
             raise StoreError(
-                f"expected labels of images of {self._dataset.root}, got image {image_ids[rows < 0][0]}, which it "
+                f"expected labels of images of {self._dataset.root}, got image {image_ids[~known][0]}, which it "
                 f"lacks: {where}; name the data set that was labeled with --data"
             )
-        return rows
+        return np.asarray(self._order[places])
 
     def images(self, labels: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
         """Return the images of some rows of a label table (IMAGE_SCHEMA), which stand in `rows` here."""
