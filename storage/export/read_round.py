@@ -81,7 +81,9 @@ class _ImageIndex:
         self._dataset = dataset
         self._names = images["file_name"]
         ids = images["image_id"].to_numpy()
-        self._order = np.argsort(ids, kind="stable")  # once: a look-up without it costs 10 ms a table of 118,000
+        self._order = np.argsort(
+            ids, kind="stable"
+        )  # once: a look-up without it costs 10 ms a table of 118,000
         self._sorted = ids[self._order]
 
     def find(self, image_ids: npt.NDArray[np.int64], *, where: str) -> npt.NDArray[np.int64]:
