@@ -133,7 +133,7 @@ def pseudo_label_quality(
     pseudo = table_labels(table.select(["boxes", "categories", "scores"]))
     by_class = bool((thresholds_C != score_threshold).any())
     quality = quality_of_labels(
-        pseudo.keep(pseudo.scores_N > thresholds_C[pseudo.categories_N]) if by_class else pseudo,
+        pseudo.above(thresholds_C) if by_class else pseudo,
         table_labels(truth.rename_columns(["boxes", "categories", "scores"])),
         classes=classes,
         score_threshold=0.0 if by_class else score_threshold,

@@ -21,7 +21,7 @@ from benchmarks.photos import photo_data
 from jobs.recipes.named import coco_partial
 from jobs.recipes.train_config import ModelConfig
 from jobs.run.ranks import Ranks
-from jobs.train import build_trainer
+from jobs.training.build_trainer import build_trainer
 from pipeline.graphs.graph import Device, GraphDevice
 from pipeline.loaders.train_loader import TrainLoader
 
@@ -54,11 +54,11 @@ def train(folder: str, device: Device) -> tuple[float, float]:
     with TrainLoader(*data, device=GraphDevice(kind=device), num_steps=steps) as loader:
         for batch in loader:
             if batch.step == 0:
-                trainer.apply(batch, trainer.learn(batch))
+                trainer.update_weights(batch, trainer.compute_gradient(batch))
                 began = time.perf_counter()
                 continue
             waited += batch.timings["wait"]
-            trainer.apply(batch, trainer.learn(batch))
+            trainer.update_weights(batch, trainer.compute_gradient(batch))
             if batch.step >= LEAST and time.perf_counter() - began > WITHIN:
                 break
     return waited, time.perf_counter() - began

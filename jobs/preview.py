@@ -17,6 +17,7 @@ import torch
 import tyro
 
 from analysis.figures.boxes_on_images import write_png
+from jobs.inference.tensor_labels import labels_of
 from jobs.inference.trained import open_trained
 from jobs.pictures.preview_pictures import plan_rows_picture, step_picture
 from jobs.pictures.preview_step import (
@@ -30,7 +31,6 @@ from jobs.pictures.preview_step import (
 from jobs.recipes.train_config import TrainConfig
 from jobs.training.run_data import open_data
 from jobs.training.stored_round import open_labels, resolve_round
-from jobs.training.train_step import to_labels
 from pipeline.loaders.batch import TrainBatch
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
@@ -108,8 +108,8 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
 
     def predict(batch: TrainBatch) -> Labels:
         assert batch.weak is not None
-        found = to_labels(trained.detector.predict(batch.weak.images_BCHW, batch.weak.sizes_B2))
-        return found.keep(found.scores_N > threshold)
+        found = labels_of(trained.detector.predict(batch.weak.images_BCHW, batch.weak.sizes_B2))
+        return found.above(threshold)
 
     return predict, f"the teacher of {trained.run.name} at step {trained.step}, score > {threshold:g}"
 

@@ -30,7 +30,7 @@ from jobs.console.profile_advice import Figures, TrainedSteps, advise
 from jobs.inference.trained import choose_device
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
-from jobs.train import build_trainer
+from jobs.training.build_trainer import build_trainer
 from jobs.training.run_data import (
     labeled_data,
     mix_settings,
@@ -203,7 +203,7 @@ class _Profile:
 
 
 def _step(trainer: Trainer, batch: TrainBatch) -> None:
-    trainer.apply(batch, trainer.learn(batch))
+    trainer.update_weights(batch, trainer.compute_gradient(batch))
 
 
 def _means(measured: list[dict[str, float]]) -> dict[str, float]:

@@ -21,19 +21,15 @@ import torch
 
 from jobs.inference.trained import choose_device
 from jobs.recipes.train_config import TrainConfig
-from jobs.run.ranks import Ranks, joined
+from jobs.run.ranks import Ranks, process_group
 from jobs.run.run_directory import RunDirectory
 from jobs.run.run_log import RunLog
-from jobs.training.class_thresholds import ClassThresholds, labeled_rates
+from jobs.training.build_trainer import build_trainer
 from jobs.training.resume import Resumed, previous_state, state_of_rank
-from jobs.training.run_data import mix_settings, open_data, open_loader, read_run_inputs
+from jobs.training.run_data import open_data, open_loader, read_run_inputs
 from jobs.training.stored_round import describe_labels, resolve_round
 from jobs.training.train_loop import Training
 from jobs.training.train_step import Trainer
-from model.detectors.build import build_detector
-from model.method.optim import Schedule, build_optimizer
-from model.method.teacher import Teacher
-from pipeline.loaders.batch import LabelCache
 from storage import files
 from storage.dataset.dataset import Dataset
 
@@ -41,14 +37,14 @@ from storage.dataset.dataset import Dataset
 def train(config: TrainConfig) -> int:
     """Run or resume one training; return 0, or 130 when it was interrupted and can be resumed.
 
-    Raises ValueError for data that does not fit, an existing run without `--resume`, a run that another process
-    trains, a non-finite loss, and another rank that failed or is silent.
+    Raises ConfigError for data that does not fit, an existing run without `--resume` and a run that another process
+    trains; RunStoppedError for a non-finite loss, and another rank that failed or is silent.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     run = RunDirectory(config.out)
     device = choose_device(config.device)
-    with joined(device, silence=config.timeout) as ranks, contextlib.ExitStack() as stack:
+    with process_group(device, timeout=config.timeout) as ranks, contextlib.ExitStack() as stack:
         data = open_data(config, ranks)
         config = ranks.on_first(lambda: resolve_round(config, data))
         ranks.on_first(lambda: stack.enter_context(files.locked(str(run.lock), command="mixpl train")))
@@ -59,17 +55,17 @@ def _train(
     config: TrainConfig, run: RunDirectory, data: Mapping[str, Dataset], device: torch.device, ranks: Ranks
 ) -> int:
     trainer, resumed, position = _begin(config, run, data, device, ranks)
-    asked = read_run_inputs(config, data, ranks)
+    run_inputs = read_run_inputs(config, data, ranks)
     start = 0 if resumed is None else resumed.step
     with (
-        ranks.each(lambda: open_loader(config, data, asked, device, ranks, resume=position)) as loader,
-        ranks.each(lambda: RunLog(run, config, ranks, start, _label_provenance(data))) as log,
+        ranks.on_all(lambda: open_loader(config, data, run_inputs, device, ranks, resume=position)) as loader,
+        ranks.on_all(lambda: RunLog(run, config, ranks, start, _label_provenance(data))) as log,
     ):
-        log.say(describe_labels(config, asked.labels, asked.stored_factors))
+        log.say(describe_labels(config, run_inputs.labels, run_inputs.stored_factors))
         training = Training(
             config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
         )
-        return training.run_steps(resumed, asked.factors)
+        return training.run_steps(resumed, run_inputs.factors)
 
 
 def _begin(
@@ -80,12 +76,12 @@ def _begin(
     The checkpoint ends with this function: as large as the trainer, it must not lie beside it for a whole run.
     """
     state = ranks.on_first(lambda: _previous_state(config, run, data))
-    trainer = ranks.each(lambda: build_trainer(config, data["labeled"], device, ranks))
+    trainer = ranks.on_all(lambda: build_trainer(config, data["labeled"], device, ranks))
     if ranks.rank:  # rank 0 draws what a process alone draws
         torch.manual_seed(int(np.random.SeedSequence([config.seed, ranks.rank]).generate_state(1)[0]))
     resumed = position = None
     if state is not None:
-        own = ranks.each(lambda: state_of_rank(state, ranks))
+        own = ranks.on_all(lambda: state_of_rank(state, ranks))
         trainer.load_state_dict(state, own)
         resumed = Resumed(step=int(state["step"]), ranks_before=len(state["ranks"]))
         position = own["loader"]
@@ -102,54 +98,6 @@ def _previous_state(
         run.clear()
         run.describe(dataclasses.replace(config, resume=False), _data_provenance(data))
     return state
-
-
-def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, ranks: Ranks) -> Trainer:
-    """Return student, teacher and optimiser as they are before the first step: a function of the seed alone."""
-    torch.manual_seed(config.seed)
-    student = build_detector(
-        config.model.name, num_classes=len(labeled.classes), weights=config.model.weights, seed=config.seed
-    )
-    student = student.to(device).to(memory_format=torch.channels_last).train()
-    teacher = Teacher(
-        student,
-        momentum_floor=config.teacher.momentum,
-        warmup_gamma=config.teacher.warmup,
-        interval=config.teacher.interval,
-    )
-    optimizer = build_optimizer(
-        student,
-        name=config.optim.name,
-        lr=config.optim.lr,
-        weight_decay=config.optim.weight_decay,
-        momentum=config.optim.momentum,
-        backbone_lr_multiplier=config.optim.backbone_lr,
-    )
-    return Trainer(
-        student=student,
-        teacher=teacher,
-        optimizer=optimizer,
-        schedule=Schedule(warmup_steps=config.optim.warmup_steps, warmup_start=config.optim.warmup_start),
-        clip_norm=config.optim.clip,
-        pseudo=config.pseudo,
-        thresholds=_thresholds(config, labeled),
-        cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
-        device=device,
-        bf16=config.bf16,
-        ranks=ranks,
-    )
-
-
-def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None:
-    if config.thresholds.policy == "fixed":
-        return None
-    return ClassThresholds(
-        config.thresholds.policy,
-        score_threshold=config.pseudo.score_threshold,
-        rates_C=labeled_rates(labeled),
-        every=config.thresholds.every,
-        images_a_step=config.data.batch_unlabeled,
-    )
 
 
 def _data_provenance(data: Mapping[str, Dataset]) -> dict[str, Any]:

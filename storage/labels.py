@@ -68,6 +68,14 @@ class Labels:
             offsets_B1=kept_before[self.offsets_B1],
         )
 
+    def above(self, threshold: float | npt.NDArray[np.float64]) -> Labels:
+        """Return the same images with only the boxes whose score is strictly above a threshold.
+
+        `threshold` is one number, or an array of one a class.
+        """
+        thresholds = threshold[self.categories_N] if isinstance(threshold, np.ndarray) else threshold
+        return self.keep(self.scores_N > thresholds)
+
     def scaled(self, factor: float) -> Labels:
         """Return the same images with every side times `factor`."""
         return Labels(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import torch
 
-from jobs.training.train_step import to_labels
+from jobs.inference.tensor_labels import labels_of
 from model.detector import Detector
 from pipeline.graphs.graph import GraphDevice
 from pipeline.loaders.predict_loader import PredictLoader, SkippedImage
@@ -59,7 +59,7 @@ def predict(
     with loader:
         for batch in loader:
             found = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
-            labels = batch.to_original(to_labels(found))
+            labels = batch.to_original(labels_of(found))
             yield (
                 batch.shard,
                 label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),

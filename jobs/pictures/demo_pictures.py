@@ -76,7 +76,7 @@ def draw_predictions(
     tables = predict(trained.detector, test, test.shards[:1], settings=settings, skipped=[])
     found = pa.concat_tables([table for _, table in tables]).slice(0, num_images)
     labels = table_labels(found)
-    labels = labels.keep(labels.scores_N > threshold)
+    labels = labels.above(threshold)
     truth = known_truth(test, found["key"].to_pylist())
     assert truth is not None, "test images have labels"
     panels = []

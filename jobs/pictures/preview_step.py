@@ -127,7 +127,7 @@ def round_on_weak(stored: StoredLabels, unlabeled: Dataset, *, otherwise: WeakLa
             return otherwise(batch)
         assert batch.plan is not None
         labels = stored.labels_of(unlabeled.rows_of(batch.plan.keys))
-        counted = labels.keep(labels.scores_N > stored.thresholds_C[labels.categories_N])
+        counted = labels.above(stored.thresholds_C)
         return boxes.project(counted, batch.plan.weak.box_matrices_B33, batch.plan.weak.sizes_B2)
 
     return project

@@ -21,7 +21,7 @@ from jobs.recipes.train_config import (
     TeacherConfig,
     TrainConfig,
 )
-from model.method.pseudo_label_loss import SemiSupervisedSettings
+from model.method.gate import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 from storage.errors import ConfigError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from analysis.thresholds import ThresholdPolicy
-from model.method.pseudo_label_loss import SemiSupervisedSettings
+from model.method.gate import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 from storage.errors import ConfigError
 

@@ -23,8 +23,8 @@ from jobs.recipes.train_config import TrainConfig
 from jobs.run.metrics import MetricsFile
 from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
+from jobs.run.step_report import StepReport
 from jobs.run.step_tally import StepTally
-from jobs.training.train_step import StepReport
 from pipeline.loaders.batch import TrainBatch
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import label_table

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jobs.training.train_step import StepReport
+from jobs.run.step_report import StepReport
 from pipeline.loaders.batch import TrainBatch
 
 

@@ -26,15 +26,15 @@ class GradientExchange:
     def __init__(self, parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self._ranks = ranks
-        if ranks.world == 1:
+        if ranks.world_size == 1:
             return
         self._size = sum(parameter.numel() for parameter in self._parameters)
-        self._flat = self._parameters[0].new_zeros(self._size + ranks.world + 1)
+        self._flat = self._parameters[0].new_zeros(self._size + ranks.world_size + 1)
         self._views = self._as_views()
 
     def clear(self) -> None:
         """Forget the gradients of the last step, before the first backward pass of this one."""
-        if self._ranks.world == 1:
+        if self._ranks.world_size == 1:
             for parameter in self._parameters:
                 parameter.grad = None
             return
@@ -44,7 +44,7 @@ class GradientExchange:
 
     def is_finite(self) -> bool:
         """Return whether this rank's own gradient may be shared; alone, the norm is looked at instead."""
-        if self._ranks.world == 1:
+        if self._ranks.world_size == 1:
             return True
         low, high = torch.aminmax(self._flat)  # NaN passes through
         return math.isfinite(float(high - low))
@@ -54,7 +54,7 @@ class GradientExchange:
 
         Raises this rank's `error`, or else RankFailedError naming the first rank that has one.
         """
-        if self._ranks.world > 1:
+        if self._ranks.world_size > 1:
             failed, stop = self._agree(failed=error is not None, stop=stop)
             if error is None and failed:
                 raise RankFailedError(failed[0])
@@ -69,7 +69,7 @@ class GradientExchange:
         self._flat[-1] = float(stop)
         self._ranks.all_reduce(self._flat)
         *failures, stops = self._flat[self._size :].tolist()
-        self._flat[: self._size] /= self._ranks.world
+        self._flat[: self._size] /= self._ranks.world_size
         return [rank for rank, count in enumerate(failures) if count], bool(stops)
 
     def _as_views(self) -> list[Tensor]:

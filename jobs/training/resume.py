@@ -74,13 +74,13 @@ def previous_state(config: TrainConfig, run: RunDirectory) -> State | None:
 def state_of_rank(state: State, ranks: Ranks) -> State:
     """Return what this rank goes on with: loader position, label cache, threshold window, random numbers."""
     kept = state["ranks"]
-    if len(kept) == ranks.world:
+    if len(kept) == ranks.world_size:
         own: State = kept[ranks.rank]
         return own
     mine = kept[ranks.rank] if ranks.rank < len(kept) else {"random": None, "random_cuda": None}
     thresholds = kept[0]["thresholds"]
     return {
-        "loader": redeal([one["loader"] for one in kept], rank=ranks.rank, world=ranks.world),
+        "loader": redeal([one["loader"] for one in kept], rank=ranks.rank, world=ranks.world_size),
         "cache": None,
         "thresholds": None if thresholds is None else {**thresholds, "window": None},
         "random": mine["random"],
@@ -90,8 +90,8 @@ def state_of_rank(state: State, ranks: Ranks) -> State:
 
 def describe_change(config: TrainConfig, resumed: Resumed, ranks: Ranks) -> str | None:
     """Return what goes on and what starts anew with another number of ranks; None with the same."""
-    before = resumed.ranks_before
-    if before == ranks.world:
+    before, now = resumed.ranks_before, ranks.world_size
+    if before == now:
         return None
     images = config.data.batch_labeled
     anew = []
@@ -102,10 +102,10 @@ def describe_change(config: TrainConfig, resumed: Resumed, ranks: Ranks) -> str 
         anew.append("the labels since the last thresholds by class")
     kept = "weights, teacher, optimiser, step, and that each image is drawn once an epoch (times its repeat factor)"
     lines = [
-        f"step {resumed.step} was reached by {before} processes and goes on with {ranks.world}:",
+        f"step {resumed.step} was reached by {before} processes and goes on with {now}:",
         f"  kept: {kept}; what is left of this epoch is dealt anew",
         *(f"  anew: {what}" for what in anew),
-        f"  images a step: {before * images} before, {ranks.world * images} now; the learning rate is unchanged",
+        f"  images a step: {before * images} before, {now * images} now; the learning rate is unchanged",
     ]
     return "\n".join(lines)
 

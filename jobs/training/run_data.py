@@ -49,7 +49,7 @@ def open_data(config: TrainConfig, ranks: Ranks = ALONE) -> dict[str, Dataset]:
     Raises ConfigError for sets without labels where they are needed, for other classes, and when the ranks do not
     see the same images.
     """
-    data = ranks.each(lambda: _open_parts(config))
+    data = ranks.on_all(lambda: _open_parts(config))
     hashes = ranks.gather(lambda: {part: dataset.hash for part, dataset in data.items()})
     for part, dataset in data.items():
         others = [rank for rank, found in enumerate(hashes) if found[part] != hashes[0][part]]
@@ -65,7 +65,7 @@ def read_run_inputs(config: TrainConfig, data: Mapping[str, Dataset], ranks: Ran
     """Ask the tables as they are now. Raises ConfigError for a stored round that does not fit, or lacks labels."""
     return RunInputs(
         factors=repeat_factors(config, data, ranks),
-        labels=ranks.each(lambda: open_labels(config, data)),
+        labels=ranks.on_all(lambda: open_labels(config, data)),
         stored_factors=ranks.on_first(lambda: stored_repeat_factors(config, data)),
     )
 
@@ -87,7 +87,7 @@ def repeat_factors(
 def open_loader(
     config: TrainConfig,
     data: Mapping[str, Dataset],
-    asked: RunInputs,
+    run_inputs: RunInputs,
     device: torch.device,
     ranks: Ranks = ALONE,
     *,
@@ -96,8 +96,8 @@ def open_loader(
 ) -> TrainLoader:
     """Return the batches of a run up to `config.steps`; `start_step` and `resume` as `TrainLoader` takes them."""
     return TrainLoader(
-        labeled_data(config, data, asked),
-        unlabeled_data(config, data, asked),
+        labeled_data(config, data, run_inputs),
+        unlabeled_data(config, data, run_inputs),
         view=config.view,
         order=order_settings(config, ranks),
         device=GraphDevice.from_torch(device, num_threads=config.data.decode_threads),
@@ -108,20 +108,22 @@ def open_loader(
     )
 
 
-def labeled_data(config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs) -> LabeledData | None:
+def labeled_data(
+    config: TrainConfig, data: Mapping[str, Dataset], run_inputs: RunInputs
+) -> LabeledData | None:
     """Return the labeled images of a run as its loader draws them; None where `data` has none, as in a preview."""
     if "labeled" not in data:
         return None
     return LabeledData(
         dataset=data["labeled"],
         batch_size=config.data.batch_labeled,
-        repeat_factors=asked.factors,
+        repeat_factors=run_inputs.factors,
         min_side=config.data.min_side,
     )
 
 
 def unlabeled_data(
-    config: TrainConfig, data: Mapping[str, Dataset], asked: RunInputs
+    config: TrainConfig, data: Mapping[str, Dataset], run_inputs: RunInputs
 ) -> UnlabeledData | None:
     """Return the unlabeled images of a run as its loader draws them; None for the supervised arm."""
     if "unlabeled" not in data:
@@ -130,9 +132,9 @@ def unlabeled_data(
         dataset=data["unlabeled"],
         batch_size=config.data.batch_unlabeled,
         mix=mix_settings(config),
-        repeat_factors=asked.stored_factors,
+        repeat_factors=run_inputs.stored_factors,
         start_step=config.burn_in,
-        labels=asked.labels,
+        labels=run_inputs.labels,
         labels_until=config.labels.until or None,
     )
 
@@ -142,7 +144,7 @@ def order_settings(config: TrainConfig, ranks: Ranks = ALONE) -> OrderSettings:
     return OrderSettings(
         seed=config.seed,
         rank=ranks.rank,
-        world=ranks.world,
+        world=ranks.world_size,
         shuffle_window=config.data.shuffle_window,
         rounding=config.resampling.rounding,
     )

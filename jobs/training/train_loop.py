@@ -49,7 +49,7 @@ class Training:
         `factors` are the repeat factors that the tables give now.
         """
         start = 0 if resumed is None else resumed.step
-        with Interrupt(under_torchrun=self.ranks.world > 1) as interrupt:
+        with Interrupt(under_torchrun=self.ranks.world_size > 1) as interrupt:
             self._log_start(resumed, start, factors)
             for step in range(start, self.config.steps):
                 batch, stop = self._step(step, interrupt)
@@ -87,12 +87,12 @@ class Training:
         waiting = self.loader.waiting()
         try:
             batch = next(self.loader)
-            learned = self.trainer.learn(batch)
+            learned = self.trainer.compute_gradient(batch)
         except Exception as caught:  # raised by `exchange`, once the other ranks know
             error = self._with_step(caught, step)
         stop = self.trainer.gradient.exchange(error, stop=interrupt.requested)
         try:
-            report = self.trainer.apply(batch, learned)
+            report = self.trainer.update_weights(batch, learned)
         except NonFiniteLossError as caught:
             raise self._with_step(caught, step) from caught
         self.log.step(batch, report, waiting=waiting)
@@ -141,7 +141,7 @@ class Training:
 
     def _require_same_weights(self) -> None:
         """Raise RuntimeError where the ranks no longer train one model: nothing they would write is true."""
-        if self.ranks.world == 1:
+        if self.ranks.world_size == 1:
             return
         weights = {"student": self.trainer.student.state_dict(), "teacher": self.trainer.teacher.state_dict()}
         hashes = self.ranks.gather(lambda: {who: checkpoint.weights_hash(weights[who]) for who in weights})
@@ -154,7 +154,7 @@ class Training:
 
     def _how_to_resume(self) -> str:
         again = f"`mixpl train {quote(str(self.run.config))} --resume`"
-        world = self.ranks.world
+        world = self.ranks.world_size
         return f"with {again}" if world == 1 else f"under torchrun, with {world} processes as before: {again}"
 
     def _scored_after(self, step: int) -> bool:
@@ -174,7 +174,7 @@ class Training:
         settings = PredictSettings(
             view=self.config.view, threads=self.config.data.decode_threads, device=self.trainer.device
         )
-        shards = test.shards[ranks.rank :: ranks.world]
+        shards = test.shards[ranks.rank :: ranks.world_size]
 
         def scored(parts: list[evaluate.Detected]) -> Evaluation:
             result = evaluate.score_detections(test, parts)

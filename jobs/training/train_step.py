@@ -8,62 +8,61 @@ The pixels of all views exist before the step begins; only boxes are made here (
 section 3). Where labels come from a stored round, not even those: the student's views carry their targets. Each
 part's gradient is taken as soon as its loss is known, so that the graph of one part is held at a time. A
 non-finite loss raises before any weight changes. Where several processes train, their gradients are exchanged
-between the two halves of a step, `learn` and `apply`; in neither does one wait for another.
+between the two halves of a step, `compute_gradient` and `update_weights`; in neither does one wait for another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
+from jobs.inference.tensor_labels import labels_of, targets_of
 from jobs.run.ranks import Ranks
+from jobs.run.step_report import StepReport
 from jobs.training.class_thresholds import ClassThresholds
 from jobs.training.gradients import GradientExchange
-from model.detector import Detections, Detector, Target
-from model.method.optim import Schedule, clip_gradient
-from model.method.pseudo_label_loss import SemiSupervisedSettings, UnsupervisedOutcome, unsupervised_loss
+from model.detector import Detector
+from model.method.gate import SemiSupervisedSettings, skip_reason
+from model.method.optim import WeightUpdate
 from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan, View
+from storage.errors import RunStoppedError
 from storage.labels import Labels
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(RunStoppedError):
     """A loss part became infinite or NaN; nothing was changed by that step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StepReport:
-    """What happened in one step, as plain numbers."""
+class UnsupervisedOutcome:
+    """What became of one view of unlabeled images."""
 
     losses: dict[str, float]
-    """Weighted loss parts by name; skipped parts are missing."""
-    skipped: dict[str, str]
-    """Reason by part ("mixup", "mosaic") whose loss was skipped."""
-    boxes_per_image: float
-    """Pseudo labels above the threshold, a mixed image."""
-    thresholds: tuple[float, ...]
-    """Score threshold of each class, where they follow the teacher; else empty."""
-    gradient_norm: float
-    """Before clipping."""
-    learning_rate: float
-    weak_labels: Labels | None = field(repr=False)
-    """What the teacher said of the unlabeled images, in pixels of the weak views; None where it was not asked."""
+    """Weighted loss parts by name; empty when the loss was skipped."""
+    reason: str | None
+    """Why the loss was skipped, in numbers; None when it was not."""
+    num_kept: tuple[int, ...]
+    """Pseudo labels of each image above the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StepLosses:
     """What the first half of a step found out; the gradient stands in the student's parameters."""
 
-    losses: dict[str, float]
+    supervised: dict[str, float]
     outcomes: dict[str, UnsupervisedOutcome]
     weak_labels: Labels | None
+
+    def by_name(self) -> dict[str, float]:
+        """Return every weighted loss part of the step."""
+        return {**self.supervised, **{k: v for o in self.outcomes.values() for k, v in o.losses.items()}}
 
 
 class Trainer:
@@ -74,80 +73,68 @@ class Trainer:
         *,
         student: Detector,
         teacher: Teacher,
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-        clip_norm: float,
+        weight_update: WeightUpdate,
         pseudo: SemiSupervisedSettings,
         cache: LabelCache | None,
         thresholds: ClassThresholds | None = None,
-        device: torch.device,
         bf16: bool,
         ranks: Ranks,
     ) -> None:
+        """`thresholds`: those of classes that follow the teacher; `bf16` counts on a GPU only."""
         self.student = student
-        self.gradient = GradientExchange(student.parameters(), ranks)
         self.teacher = teacher
-        self.optimizer = optimizer
         self.cache = cache
         self.thresholds = thresholds
-        self.device = device
-        self._schedule = schedule
-        self._clip_norm = clip_norm
+        self.device = next(student.parameters()).device
+        self.gradient = GradientExchange(student.parameters(), ranks)
+        self._update = weight_update
         self._pseudo = pseudo
         self._autocast = torch.autocast(
-            device.type, dtype=torch.bfloat16, enabled=bf16 and device.type == "cuda"
+            self.device.type, dtype=torch.bfloat16, enabled=bf16 and self.device.type == "cuda"
         )
 
-    def learn(self, batch: TrainBatch) -> StepLosses:
+    def compute_gradient(self, batch: TrainBatch) -> StepLosses:
         """Leave the gradient of one batch. Raises NonFiniteLossError naming the part and the images."""
         assert batch.labeled is not None, "every step of training has labeled images"
         self.gradient.clear()
-        losses = self._supervised(batch.labeled)
+        supervised = self._supervised(batch.labeled)
         weak_labels, targets = None, _stored_targets(batch)
         if batch.weak is not None and batch.plan is not None and self.cache is not None:
             weak_labels = self._pseudo_labels(batch.weak)
             targets = self._teacher_targets(batch, batch.plan, weak_labels, self.cache)
         outcomes = self._unsupervised(batch, targets)
-        for name, outcome in outcomes.items():
-            losses |= {f"{name}_{part}": value.item() for part, value in outcome.losses.items()}
         if not self.gradient.is_finite():
             raise NonFiniteLossError(
-                f"the gradient is not finite on images {', '.join(_learned_from(batch, outcomes))}"
+                f"the gradient is not finite on images {', '.join(_images_with_loss(batch, outcomes))}"
             )
-        return StepLosses(losses=losses, outcomes=outcomes, weak_labels=weak_labels)
+        return StepLosses(supervised=supervised, outcomes=outcomes, weak_labels=weak_labels)
 
-    def apply(self, batch: TrainBatch, learned: StepLosses) -> StepReport:
+    def update_weights(self, batch: TrainBatch, step_losses: StepLosses) -> StepReport:
         """Change the weights by the gradient. Raises NonFiniteLossError before any is changed."""
-        learning_rate = self._schedule.apply(self.optimizer, batch.step)
-        norm = clip_gradient(self.student.parameters(), self._clip_norm)
+        outcomes = step_losses.outcomes
+        norm, learning_rate = self._update.apply(batch.step)
         if not math.isfinite(norm):
             raise NonFiniteLossError(
-                f"the gradient is {norm} on images {', '.join(_learned_from(batch, learned.outcomes))}"
+                f"the gradient is {norm} on images {', '.join(_images_with_loss(batch, outcomes))}"
             )
-        self.optimizer.step()
         self.teacher.update(self.student, batch.step)
-        outcomes = learned.outcomes
         return StepReport(
-            losses=learned.losses,
+            losses=step_losses.by_name(),
             skipped={name: outcome.reason for name, outcome in outcomes.items() if outcome.reason},
             boxes_per_image=_mean_kept(outcomes.get("mixup")),
             thresholds=() if self.thresholds is None else tuple(self.thresholds.values_C.tolist()),
             gradient_norm=norm,
             learning_rate=learning_rate,
-            weak_labels=learned.weak_labels,
+            weak_labels=step_losses.weak_labels,
         )
 
     def _supervised(self, view: View) -> dict[str, float]:
-        with self._autocast:
-            parts = self.student(
-                view.images_BCHW, view.sizes_B2, _targets(view.targets, view.images_BCHW.device)
-            )
-        _backward("supervised", parts, view.keys)
-        return {f"supervised_{name}": value.item() for name, value in parts.items()}
+        assert view.targets is not None, "a labeled view carries its targets"
+        return self._learn_from_view("supervised", view, view.targets, weight=1.0)
 
     def _pseudo_labels(self, weak: View) -> Labels:
         with self._autocast:
-            return to_labels(self.teacher.predict(weak.images_BCHW, weak.sizes_B2))
+            return labels_of(self.teacher.predict(weak.images_BCHW, weak.sizes_B2))
 
     def _teacher_targets(
         self, batch: TrainBatch, plan: UnlabeledPlan, weak: Labels, cache: LabelCache
@@ -167,43 +154,53 @@ class Trainer:
     def _unsupervised(
         self, batch: TrainBatch, targets: Mapping[str, Labels]
     ) -> dict[str, UnsupervisedOutcome]:
-        thresholds_C = batch.thresholds_C
-        if thresholds_C is None and self.thresholds is not None:
-            thresholds_C = self.thresholds.values_C
-        views, outcomes = _student_views(batch), {}
-        for name, labels in targets.items():
-            weight = self._pseudo.unsup_weight * (self._pseudo.mosaic_weight if name == "mosaic" else 1)
-            outcomes[name] = self._learn(name, views[name], labels, weight, thresholds_C)
-        return outcomes
+        views, threshold = _student_views(batch), self._threshold(batch)
+        return {name: self._outcome(name, views[name], labels, threshold) for name, labels in targets.items()}
 
-    def _learn(
-        self,
-        name: str,
-        view: View,
-        labels: Labels,
-        weight: float,
-        thresholds_C: npt.NDArray[np.float64] | None,
+    def _threshold(self, batch: TrainBatch) -> float | npt.NDArray[np.float64]:
+        """Return the score threshold of a step: of each class where the batch or the teacher's labels give one."""
+        if batch.thresholds_C is not None:
+            return batch.thresholds_C
+        return self._pseudo.score_threshold if self.thresholds is None else self.thresholds.values_C
+
+    def _outcome(
+        self, name: str, view: View, labels: Labels, threshold: float | npt.NDArray[np.float64]
     ) -> UnsupervisedOutcome:
+        """Learn from the pseudo labels above the threshold, or say why not."""
+        weight = self._pseudo.unsup_weight * (self._pseudo.mosaic_weight if name == "mosaic" else 1)
+        kept = labels.above(threshold)
+        num_kept = tuple(kept.counts().tolist())
+        reason = skip_reason(
+            num_kept,
+            torch.from_numpy(labels.scores_N),
+            self._pseudo,
+            weight=weight,
+            threshold=float(np.min(threshold)),
+        )
+        losses = {} if reason else self._learn_from_view(name, view, kept, weight=weight)
+        return UnsupervisedOutcome(losses=losses, reason=reason, num_kept=num_kept)
+
+    def _learn_from_view(self, name: str, view: View, labels: Labels, *, weight: float) -> dict[str, float]:
+        """Add the gradient of the student's loss on a view, times `weight`; return its parts.
+
+        Raises NonFiniteLossError before, naming the part and the images.
+        """
         with self._autocast:
-            outcome = unsupervised_loss(
-                self.student,
-                view.images_BCHW,
-                view.sizes_B2,
-                to_detections(labels),
-                settings=self._pseudo,
-                weight=weight,
-                thresholds_C=None if thresholds_C is None else torch.from_numpy(thresholds_C),
-            )
-        if outcome.losses:
-            _backward(name, outcome.losses, view.keys)
-        return outcome
+            parts = self.student(view.images_BCHW, view.sizes_B2, targets_of(labels, view.images_BCHW.device))
+            parts = {f"{name}_{part}": value * weight for part, value in parts.items()}
+        losses = {part: value.item() for part, value in parts.items()}
+        for part, value in losses.items():
+            if not math.isfinite(value):
+                raise NonFiniteLossError(f"loss {part} is {value} on images {', '.join(view.keys)}")
+        torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+        return losses
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes and that all ranks share, for a checkpoint."""
         return {
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._update.optimizer.state_dict(),
         }
 
     def rank_state_dict(self) -> dict[str, Any]:
@@ -220,7 +217,7 @@ class Trainer:
         """Take up where `state_dict` and `rank_state_dict` were asked; what `own` lacks starts anew."""
         self.student.load_state_dict(shared["student"])
         self.teacher.load_state_dict(shared["teacher"])
-        self.optimizer.load_state_dict(shared["optimizer"])
+        self._update.optimizer.load_state_dict(shared["optimizer"])
         if self.cache is not None and own["cache"] is not None:
             self.cache.load_state_dict(own["cache"])
         if self.thresholds is not None and own["thresholds"] is not None:
@@ -229,36 +226,6 @@ class Trainer:
             torch.set_rng_state(own["random"])
         if own["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"], self.device)
-
-
-def to_labels(detections: Sequence[Detections]) -> Labels:
-    """Return detections as flat labels on the host."""
-    return Labels.concatenate(
-        [
-            Labels.of_image(d.boxes_N4.cpu().numpy(), d.categories_N.cpu().numpy(), d.scores_N.cpu().numpy())
-            for d in detections
-        ]
-    )
-
-
-def to_detections(labels: Labels) -> list[Detections]:
-    """Return flat labels as one `Detections` an image, on the host."""
-    return [
-        Detections(
-            boxes_N4=torch.from_numpy(one.boxes_N4),
-            categories_N=torch.from_numpy(one.categories_N).long(),
-            scores_N=torch.from_numpy(one.scores_N),
-        )
-        for one in map(labels.image, range(len(labels)))
-    ]
-
-
-def _targets(labels: Labels | None, device: torch.device) -> list[Target]:
-    assert labels is not None, "a labeled view carries its targets"
-    return [
-        Target(boxes_N4=d.boxes_N4.to(device), categories_N=d.categories_N.to(device))
-        for d in to_detections(labels)
-    ]
 
 
 def _student_views(batch: TrainBatch) -> dict[str, View]:
@@ -273,19 +240,11 @@ def _stored_targets(batch: TrainBatch) -> dict[str, Labels]:
     return {name: view.targets for name, view in views.items() if view.targets is not None}
 
 
-def _backward(name: str, parts: dict[str, Tensor], keys: Sequence[str]) -> None:
-    """Add the gradient of the sum of the parts; a non-finite part is refused before."""
-    for part, value in parts.items():
-        if not math.isfinite(value.item()):
-            raise NonFiniteLossError(f"loss {name}_{part} is {value.item()} on images {', '.join(keys)}")
-    torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
-
-
-def _learned_from(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
+def _images_with_loss(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
     """Return the images that had a loss in this step; mixed ones are joined by "+"."""
     views = _student_views(batch)
-    learned = [batch.labeled, *(views[name] for name, outcome in outcomes.items() if outcome.losses)]
-    return [key for view in learned if view is not None for key in view.keys]
+    with_loss = [batch.labeled, *(views[name] for name, outcome in outcomes.items() if outcome.losses)]
+    return [key for view in with_loss if view is not None for key in view.keys]
 
 
 def _mean_kept(outcome: UnsupervisedOutcome | None) -> float:

@@ -1,4 +1,4 @@
-"""The optimiser step: parameter groups, learning-rate warm-up, gradient clipping.
+"""From a gradient to changed weights: parameter groups, learning-rate warm-up, clipping, the optimiser.
 
 In: a detector and a recipe's numbers. Out: a torch optimiser, and the learning rate of any step as a pure
 function of that step, so that nothing but the optimiser's own state is needed to resume.
@@ -7,6 +7,7 @@ Source: the released recipes of MixPL (arXiv 2312.07006).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -101,3 +102,25 @@ def clip_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
     The norm is infinite or NaN when a gradient is: look at it before the optimiser steps.
     """
     return float(nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+class WeightUpdate:
+    """What changes a student's weights once its gradient is there."""
+
+    def __init__(
+        self, student: Detector, optimizer: Optimizer, schedule: Schedule, *, clip_norm: float
+    ) -> None:
+        """`clip_norm`: the largest L2 norm of the whole gradient."""
+        self.optimizer = optimizer
+        self._student, self._schedule, self._clip_norm = student, schedule, clip_norm
+
+    def apply(self, step: int) -> tuple[float, float]:
+        """Take the optimiser's step; return the gradient's norm before clipping, and the learning rate.
+
+        A norm that is not finite changes no weight.
+        """
+        learning_rate = self._schedule.apply(self.optimizer, step)
+        norm = clip_gradient(self._student.parameters(), self._clip_norm)
+        if math.isfinite(norm):
+            self.optimizer.step()
+        return norm, learning_rate

@@ -18,7 +18,7 @@ from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from jobs.synth import SynthConfig, synth
 from jobs.train import train
-from model.method.pseudo_label_loss import SemiSupervisedSettings
+from model.method.gate import SemiSupervisedSettings
 
 torch.set_num_threads(1)
 

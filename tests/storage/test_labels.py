@@ -55,3 +55,20 @@ def test_scaled_labels_differ_in_their_sides_alone(counts: list[int]) -> None:
     np.testing.assert_array_equal(doubled.boxes_N4, 2 * labels.boxes_N4)
     np.testing.assert_array_equal(doubled.offsets_B1, labels.offsets_B1)
     np.testing.assert_array_equal(doubled.scores_N, labels.scores_N)
+
+
+def test_a_score_counts_only_when_strictly_above_the_threshold() -> None:
+    labels = Labels.of_image(np.zeros((3, 4)), [0, 0, 0], [0.25, 0.5, 0.75])
+    assert labels.above(0.5).scores_N.tolist() == [0.75]
+
+
+@given(counts_of_images, st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_threshold_never_keeps_more(counts: list[int], one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    labels = labels_of(counts)
+    assert (labels.above(high).counts() <= labels.above(low).counts()).all()
+
+
+def test_a_threshold_for_each_class_keeps_only_what_is_strictly_above_its_own() -> None:
+    labels = Labels.of_image(np.zeros((4, 4)), [0, 0, 1, 1], [0.5, 0.6, 0.3, 0.2])
+    assert labels.above(np.array([0.5, 0.25])).categories_N.tolist() == [0, 1]

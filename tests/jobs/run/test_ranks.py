@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from jobs.recipes import config_file
-from jobs.run.ranks import Ranks, joined
+from jobs.run.ranks import Ranks, process_group
 from jobs.training.gradients import GradientExchange
+from storage.errors import ConfigError, RunStoppedError, StoreError
 
 Reports = list[dict[str, Any]]
 
@@ -44,7 +45,7 @@ def reports(drawn: Path, short_run: Callable[..., Any], tmp_path_factory: Any) -
 def test_values_pass_between_ranks(reports: Reports) -> None:
     for rank, report in enumerate(reports):
         assert report["gather"] == [0, 10, 20]
-        assert report["each"] == rank * 10
+        assert report["on_all"] == rank * 10
         assert report["from_first"] == 7
         assert report["copied"] == [[0.0, 0.0]] * 3
 
@@ -54,7 +55,7 @@ def test_a_failure_on_one_rank_is_raised_on_all_and_they_can_meet_again(reports:
     assert second["failed_on_1"].startswith("ZeroDivisionError")
     for other in (first, third):
         assert other["failed_on_1"].startswith(
-            "RankFailedError: rank 1 failed, see its words (ZeroDivisionError"
+            "RankFailedError: rank 1 failed, see its output (ZeroDivisionError"
         )
     assert first["failed_on_first"].startswith("ZeroDivisionError")
     assert second["failed_on_first"].startswith("RankFailedError: rank 0 failed")
@@ -106,14 +107,31 @@ def test_a_rank_that_is_silent_for_too_long_is_an_error_on_the_others(reports: R
 def test_a_world_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
-        pytest.raises(ValueError, match="expected RANK beside WORLD_SIZE 2"),
-        joined(torch.device("cpu"), silence=1.0),
+        pytest.raises(ConfigError, match="expected RANK beside WORLD_SIZE 2"),
+        process_group(torch.device("cpu"), timeout=1.0),
     ):
         pass
 
 
+def test_an_error_from_outside_names_its_rank_and_a_fault_of_ours_keeps_its_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **__: None)
+    cpu = torch.device("cpu")
+    with pytest.raises(RunStoppedError, match="rank 1: no such set"), process_group(cpu, timeout=1.0):
+        raise StoreError("no such set")
+    with pytest.raises(RunStoppedError, match=r"rank 1: .*nowhere"), process_group(cpu, timeout=1.0):
+        Path("nowhere").read_bytes()
+    with pytest.raises(ValueError, match="argument 2 is shorter") as caught, process_group(cpu, timeout=1.0):
+        list(zip([1, 2], [1], strict=True))
+    assert caught.type is ValueError
+    assert caught.value.__notes__ == ["This happened on rank 1."]
+
+
 def test_a_process_alone_joins_no_group_and_keeps_its_gradients() -> None:
-    with joined(torch.device("cpu"), silence=1.0) as ranks:
+    with process_group(torch.device("cpu"), timeout=1.0) as ranks:
         assert not torch.distributed.is_initialized()
         assert ranks.first
     weight = torch.nn.Parameter(torch.ones(2))

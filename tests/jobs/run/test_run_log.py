@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from jobs.run.run_log import summary
+from jobs.run.step_report import StepReport
 from jobs.run.step_tally import StepTally
-from jobs.training.train_step import StepReport
 from pipeline.loaders.batch import TrainBatch
 
 

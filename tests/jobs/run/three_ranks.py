@@ -25,8 +25,8 @@ import torch.distributed as dist
 
 from jobs.recipes.named import recipe_config
 from jobs.run import checkpoint
-from jobs.run.ranks import Ranks, joined
-from jobs.train import build_trainer
+from jobs.run.ranks import Ranks, process_group
+from jobs.training.build_trainer import build_trainer
 from jobs.training.class_thresholds import ClassThresholds
 from jobs.training.gradients import GradientExchange
 from jobs.training.run_data import mix_settings, open_data
@@ -55,7 +55,7 @@ def agreements(ranks: Ranks) -> dict[str, object]:
     ranks.copy_from_first([other])
     return {
         "gather": ranks.gather(lambda: ranks.rank * 10),
-        "each": ranks.each(lambda: ranks.rank * 10),
+        "on_all": ranks.on_all(lambda: ranks.rank * 10),
         "from_first": ranks.on_first(lambda: ranks.rank + 7),
         "copied": other.tolist(),
         "failed_on_1": said(lambda: ranks.gather(lambda: 1 // (ranks.rank - 1))),
@@ -69,7 +69,7 @@ def thresholds(ranks: Ranks) -> dict[str, object]:
     rng = np.random.default_rng(0)
     one_a_rank = [
         Labels.of_image(np.zeros((40, 4), np.float32), rng.integers(2, size=40), rng.random(40, np.float32))
-        for _ in range(ranks.world)
+        for _ in range(ranks.world_size)
     ]
     found = []
     for who, labels in ((ranks, one_a_rank[ranks.rank]), (Ranks(), Labels.concatenate(one_a_rank))):
@@ -103,13 +103,13 @@ def gated_training(ranks: Ranks, trainer: Trainer, loader: TrainLoader) -> dict[
     skipped = set()
     for _ in range(4):
         batch = next(loader)
-        learned = trainer.learn(batch)
+        learned = trainer.compute_gradient(batch)
         own = [parameter.grad.clone() for parameter in trainer.student.parameters()]
         trainer.gradient.exchange(None, stop=False)
         every = ranks.gather(lambda own=own: own)
         for parameter, *grads in zip(trainer.student.parameters(), *every, strict=True):
-            torch.testing.assert_close(parameter.grad, sum(grads) / ranks.world)
-        skipped |= trainer.apply(batch, learned).skipped.keys()
+            torch.testing.assert_close(parameter.grad, sum(grads) / ranks.world_size)
+        skipped |= trainer.update_weights(batch, learned).skipped.keys()
     return {"skipped": sorted(skipped), "weights": hashes(trainer)}
 
 
@@ -126,7 +126,7 @@ def failures(ranks: Ranks, trainer: Trainer, loader: TrainLoader) -> dict[str, o
             batch = next(loader)
             if ranks.rank == 1 and batch.labeled is not None:
                 batch.labeled.images_BCHW.fill_(float("nan"))
-            trainer.learn(batch)
+            trainer.compute_gradient(batch)
         except Exception as caught:
             error = caught
         trainer.gradient.exchange(error, stop=False)
@@ -157,7 +157,10 @@ def meet(rank: int, port: int, config_path: str, out: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     config = recipe_config(config_path)
-    with contextlib.suppress(RuntimeError), joined(CPU, silence=60.0) as ranks:  # leaving a broken group
+    with (
+        contextlib.suppress(RuntimeError),
+        process_group(CPU, timeout=60.0) as ranks,
+    ):  # leaving a broken group
         report = agreements(ranks) | thresholds(ranks) | means(ranks)
         if ranks.rank == 1:
             config = replace(config, pseudo=replace(config.pseudo, score_threshold=0.999))
@@ -169,7 +172,7 @@ def meet(rank: int, port: int, config_path: str, out: str) -> None:
             LabeledData(dataset=labeled, batch_size=config.data.batch_labeled),
             UnlabeledData(dataset=unlabeled, mix=mix_settings(config)),
             view=config.view,
-            order=OrderSettings(rank=ranks.rank, world=ranks.world),
+            order=OrderSettings(rank=ranks.rank, world=ranks.world_size),
         ) as loader:
             report |= gated_training(ranks, trainer, loader)
             report["factors_from"] = loader.set_repeat_factors(

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from jobs import cli
+from jobs.inference.tensor_labels import labels_of
 from jobs.inference.trained import open_trained
 from jobs.label import LabelConfig, label
 from jobs.pictures.preview_step import preview_step, round_on_weak, truth_on_weak
@@ -22,10 +23,10 @@ from jobs.preview import PreviewConfig, preview
 from jobs.recipes.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.run.ranks import Ranks
-from jobs.train import build_trainer, train
+from jobs.train import train
+from jobs.training.build_trainer import build_trainer
 from jobs.training.run_data import open_data, open_loader, read_run_inputs
 from jobs.training.stored_round import open_labels, resolve_round, stored_repeat_factors
-from jobs.training.train_step import to_labels
 from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache
 from pipeline.loaders.train_loader import TrainLoader
@@ -101,7 +102,7 @@ def test_stored_labels_are_those_that_the_same_teacher_gives_while_training(
             assert asked.weak is not None
             assert asked.plan is not None
             assert known.student is not None
-            weak = to_labels(teacher.predict(asked.weak.images_BCHW, asked.weak.sizes_B2))
+            weak = labels_of(teacher.predict(asked.weak.images_BCHW, asked.weak.sizes_B2))
             strong = asked.plan.strong_labels(weak)
             wanted = {"student": asked.plan.student_labels(strong, cache)}
             if asked.mosaic is not None:

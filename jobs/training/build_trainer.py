@@ -1,0 +1,72 @@
+"""From a configuration to the trainer of a run, as it is before the first step.
+
+In: a `TrainConfig`, the labeled data for the number of classes, a device. Out: student, teacher and optimiser, a
+function of the seed alone.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from jobs.recipes.train_config import TrainConfig
+from jobs.run.ranks import Ranks
+from jobs.training.class_thresholds import ClassThresholds, labeled_rates
+from jobs.training.run_data import mix_settings
+from jobs.training.train_step import Trainer
+from model.detector import Detector
+from model.detectors.build import build_detector
+from model.method.optim import Schedule, WeightUpdate, build_optimizer
+from model.method.teacher import Teacher
+from pipeline.loaders.batch import LabelCache
+from storage.dataset.dataset import Dataset
+
+
+def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, ranks: Ranks) -> Trainer:
+    """Return student, teacher and optimiser as they are before the first step."""
+    torch.manual_seed(config.seed)
+    student = build_detector(
+        config.model.name, num_classes=len(labeled.classes), weights=config.model.weights, seed=config.seed
+    )
+    student = student.to(device).to(memory_format=torch.channels_last).train()
+    teacher = Teacher(
+        student,
+        momentum_floor=config.teacher.momentum,
+        warmup_gamma=config.teacher.warmup,
+        interval=config.teacher.interval,
+    )
+    return Trainer(
+        student=student,
+        teacher=teacher,
+        weight_update=_weight_update(config, student),
+        pseudo=config.pseudo,
+        thresholds=_thresholds(config, labeled),
+        cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
+        bf16=config.bf16,
+        ranks=ranks,
+    )
+
+
+def _weight_update(config: TrainConfig, student: Detector) -> WeightUpdate:
+    optim = config.optim
+    optimizer = build_optimizer(
+        student,
+        name=optim.name,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        momentum=optim.momentum,
+        backbone_lr_multiplier=optim.backbone_lr,
+    )
+    schedule = Schedule(warmup_steps=optim.warmup_steps, warmup_start=optim.warmup_start)
+    return WeightUpdate(student, optimizer, schedule, clip_norm=optim.clip)
+
+
+def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None:
+    if config.thresholds.policy == "fixed":
+        return None
+    return ClassThresholds(
+        config.thresholds.policy,
+        score_threshold=config.pseudo.score_threshold,
+        rates_C=labeled_rates(labeled),
+        every=config.thresholds.every,
+        images_a_step=config.data.batch_unlabeled,
+    )
