@@ -19,12 +19,17 @@ from storage.dataset.dataset import Dataset
 Make = Callable[..., TrainConfig]
 
 
+def data_of(config: TrainConfig) -> tuple[LabeledData, UnlabeledData]:
+    labeled, unlabeled = (Dataset.open(str(path)) for path in (config.data.labeled, config.data.unlabeled))
+    return LabeledData(dataset=labeled), UnlabeledData(dataset=unlabeled, mix=config.mix)
+
+
 def first_step(config: TrainConfig) -> tuple[StepReport, int]:
     """Return the report of a run's first step, and how often the student was run in it."""
-    labeled, unlabeled = (Dataset.open(str(path)) for path in (config.data.labeled, config.data.unlabeled))
-    trainer, runs = build_trainer(config, labeled, torch.device("cpu"), Ranks()), []
+    data = data_of(config)
+    trainer, runs = build_trainer(config, data[0].dataset, torch.device("cpu"), Ranks()), []
     trainer.student.register_forward_pre_hook(lambda *_: runs.append(1))
-    with TrainLoader(labeled, unlabeled, view=config.view, mix=config.mix, num_steps=1) as loader:
+    with TrainLoader(*data, view=config.view, num_steps=1) as loader:
         batch = next(loader)
         report = trainer.update_weights(batch, trainer.compute_gradient(batch))
     return report, len(runs)
@@ -59,9 +64,8 @@ def test_a_non_finite_gradient_names_every_image_that_was_learned_from_and_chang
     run_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = run_config(pseudo=replace(run_config().pseudo, score_threshold=0.0))
-    labeled, unlabeled = (Dataset.open(str(path)) for path in (config.data.labeled, config.data.unlabeled))
-    trainer = build_trainer(config, labeled, torch.device("cpu"), Ranks())
-    data = LabeledData(dataset=labeled), UnlabeledData(dataset=unlabeled, mix=config.mix)
+    data = data_of(config)
+    trainer = build_trainer(config, data[0].dataset, torch.device("cpu"), Ranks())
     with TrainLoader(*data, view=config.view, num_steps=1) as loader:
         batch = next(loader)
     before = [parameter.clone() for parameter in trainer.student.parameters()]
