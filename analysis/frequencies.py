@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.queries import ask
 from storage.errors import ConfigError
+from storage.labels import Labels
 
 
 def class_frequencies(
@@ -52,12 +55,17 @@ def repeat_factors(
     return ask(con, "repeat_factors", threshold=threshold, **sources)
 
 
-def rarest_classes(
-    con: duckdb.DuckDBPyConnection, *, datasets: Sequence[str] | None = None, share: float = 1 / 3
-) -> tuple[str, ...]:
-    """Return the rarest `share` of the classes by frequency, at least one: the tail of an evaluation."""
-    by_frequency: list[str] = class_frequencies(con, datasets=datasets)["class"].to_pylist()
-    return tuple(by_frequency[-max(1, round(share * len(by_frequency))) :])
+def rarest_classes(truth: Labels, *, share: float = 1 / 3) -> npt.NDArray[np.int64]:
+    """Return the rarest `share` of the classes that the images have, at least one: the tail of an evaluation.
+
+    Class indices, the rarest last, by the number of images with the class, then by the number of boxes.
+    """
+    images_N = np.repeat(np.arange(len(truth)), truth.counts())
+    class_of_pair = np.unique(np.stack([images_N, truth.categories_N]), axis=1)[1]
+    images_C, boxes_C = np.bincount(class_of_pair), np.bincount(truth.categories_N)
+    by_frequency = np.lexsort([-boxes_C, -images_C])
+    occurring = by_frequency[: np.count_nonzero(boxes_C)]
+    return occurring[-max(1, round(share * len(occurring))) :]
 
 
 def _sources(

@@ -43,7 +43,7 @@ from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
 
 ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
-FIGURES = ("AP", "AP50", "AP50_tiny")
+FIGURES = ("AP", "AP50", "AP50_tiny", "AP_tail")
 PLACES = {
     "pictures": "views, mixup and mosaic, teacher beside truth, curves, counts",
     "labels/round=0001": "the pseudo labels, one Parquet file a shard",

@@ -18,7 +18,7 @@ import tyro
 from analysis.coco_eval import Evaluation, evaluate_tables
 from jobs.console.print_table import print_table, rounded
 from jobs.console.progress import Progress
-from jobs.inference.predictions import PredictSettings, name_skipped, predict
+from jobs.inference.predictions import MAX_NAMED, PredictSettings, name_skipped, predict
 from jobs.inference.trained import Weights, choose_device, open_trained
 from jobs.run.run_directory import RunDirectory
 from model.detector import Detector
@@ -30,8 +30,7 @@ from storage.tables.label_store import ASK_VERIFY
 from storage.tables.label_table import label_table
 from storage.tables.parquet import write_parquet
 
-FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
-RECALLS = ("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")
+FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AP50_tiny", "AP_tail")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,9 +146,12 @@ def kept_path(run: RunDirectory, *, dataset: Dataset, weights: Weights, step: in
 
 
 def show(result: Evaluation, *, title: str) -> None:
-    """Print the figures: the twelve of COCO, tiny objects, and each class."""
+    """Print the figures: the twelve of COCO, tiny objects, the tail, and each class."""
     print(title)
-    for names in ((*FIGURES, "AP50_tiny"), RECALLS):
+    more = f" and {len(result.tail) - MAX_NAMED} more" if len(result.tail) > MAX_NAMED else ""
+    print(f"the tail is the rarest third of the classes: {', '.join(result.tail[-MAX_NAMED:])}{more}")
+    recalls = [name for name in result.figures if name.startswith("AR_")]
+    for names in (FIGURES, recalls):
         print_table(pa.table({name: rounded([result.figures[name]]) for name in names}))
     classes = {"AP": rounded(result.ap_C), "AP50": rounded(result.ap50_C), "truth boxes": result.num_truth_C}
     print_table(pa.table({"class": result.classes} | classes))

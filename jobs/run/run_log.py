@@ -74,9 +74,8 @@ class RunLog:
         figures = {name: round(value, 3) for name, value in result.figures.items() if value == value}
         if self._file:
             self._file.write({"step": step, "dataset": dataset, **figures})
-        self.say(
-            f"step {step}: {dataset} AP {figures.get('AP', 0):.1f}, AP50 {figures.get('AP50', 0):.1f} (teacher)"
-        )
+        shown = ", ".join(f"{name} {figures.get(name, 0):.1f}" for name in ("AP", "AP50", "AP_tail"))
+        self.say(f"step {step}: {dataset} {shown} (teacher)")
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -12,10 +12,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from analysis.coco_eval import evaluate_labels, evaluate_tables
+from analysis.frequencies import rarest_classes
+from storage.errors import StoreError
 from storage.labels import Labels
 from storage.tables.label_table import label_table
 from storage.tables.truth_table import truth_table, with_truth_columns
-from storage.truth import Truth
+from storage.truth import Federated, Truth
 
 CLASSES = ("disk", "square", "tee")
 COCO_FIGURES = [
@@ -100,7 +102,7 @@ def test_nothing_is_printed(scored, capsys):
 
 def test_perfect_detections_score_a_hundred_and_classes_without_truth_are_null(scored):
     _, truth = scored
-    evaluation = evaluate_labels(truth, truth, classes=CLASSES, tail=["square"])
+    evaluation = evaluate_labels(truth, truth, classes=CLASSES)
     assert evaluation.figures["AP"] == evaluation.figures["AP_tail"] == pytest.approx(100)
     assert math.isnan(evaluation.ap_C[2])
     rows = evaluation.to_table().to_pylist()
@@ -189,10 +191,131 @@ def test_tables_are_aligned_by_key(scored):
 
 def test_a_missing_image_is_named(scored):
     detections, truth = tables(*scored)
-    with pytest.raises(ValueError, match="'000000'"):
+    with pytest.raises(StoreError, match="'000000'"):
         evaluate_tables(detections.slice(1), truth, classes=CLASSES)
 
 
-def test_an_unknown_tail_class_is_named(scored):
-    with pytest.raises(ValueError, match="got zebra"):
-        evaluate_labels(*scored, classes=CLASSES, tail=["zebra"])
+def test_the_tail_is_the_rarest_third_of_the_classes_that_the_images_have(scored):
+    detections, truth = scored
+    rarest = rarest_classes(truth).tolist()
+    assert len(rarest) == 1
+    evaluation = evaluate_labels(detections, truth, classes=CLASSES)
+    assert evaluation.figures["AP_tail"] == pytest.approx(evaluation.ap_C[rarest[0]])
+    assert evaluation.figures["AP50_tail"] == pytest.approx(evaluation.ap50_C[rarest[0]])
+    nothing = evaluate_labels(detections, Labels.empty(len(truth)), classes=CLASSES)
+    assert math.isnan(nothing.figures["AP_tail"])
+
+
+FOUND, ELSEWHERE = [0, 0, 20, 20], [40, 0, 60, 20]
+
+
+@pytest.mark.parametrize(
+    ("absent", "not_exhaustive", "ap50"),
+    [
+        (((), ()), ((), ()), 100),  # nothing is known of disks in the second image
+        (((), (0,)), ((), ()), 50),  # the second image has none: the better-scoring detection there is wrong
+        (
+            ((), (0,)),
+            ((), (0,)),
+            100,
+        ),  # none is known to be there, and not all have boxes: neither right nor wrong
+        (((1,), (1,)), ((0,), ()), 100),
+    ],
+)
+def test_a_detection_of_a_class_of_which_nothing_is_known_counts_neither_for_nor_against(
+    absent, not_exhaustive, ap50
+):
+    truth = Labels.concatenate([Labels.of_image([FOUND], [0]), Labels.empty(1)])
+    detections = Labels.concatenate(
+        [Labels.of_image([FOUND], [0], [0.5]), Labels.of_image([ELSEWHERE], [0], [0.9])]
+    )
+    federated = Federated(absent=absent, not_exhaustive=not_exhaustive)
+    figures = evaluate_labels(detections, truth, classes=CLASSES, federated=federated).figures
+    assert figures["AP50"] == pytest.approx(ap50)
+
+
+def test_where_not_every_object_has_a_box_a_second_detection_is_ignored_and_a_miss_is_not():
+    truth = Labels.of_image([FOUND, ELSEWHERE], [0, 0])
+    detections = Labels.of_image([[80, 0, 99, 20], FOUND], [0, 0], [0.9, 0.5])
+    figures = {}
+    for name, not_exhaustive in (("all", ()), ("some", (0,))):
+        federated = Federated(absent=((),), not_exhaustive=(not_exhaustive,))
+        figures[name] = evaluate_labels(detections, truth, classes=["disk"], federated=federated).figures
+    # one of two objects is found: precision 1/2 or 1 on 51 of the 101 recalls
+    assert figures["all"]["AP50"] == pytest.approx(100 * 51 / 101 / 2)
+    assert figures["some"]["AP50"] == pytest.approx(100 * 51 / 101)
+    assert figures["some"]["AR_300"] == pytest.approx(50)
+
+
+def test_300_detections_of_an_image_count_where_the_truth_is_federated():
+    truth = Labels.of_image([FOUND, FOUND], [0, 1])
+    boxes = np.tile([[40.0, 0, 60, 20]], (302, 1))
+    boxes[[299, 301]] = FOUND
+    categories, scores = np.array([0] * 300 + [1, 1]), np.linspace(0.9, 0.1, 302)
+    federated = Federated(absent=((),), not_exhaustive=((),))
+    found = evaluate_labels(
+        Labels.of_image(boxes, categories, scores), truth, classes=CLASSES, federated=federated
+    )
+    assert found.ap50_C[0] == pytest.approx(100 / 300)  # the 300th detection of the image is right
+    assert found.ap50_C[1] == 0  # the 302nd would be
+    assert "AR_100" not in found.figures
+
+
+def random_federated(rng, num_images):
+    absent = [tuple(np.flatnonzero(rng.random(3) < 0.3).tolist()) for _ in range(num_images)]
+    partly = [tuple(np.flatnonzero(rng.random(3) < 0.3).tolist()) for _ in range(num_images)]
+    return Federated(absent=tuple(absent), not_exhaustive=tuple(partly))
+
+
+def plain_ap(detections, truth, federated, category, iou_threshold):
+    """AP of one class by LVIS' rules, in plain Python."""
+    num_truth, ranked = 0, []
+    for image in range(len(truth)):
+        seen, true = detections.image(image), truth.image(image)
+        targets = [box for box, one in zip(true.boxes_N4, true.categories_N, strict=True) if one == category]
+        num_truth += len(targets)
+        if not targets and category not in federated.absent[image]:
+            continue
+        rows = [
+            row for row in np.argsort(-seen.scores_N, kind="stable") if seen.categories_N[row] == category
+        ]
+        for row in rows:
+            overlaps = [plain_iou(seen.boxes_N4[row], target) for target in targets]
+            if overlaps and max(overlaps) >= iou_threshold:
+                targets.pop(int(np.argmax(overlaps)))
+                ranked.append((seen.scores_N[row], True))
+            elif category not in federated.not_exhaustive[image]:
+                ranked.append((seen.scores_N[row], False))
+    right = np.array([right for _, right in sorted(ranked, key=lambda pair: -pair[0])], bool)
+    recalls, precisions = right.cumsum() / num_truth, right.cumsum() / np.arange(1, len(right) + 1)
+    reached = [precisions[recalls >= recall] for recall in np.linspace(0, 1, 101)]
+    return 100 * np.mean([values.max() if len(values) else 0 for values in reached])
+
+
+def plain_iou(box, other):
+    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    shared = float(np.prod(sides.clip(0)))
+    return shared / (np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2]) - shared)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_federated_scoring_equals_a_plain_reference(scored, seed):
+    detections, truth = scored
+    federated = random_federated(np.random.default_rng(seed), len(truth))
+    evaluation = evaluate_labels(detections, truth, classes=CLASSES, federated=federated)
+    for category in (0, 1):
+        assert evaluation.ap50_C[category] == pytest.approx(
+            plain_ap(detections, truth, federated, category, 0.5)
+        )
+    assert evaluation.figures["AP50"] != evaluate_labels(detections, truth, classes=CLASSES).figures["AP50"]
+
+
+def test_tables_bring_their_federated_fields(scored):
+    detections, truth = scored
+    federated = random_federated(np.random.default_rng(0), len(truth))
+    detection_table, plain_table = tables(detections, truth)
+    known = Truth(labels=truth, areas=np.zeros(0), crowds=Labels.empty(len(truth)), federated=federated)
+    found = evaluate_tables(detection_table, with_truth_columns(plain_table, known), classes=CLASSES)
+    expected = evaluate_labels(detections, truth, classes=CLASSES, federated=federated)
+    assert found.figures == pytest.approx(expected.figures, nan_ok=True)
+    assert "AR_300" in found.figures

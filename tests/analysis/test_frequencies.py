@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from analysis.frequencies import class_frequencies, rarest_classes, repeat_factors
 from storage.database.connect import SQL_FOLDER
+from storage.labels import Labels
+from tests.analysis.conftest import LABELED, labels_of
 
 CLASSES = ("disk", "square", "tee", "star")
 
@@ -54,9 +56,18 @@ def test_pseudo_labeled_images_are_repeated_by_the_same_rule(con):
     assert of_unlabeled == pytest.approx([math.sqrt(0.5 / (4 / 9))] * 2 + [1, 1])
 
 
-def test_the_rarest_third_is_the_tail(con):
-    assert rarest_classes(con, datasets=["labeled"]) == ("tee",)
-    assert rarest_classes(con, datasets=["labeled"], share=0.7) == ("square", "tee")
+def test_the_rarest_third_is_the_tail():
+    truth = labels_of(LABELED)
+    assert rarest_classes(truth).tolist() == [CLASSES.index("tee")]
+    assert rarest_classes(truth, share=0.7).tolist() == [CLASSES.index("square"), CLASSES.index("tee")]
+
+
+def test_the_tail_goes_by_images_then_by_boxes_and_has_no_class_that_never_occurs():
+    box = [[0, 0, 10, 10]]
+    truth = Labels.concatenate([Labels.of_image(box * 5, [0, 0, 0, 3, 3]), Labels.of_image(box * 2, [4, 3])])
+    assert rarest_classes(truth, share=1).tolist() == [3, 0, 4]
+    assert rarest_classes(truth).tolist() == [4]
+    assert rarest_classes(Labels.empty(3)).tolist() == []
 
 
 @pytest.mark.parametrize(

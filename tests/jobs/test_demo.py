@@ -25,7 +25,7 @@ def test_the_summary_on_disk_is_the_one_returned(finished: tuple[DemoConfig, dic
     config, summary = finished
     assert json.loads((Path(config.out) / "summary.json").read_text()) == summary
     assert summary.keys() == {"seed", "steps", "seconds", "supervised", "mixpl", "pseudo_labels"}
-    assert summary["supervised"].keys() == summary["mixpl"].keys() == {"AP", "AP50", "AP50_tiny"}
+    assert summary["supervised"].keys() == summary["mixpl"].keys() == {"AP", "AP50", "AP50_tiny", "AP_tail"}
     assert summary["pseudo_labels"].keys() == {"images", "boxes", "precision", "recall"}
     assert (summary["steps"], summary["seed"], summary["pseudo_labels"]["images"]) == (14, 0, 380)
 

@@ -16,6 +16,8 @@ def test_figures_are_printed_and_answer_sql(
     result = evaluate(EvalConfig(run=str(trained), data=str(drawn / "test"), weights="student"))
     printed = capsys.readouterr().out
     assert "AP50_tiny" in printed
+    assert "AP_tail" in printed
+    assert f"the tail is the rarest third of the classes: {', '.join(result.tail)}" in printed
     assert all(name in printed for name in result.classes)
     found = connect(str(drawn)).sql(
         "select value from evaluations where run = 'short' and weights = 'student' and metric = 'AP50' "
