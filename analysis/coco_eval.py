@@ -2,8 +2,9 @@
 
 In: detections and truth as `Labels` of the same images (or as label tables, aligned by key), class names, and
 where known the annotated areas, the crowd regions, the difficult objects and the federated fields. Out:
-`Evaluation`: the twelve COCO figures, AP and AP50 of every class, AP50 of boxes below 16 x 16 px, AP and AP50 of the
-tail; `to_table()` for SQL. All values are percent; NaN (null in the table) where there is no truth to measure on.
+`Evaluation`: the twelve COCO figures, AP and AP50 of every class, AP50 of boxes below 16 x 16 px, AP and AP50 of
+the tail; `to_table()` for SQL. All values are percent; NaN (null in the table) where there is no truth to
+measure on.
 Guaranteed: equal to `COCOeval` on the same boxes.
 
 The tail is the rarest third of the classes that the scored set has (`analysis.frequencies.rarest_classes`): the
