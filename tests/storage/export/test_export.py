@@ -287,7 +287,7 @@ def test_a_class_that_the_round_does_not_know_is_named_with_its_row(source: Labe
     labels = Labels.of_image([(0, 0, 5, 5)], [3])
     store.write("shard-999999", label_table(["000000000001"], [1], [(5, 5)], labels), {})
     with pytest.raises(
-        ValueError, match=r"categories within 0\.\.2, got 3 in row 0, .*shard-999999\.parquet"
+        StoreError, match=r"categories within 0\.\.2, got 3 in row 0, .*shard-999999\.parquet"
     ):
         list(labeled_images(source, None))
 
