@@ -74,25 +74,25 @@ def equalize(image: DataNode) -> DataNode:
 def sharpness(image: DataNode, factor: DataNode, device: Device) -> DataNode:
     """Blend each image with its 3x3 smoothing; 0 is smooth, 1 as it is, above sharper."""
     kernel = factor * _constant(_DELTA) + (1.0 - factor) * _constant(_SMOOTH)
-    return fn.filter(image, placed(kernel, device))
+    return fn.filter(image, on_device(kernel, device))
 
 
 def posterize(image: DataNode, bits: DataNode, device: Device) -> DataNode:
     """Clear the `bits` lowest bits."""
     mask = fn.cast(256.0 - math.pow(2.0, bits), dtype=DALIDataType.UINT8)
-    return image & placed(mask, device)
+    return image & on_device(mask, device)
 
 
 def solarize(image: DataNode, level: DataNode, device: Device) -> DataNode:
     """Invert every value at or above `level`."""
-    threshold = placed(fn.cast(math.ceil(level), dtype=DALIDataType.INT16), device)
+    threshold = on_device(fn.cast(math.ceil(level), dtype=DALIDataType.INT16), device)
     return image ^ ((image >= threshold) * _constant(np.uint8(255)))
 
 
 def saturation(image: DataNode, factor: DataNode, device: Device) -> DataNode:
     """Blend each image with its grey version; 0 is grey, 1 as it is, above more colourful."""
-    kept = placed(factor, device)
-    return fn.cast(image * kept + _grey(image) * (1.0 - kept), dtype=DALIDataType.UINT8)
+    share = on_device(factor, device)
+    return fn.cast(image * share + _grey(image) * (1.0 - share), dtype=DALIDataType.UINT8)
 
 
 def contrast(image: DataNode, factor: DataNode) -> DataNode:
@@ -101,7 +101,7 @@ def contrast(image: DataNode, factor: DataNode) -> DataNode:
     return fn.brightness_contrast(image, contrast=factor, contrast_center=math.floor(mean + 0.5).cpu())
 
 
-def placed(node: DataNode, device: Device) -> DataNode:
+def on_device(node: DataNode, device: Device) -> DataNode:
     """Return a CPU value on the device of the images."""
     return node.gpu() if device == "cuda" else node
 

@@ -48,7 +48,7 @@ class GraphDevice:
 
     @classmethod
     def from_torch(cls, device: torch.device, *, num_threads: int) -> GraphDevice:
-        """Return the place where DALI's tensors are torch's on this device, without a copy."""
+        """Return the device on which DALI's tensors become torch's of `device` without a copy."""
         kind: Device = "cuda" if device.type == "cuda" else "cpu"
         return cls(kind=kind, index=device.index or 0, num_threads=num_threads)
 

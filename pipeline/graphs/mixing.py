@@ -150,8 +150,9 @@ def nearest(image: Image, size: Sequence[int], scale: float, flip: bool) -> Imag
 def _sources(side: int, source_side: int, scale: float) -> npt.NDArray[np.int64]:
     if side == source_side:  # torch's CUDA kernel copies then, whatever the scale; its CPU kernels disagree
         return np.arange(side)
-    places = np.arange(side, dtype=np.float32) * np.float32(1 / scale)
-    indices: npt.NDArray[np.int64] = np.floor(places).astype(np.int64).clip(max=source_side - 1)
+    # float32 and the reciprocal, as torch's kernel computes it: another rounding picks other pixels.
+    points = np.arange(side, dtype=np.float32) * np.float32(1 / scale)
+    indices: npt.NDArray[np.int64] = np.floor(points).astype(np.int64).clip(max=source_side - 1)
     return indices
 
 

@@ -3,7 +3,7 @@
 In: encoded images (or decoded ones, to replay a recorded plan) and the `ViewPlan` of the step. Out: normalised
 batches (float32 NCHW, channels last, padded with zeros at the bottom and right) and, of unlabeled images, the
 strong views as they are mixed later (uint8 HWC, each of its own size). Every output pixel is one bilinear
-sample of the decoded image at the place that the plan's matrix names, so pixels and boxes follow the same
+sample of the decoded image at the point that the plan's matrix names, so pixels and boxes follow the same
 numbers. No antialiasing, as in the published recipes.
 
 A strong view's colour operation comes before or after its geometric one. Before: on the decoded image, which

@@ -1,8 +1,8 @@
 """One background thread that works ahead of its consumer, and never leaves it waiting in silence.
 
 In: a function that makes an iterator. Out: its items, in order, up to `depth` of them made ahead. Everything
-that the iterator owns is made, used and closed in the one thread. An error there is raised here, at the place
-in the sequence where it happened; a thread that is gone without one is an error too; `close` ends the thread
+that the iterator owns is made, used and closed in the one thread. An error there is raised here, at the
+point of the sequence where it happened; a thread that is gone without one is an error too; `close` ends the thread
 whatever it waits for.
 """
 

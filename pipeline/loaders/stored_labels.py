@@ -4,8 +4,8 @@ In: a data set and a round of label tables over its shards. Out: the labels of a
 originals, boxes of every score, and the thresholds above which they count. Guaranteed: the round is one of these
 images and these classes; `rows` are the images that have labels, the others are counted in `left_out`; an image
 labeled as empty has labels, none of them a box. Tables are read when an image of theirs is drawn, and only
-`memory` bytes of them are kept, so neither the images nor a place at a URL need be few. Not safe to share between
-threads, except `rows`, `left_out`, `hash` and `thresholds_C`, which never change.
+`memory` bytes of them are kept, so there may be many images, and the round may lie at a URL. Not safe to share
+between threads, except `rows`, `left_out`, `hash` and `thresholds_C`, which never change.
 
 Shapes: R rows of the image table, C classes.
 """
@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from pipeline.samples.reader import OUT_OF_RESOURCES, rows_by_shard
 from storage.dataset.dataset import Dataset, shard_stem
-from storage.errors import StoreError
+from storage.errors import InputError, StoreError
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round
 from storage.tables.label_table import check_labels, table_labels
@@ -105,43 +105,41 @@ class StoredLabels:
         info = self._round.info
         if not has_row_R.all() or info is None or info.num_images != len(has_row_R):
             for stem in self._shards_in:
-                rows, places = self._places(stem, self._round.labels().read(stem, columns=["key"]))
-                has_row_R[rows[places < 0]] = False
+                rows, label_rows = self._label_rows(stem, self._round.labels().read(stem, columns=["key"]))
+                has_row_R[rows[label_rows < 0]] = False
         left_out["without a row in the round"] = int((~has_row_R).sum()) - sum(left_out.values())
-        said = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
+        reasons = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
         if not has_row_R.any():
             raise StoreError(
-                f"no image has labels in {self._round.path}: of {len(has_row_R)} images, {said}; "
+                f"no image has labels in {self._round.path}: of {len(has_row_R)} images, {reasons}; "
                 "label them with `mixpl label`"
             )
-        if said:
-            LOG.info("%s: %d images with labels, left out: %s", self._round.path, has_row_R.sum(), said)
+        if reasons:
+            LOG.info("%s: %d images with labels, left out: %s", self._round.path, has_row_R.sum(), reasons)
         return np.flatnonzero(has_row_R), left_out
 
     def _image(self, row: int) -> Labels:
         table = self._table(self._shards[self._shard_of_R[row]])
-        place = table.places[np.searchsorted(table.rows, row)]
-        if place < 0:
+        label_row = table.label_rows[np.searchsorted(table.rows, row)]
+        if label_row < 0:
             raise LabelsLostError(f"it has no row in {self.name}", np.array([row]))
-        return table.labels.image(int(place))
+        return table.labels.image(int(label_row))
 
     def _table(self, shard: str) -> _Table:
         """Return the table that holds a shard's labels; the one used longest ago gives way to it."""
         stem = self._stems[shard]
         if stem not in self._held:
             try:
-                read = self._read(stem)
-            except ValueError as error:
+                table = self._read(stem)
+            except InputError as error:
                 if self._was_compacted():
                     return self._table(shard)
                 if isinstance(error.__cause__, OSError) and error.__cause__.errno in OUT_OF_RESOURCES:
                     raise error.__cause__ from None
                 lost = np.intersect1d(self._covered(stem), self.rows)  # the others are in `left_out` already
                 raise LabelsLostError(f"its labels are lost ({error})", lost) from error
-            self._held[stem] = read
-            while (
-                len(self._held) > 1 and sum(table.num_bytes for table in self._held.values()) > self._memory
-            ):
+            self._held[stem] = table
+            while len(self._held) > 1 and sum(held.num_bytes for held in self._held.values()) > self._memory:
                 self._held.popitem(last=False)
         self._held.move_to_end(stem)
         return self._held[stem]
@@ -150,11 +148,11 @@ class StoredLabels:
         store = self._round.labels()
         table = store.read(stem, columns=["key", "boxes", "categories", "scores"])
         check_labels(table, num_classes=self._num_classes, where=store.path(stem))
-        rows, places = self._places(stem, table)
-        return _Table(rows=rows, places=places, labels=table_labels(table))
+        rows, label_rows = self._label_rows(stem, table)
+        return _Table(rows=rows, label_rows=label_rows, labels=table_labels(table))
 
-    def _places(self, stem: str, table: pa.Table) -> tuple[Rows, Rows]:
-        """Return the rows of the image table that a table covers, ascending, and where each stands in it, or -1."""
+    def _label_rows(self, stem: str, table: pa.Table) -> tuple[Rows, Rows]:
+        """Return the rows of the image table that a table covers, ascending, and of each its row in that, or -1."""
         rows = self._covered(stem)
         return rows, row_numbers(self._keys.take(pa.array(rows)), table["key"])
 
@@ -168,7 +166,7 @@ class StoredLabels:
             moved = now.compacted != self._round.compacted
             if moved:
                 self._follow(now)
-        except (ValueError, OSError):
+        except (InputError, OSError):
             return False
         return moved
 
@@ -184,8 +182,8 @@ class StoredLabels:
 class _Table:
     rows: Rows
     """Rows of the image table, ascending."""
-    places: Rows
-    """Where each stands in `labels`; -1: nowhere."""
+    label_rows: Rows
+    """The image of each in `labels`; -1: it has none."""
     labels: Labels
 
     @property
@@ -198,13 +196,13 @@ class _Table:
             labels.scores_N,
             labels.offsets_B1,
             self.rows,
-            self.places,
+            self.label_rows,
         )
         return sum(array.nbytes for array in arrays)
 
 
 def require_same_labels(labels: StoredLabels | None, position: Mapping[str, Any] | None) -> None:
-    """Raise ValueError unless a loader's position was written with this round, or with none."""
+    """Raise StoreError unless a loader's position was written with this round, or with none."""
     before = None if position is None else position.get("labels")
     now = None if labels is None else labels.position()
     if (before and before["hash"]) != (now and now["hash"]):
@@ -216,7 +214,7 @@ def require_same_labels(labels: StoredLabels | None, position: Mapping[str, Any]
 
 
 def _terms(round_: Round, dataset: Dataset, classes: tuple[str, ...], *, partial: bool) -> dict[str, Any]:
-    """Return what a round says of itself; ValueError unless it is one of these images and classes."""
+    """Return what a round says of itself. Raises StoreError unless it is one of these images and classes."""
     if round_.info is None and not partial:
         raise StoreError(
             f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end, or "
@@ -263,9 +261,8 @@ def _require_tables(round_: Round, shards: Sequence[str], stems: Mapping[str, st
 def _thresholds(round_: Round, terms: Mapping[str, Any], num_classes: int) -> npt.NDArray[np.float64]:
     if round_.complete:
         return round_.class_thresholds()
-    return np.full(
-        num_classes, float(terms["score_threshold"])
-    )  # a round at work has thresholds by class last
+    # A round that is still being labeled gets its thresholds by class last.
+    return np.full(num_classes, float(terms["score_threshold"]))
 
 
 def _hash(terms: Mapping[str, Any], thresholds_C: npt.NDArray[np.float64], rows: Rows) -> bytes:

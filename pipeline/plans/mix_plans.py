@@ -1,7 +1,7 @@
 """Plans of mixing: where each strong view goes in the student's images, and what is erased of it.
 
 In: a random generator, the settings, the sizes of the current and the cached strong views. Out: a `MixPlan`,
-which DALI executes on pixels (mixing.py) and one compiled kernel on boxes (boxes.py). It is made in two steps:
+which DALI executes on pixels (mixing.py) and one compiled kernel on boxes (move_boxes.py). It is made in two steps:
 chance gives draws (mix_draws.py), and `mixup_plan` and `mosaic_plan` make plans of them. Coordinates and sizes
 are those of geometry.py; offsets are (y, x), patches and boxes xyxy. Numbers from the MixPL paper (arXiv
 2312.07006).
@@ -220,7 +220,7 @@ def _at(cached_sizes_K2: npt.ArrayLike, positions_N: Positions) -> Sizes:
 
 
 def _require_on_canvas(offsets_N2: Sizes, sizes_N2: Sizes, canvas_N2: Sizes) -> None:
-    """Raise ValueError for an image that leaves its canvas, or whose place is missing."""
+    """Raise ValueError for an image that leaves its canvas, or whose offset is missing."""
     offsets_N2 = np.asarray(offsets_N2, np.int64).reshape(-1, 2)
     if len(offsets_N2) != len(sizes_N2):
         raise ValueError(f"offsets: got {len(offsets_N2)}, expected one for each of {len(sizes_N2)} images")

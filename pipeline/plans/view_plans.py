@@ -1,7 +1,7 @@
 """Plans of views: the geometry and colour of every output image, before a pixel is touched.
 
 In: a random generator, the settings, the source sizes. Out: a `ViewPlan`, which DALI executes on pixels
-(views.py) and one compiled kernel on boxes (boxes.py). A plan is a pure function of its arguments: no label,
+(views.py) and one compiled kernel on boxes (move_boxes.py). A plan is a pure function of its arguments: no label,
 no pixel, no hidden state. It is made in two steps: chance gives a `ViewDraw` an image, and `view_plan` makes
 the plan of the draws. Draws recorded elsewhere go the same way (replay.py).
 
