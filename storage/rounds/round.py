@@ -123,8 +123,8 @@ class Round:
             return np.full(len(self.info.classes), self.info.score_threshold)
         if len(table) != len(self.info.classes):
             raise StoreError(
-                f"expected thresholds of {len(self.info.classes)} classes, got {len(table)}: {self.path}; label "
-                "the round again"
+                f"expected thresholds of {len(self.info.classes)} classes, got {len(table)}: {self.path}; "
+                f"{RELABEL}"
             )
         return class_thresholds(table)
 
