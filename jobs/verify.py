@@ -63,22 +63,22 @@ def verify(config: VerifyConfig) -> int:
 
     Raises ConfigError for a folder that is neither data set nor rounds.
     """
-    results = []
+    entries = []
     with Interrupt() as interrupt:
         for root in config.data:
             began = time.monotonic()
-            checked = _check(config, root, interrupt)
+            result = _check(config, root, interrupt)
             seconds = time.monotonic() - began
-            results.append(_as_json(checked, seconds, quick=config.quick))
-            _show(checked, seconds, config)
-            if checked.stopped:
+            entries.append(_as_json(result, seconds, quick=config.quick))
+            _show(result, seconds, config)
+            if result.stopped:
                 break
     if config.json is not None:
-        text = json.dumps({"version": 1, "checked": results}, indent=2, ensure_ascii=False)
+        text = json.dumps({"version": 1, "checked": entries}, indent=2, ensure_ascii=False)
         files.write_atomic(config.json, text.encode() + b"\n")
     if interrupt.requested:
         return INTERRUPTED
-    return FOUND if any(result["findings"] for result in results) else 0
+    return FOUND if any(entry["findings"] for entry in entries) else 0
 
 
 def _check(config: VerifyConfig, root: str, interrupt: Interrupt) -> CheckResult:
@@ -98,49 +98,49 @@ def _workers(asked: int, root: str) -> int:
     return 1 if root.startswith("memory://") else asked or os.cpu_count() or 1
 
 
-def _show(checked: CheckResult, seconds: float, config: VerifyConfig) -> None:
-    scope = f"{checked.num_images:,} images in {checked.num_files:,} {checked.what}"
+def _show(result: CheckResult, seconds: float, config: VerifyConfig) -> None:
+    scope = f"{result.num_images:,} images in {result.num_files:,} {result.what}"
     depth = "headers and tables" if config.quick else "bytes, images and tables"
-    so_far = " so far; stopped, run the same command again to check everything" if checked.stopped else ""
-    if not checked.findings:
-        print(f"{checked.root}: {scope}: all well{so_far} ({_details(checked, depth, seconds)})")
+    so_far = " so far; stopped, run the same command again to check everything" if result.stopped else ""
+    if not result.findings:
+        print(f"{result.root}: {scope}: all well{so_far} ({_details(result, depth, seconds)})")
         return
-    total = checked.findings.total()
+    total = result.findings.total()
     wrong = f"{total:,} {'thing' if total == 1 else 'things'} wrong{so_far}"
-    print(f"{checked.root}: {scope}: {wrong} ({_details(checked, depth, seconds)})")
+    print(f"{result.root}: {scope}: {wrong} ({_details(result, depth, seconds)})")
     table = Table(show_lines=True)
     table.add_column("wrong")
     table.add_column("how often", justify="right")
     table.add_column("the first of them, and what to do", overflow="fold")
-    for kind, count in checked.findings.counts.items():
-        named = [str(finding) for finding in checked.findings.kept[kind][: config.named]]
+    for kind, count in result.findings.counts.items():
+        named = [str(finding) for finding in result.findings.kept[kind][: config.named]]
         more = [f"and {count - len(named):,} more"] if count > len(named) else []
         table.add_row(kind, f"{count:,}", _lines([*named, *more], REMEDIES[kind]))
     Console().print(table)
-    if checked.origin:
-        print(f"To write {checked.root} again: delete it and run `mixpl shard` on {checked.origin}")
+    if result.origin:
+        print(f"To write {result.root} again: delete it and run `mixpl shard` on {result.origin}")
 
 
 def _lines(named: Sequence[str], remedy: str) -> str:
     return "\n".join([*map(escape, named), f"[bold]What to do:[/bold] {escape(remedy)}."])
 
 
-def _details(checked: CheckResult, depth: str, seconds: float) -> str:
-    size = f", {checked.num_bytes / 1e6:,.1f} MB" if checked.num_bytes else ""
-    boxes = f", {checked.num_boxes:,} boxes" if checked.num_boxes else ""
+def _details(result: CheckResult, depth: str, seconds: float) -> str:
+    size = f", {result.num_bytes / 1e6:,.1f} MB" if result.num_bytes else ""
+    boxes = f", {result.num_boxes:,} boxes" if result.num_boxes else ""
     return f"{depth}{boxes}{size}, {seconds:.1f} s"
 
 
-def _as_json(checked: CheckResult, seconds: float, *, quick: bool) -> dict[str, Any]:
+def _as_json(result: CheckResult, seconds: float, *, quick: bool) -> dict[str, Any]:
     return {
-        "root": checked.root,
-        "name": checked.name,
+        "root": result.root,
+        "name": result.name,
         "quick": quick,
-        "stopped": checked.stopped,
-        checked.what.replace(" ", "_"): checked.num_files,
-        "images": checked.num_images,
-        "boxes": checked.num_boxes,
-        "bytes": checked.num_bytes,
+        "stopped": result.stopped,
+        result.what.replace(" ", "_"): result.num_files,
+        "images": result.num_images,
+        "boxes": result.num_boxes,
+        "bytes": result.num_bytes,
         "seconds": round(seconds, 3),
-        "findings": checked.findings.as_json(),
+        "findings": result.findings.as_json(),
     }
