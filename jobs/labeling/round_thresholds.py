@@ -43,7 +43,7 @@ def write_class_thresholds(
 
 
 def require_same_thresholds(round_: Round, *, policy: ThresholdPolicy, score_threshold: float) -> None:
-    """Raise ValueError when a complete round was given other thresholds: it is never changed."""
+    """Raise ConfigError when a complete round was given other thresholds: it is never changed."""
     assert round_.info is not None
     table = round_.thresholds()
     stored = "fixed" if table is None else str(table["policy"][0].as_py())

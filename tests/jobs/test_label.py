@@ -8,13 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from jobs.label import LabelConfig, choose_round, complete_round, label
+from jobs.label import LabelConfig, label
+from jobs.labeling import label_round
+from jobs.labeling.label_round import choose_round, complete_round
+from jobs.labeling.label_shards import TableCounts
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError, StoreError
 from storage.rounds.compaction import compact
 from storage.rounds.round import list_rounds, open_round
+from storage.tables.label_store import LabelStore
 
 
 def tables(labels: Path) -> dict[str, bytes]:
@@ -102,7 +109,7 @@ def test_a_worker_that_finds_the_round_completed_meanwhile_says_so(
     (finished,) = list_rounds(str(tmp_path))
     assert finished.info is not None
     before = {path.name: path.read_bytes() for path in (tmp_path / "round=0001").iterdir()}
-    complete_round(begun, finished.info, policy="fixed", labeled=None)
+    complete_round(begun, finished.info, num_above=0, policy="fixed", labeled=None)
     assert "another worker completed the round" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in (tmp_path / "round=0001").iterdir()} == before
 
@@ -129,7 +136,7 @@ def test_unreadable_images_have_no_row_and_a_vanished_shard_keeps_the_round_open
         tar.seek(first["offset"])
         tar.write(b"\0" * first["size"])
     (damaged / "shard-000003.tar").unlink()
-    with pytest.raises(ValueError, match=r"got none of 1, the first is shard-000003\.tar"):
+    with pytest.raises(StoreError, match=r"got none of 1, the first is shard-000003\.tar"):
         label(config(trained, damaged, tmp_path / "labels"))
     assert first["key"] in capsys.readouterr().err
     (round_,) = list_rounds(str(tmp_path / "labels"))
@@ -139,9 +146,9 @@ def test_unreadable_images_have_no_row_and_a_vanished_shard_keeps_the_round_open
 
 
 def test_a_folder_that_is_no_run_is_named(drawn: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such run or checkpoint"):
+    with pytest.raises(StoreError, match="no such run or checkpoint"):
         label(config(tmp_path / "nothing", drawn / "unlabeled", tmp_path / "labels"))
-    with pytest.raises(ValueError, match="no complete checkpoint"):
+    with pytest.raises(StoreError, match="no complete checkpoint"):
         label(config(tmp_path, drawn / "unlabeled", tmp_path / "labels"))
 
 
@@ -157,9 +164,9 @@ def test_another_threshold_is_refused_for_a_round_that_stands(
     drawn: Path, trained: Path, tmp_path: Path
 ) -> None:
     assert label(config(trained, drawn / "unlabeled", tmp_path, score_threshold=0.06)) == 0
-    with pytest.raises(ValueError, match=r"expected --score-threshold 0\.06, .*got 0\.9"):
+    with pytest.raises(ConfigError, match=r"expected --score-threshold 0\.06, .*got 0\.9"):
         label(config(trained, drawn / "unlabeled", tmp_path, score_threshold=0.9))
-    with pytest.raises(ValueError, match=r"must lie in 0 \.\. 1"):
+    with pytest.raises(ConfigError, match=r"must lie in 0 \.\. 1"):
         config(trained, drawn / "unlabeled", tmp_path, score_threshold=5.0)
 
 
@@ -171,7 +178,7 @@ def test_a_complete_round_that_lost_a_table_says_so_and_how_it_comes_back(
     before = tables(tmp_path)
     (tmp_path / "round=0001" / "shard-000002.parquet").unlink()
     with pytest.raises(
-        ValueError, match=r"got 1 missing, the first is shard-000002\.parquet.*delete.*round\.json"
+        StoreError, match=r"got 1 missing, the first is shard-000002\.parquet.*delete.*round\.json"
     ):
         label(job)
     (tmp_path / "round=0001" / "round.json").unlink()
@@ -181,10 +188,61 @@ def test_a_complete_round_that_lost_a_table_says_so_and_how_it_comes_back(
     compact(list_rounds(str(tmp_path))[0])
     (tmp_path / "round=0001" / "round.json").unlink()
     with pytest.raises(
-        ValueError, match=r"expected round\.json in a compacted round.*delete the whole folder"
+        StoreError, match=r"expected round\.json in a compacted round.*delete the whole folder"
     ):
         label(job)
     assert not tables(tmp_path)  # nothing was written beside the packed tables
     shutil.rmtree(tmp_path / "round=0001")
     assert label(job) == 0
     assert tables(tmp_path) == before
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_faster_worker(
+    drawn: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = open_round(str(tmp_path / "round=0001"))
+    label(config(trained, drawn / "unlabeled", tmp_path))
+    (finished,) = list_rounds(str(tmp_path))
+    assert finished.info is not None
+
+    def fail(*_args: object, **_settings: object) -> None:
+        raise ValueError("zip() argument 2 is shorter than argument 1")
+
+    monkeypatch.setattr(label_round, "write_class_thresholds", fail)
+    with pytest.raises(ValueError, match="zip"):
+        complete_round(begun, finished.info, num_above=0, policy="fixed", labeled=None)
+
+
+def test_a_round_is_counted_while_it_is_written_and_sql_counts_the_same(
+    drawn: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_args: object, **_settings: object) -> None:
+        raise AssertionError("a table of this process is read back")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelStore, "read", refuse)
+        assert label(config(trained, drawn / "unlabeled", tmp_path / "fixed", score_threshold=0.06)) == 0
+    assert label(config(trained, drawn / "unlabeled", tmp_path / "mixture", threshold_policy="mixture")) == 0
+    printed = capsys.readouterr().out
+    for out in ("fixed", "mixture"):
+        con = connect(str(tmp_path / out))
+        [(boxes, images)] = con.sql("select sum(len(scores)), count(*) from labels").fetchall()
+        [(above,)] = con.sql("select count(*) from pseudo_labels").fetchall()
+        (round_,) = list_rounds(str(tmp_path / out))
+        assert round_.info is not None
+        assert (round_.info.num_boxes, round_.info.num_images) == (boxes, images)
+        assert f"{images} images, {above} pseudo labels with" in printed
+
+
+def test_a_score_at_the_threshold_is_counted_as_sql_compares_it() -> None:
+    table = pa.table({"scores": pa.array([[0.6, 0.5], [], [0.7]], pa.list_(pa.float32()))})
+    counts = TableCounts.of_table(table, score_threshold=0.6)
+    assert (counts.images, counts.boxes) == (3, 3)
+    assert counts.above == int((np.array([0.6, 0.5, 0.7], np.float32).astype(np.float64) > 0.6).sum()) == 2
+    assert TableCounts.of_table(table.slice(1, 1), score_threshold=0.6) == TableCounts(
+        images=1, boxes=0, above=0
+    )
