@@ -246,3 +246,12 @@ def test_a_score_at_the_threshold_is_counted_as_sql_compares_it() -> None:
     assert TableCounts.of_table(table.slice(1, 1), score_threshold=0.6) == TableCounts(
         images=1, boxes=0, above=0
     )
+
+
+def test_labeling_imports_neither_the_trainer_nor_the_evaluation() -> None:
+    code = "import sys, jobs.label; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "jobs.labeling.label_round" in loaded
+    assert not {"jobs.training.train_step", "analysis.coco_eval"} & set(loaded)
