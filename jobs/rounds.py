@@ -17,12 +17,11 @@ from analysis.queries import ask
 from analysis.round_changes import STAYED_IOU, RoundChanges, compare_rounds
 from jobs.console.print_table import print_table, write_answer
 from jobs.console.questions import report_left_out
-from storage import files
 from storage.database.connect import connect, one_line
+from storage.database.find_round import find_named_round, last_two_rounds
 from storage.database.workspace import discover
 from storage.errors import ConfigError
 from storage.rounds.compaction import TABLE_BYTES, Compaction, compact
-from storage.rounds.round import Round, open_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,9 +109,10 @@ def compare(config: CompareConfig) -> RoundChanges:
     if bool(config.older) != bool(config.newer):
         raise ConfigError("expected two rounds or none, got one; name the older and the newer")
     if config.older:
-        older, newer = (_find(given, config.root, config.dataset) for given in (config.older, config.newer))
+        names = (config.older, config.newer)
+        older, newer = (find_named_round(name, root=config.root, dataset=config.dataset) for name in names)
     else:
-        older, newer = _last_two(config.root, config.dataset)
+        older, newer = last_two_rounds(config.root, config.dataset)
     try:
         changes = compare_rounds(older, newer, iou_threshold=config.iou, stayed_iou=config.stayed)
     except duckdb.Error as error:
@@ -132,44 +132,11 @@ def compare(config: CompareConfig) -> RoundChanges:
 
 def compact_round(config: CompactConfig) -> Compaction:
     """Compact a round and say what was done."""
-    round_ = _find(config.round, config.root, config.dataset)
+    round_ = find_named_round(config.round, root=config.root, dataset=config.dataset)
     done = compact(round_, table_bytes=round(config.megabytes * 1e6))
     was = "was compacted already" if round_.compacted is not None else "is compacted"
     print(f"{round_.path} {was}: {done.tables_after:,} tables; {done.removed:,} old ones removed")
     return done
-
-
-def _find(given: str, root: str, dataset: str | None) -> Round:
-    """Return the round that a number or a path names."""
-    if not given.isdigit():
-        if not files.exists(given):
-            raise ConfigError(f"expected a round's number or folder, got {given!r}, which is neither")
-        return open_round(given)
-    found = [one for one in _rounds(root, dataset) if one.number == int(given)]
-    if len(found) != 1:
-        raise ConfigError(
-            f"expected one round with number {given} below {root}, got {len(found)}"
-            f"{': ' if found else ''}{', '.join(one.path for one in found)}; name its folder"
-        )
-    return found[0]
-
-
-def _last_two(root: str, dataset: str | None) -> tuple[Round, Round]:
-    complete = [one for one in _rounds(root, dataset) if one.info is not None]
-    names = sorted({one.info.dataset_name for one in complete if one.info is not None})
-    if len(names) > 1:
-        raise ConfigError(f"expected rounds of one data set, got those of {', '.join(names)}; give --dataset")
-    if len(complete) < 2:
-        raise ConfigError(
-            f"expected two complete rounds below {root}, got {len(complete)}; label with other weights first"
-        )
-    older, newer = sorted(complete, key=lambda one: one.info.finished_at if one.info else "")[-2:]
-    return older, newer
-
-
-def _rounds(root: str, dataset: str | None) -> list[Round]:
-    found = discover(root).rounds
-    return [one for one in found if dataset is None or (one.info and one.info.dataset_name == dataset)]
 
 
 def _with_total(by_class: pa.Table) -> pa.Table:

@@ -75,7 +75,11 @@ def sql(config: SqlConfig) -> pa.Table | None:
         _print_views(workspace)
         return None
     with connect(
-        workspace, memory_limit=config.memory_limit, spill=config.spill, threads=config.threads
+        workspace,
+        memory_limit=config.memory_limit,
+        spill=config.spill,
+        threads=config.threads,
+        comments=True,
     ) as connection:
         if not query.strip():
             shell(connection, workspace)
@@ -107,7 +111,11 @@ def _print_views(workspace: Workspace) -> None:
         f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of "
         f"labels, {len(workspace.runs)} runs."
     )
-    for view in describe_views():
+    with connect(
+        Workspace(), comments=True
+    ) as connection:  # no file of the folder can keep it from answering
+        views = describe_views(connection)
+    for view in views:
         print()
         print_view(view)
     print('\nFor example: mixpl sql "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"')

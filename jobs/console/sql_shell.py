@@ -33,7 +33,7 @@ def shell(
     connection: duckdb.DuckDBPyConnection, workspace: Workspace, *, read: Callable[[str], str] = input
 ) -> None:
     """Answer until the input ends; `read` takes a prompt and gives a line, or raises EOFError."""
-    _complete_names()
+    _complete_names(describe_views(connection))
     print(
         f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of labels, "
         f"{len(workspace.runs)} runs. End questions with ; and see .help"
@@ -88,13 +88,13 @@ class _Session:
             case ".help":
                 print(HELP)
             case ".views":
-                for view in describe_views():
+                for view in describe_views(self.connection):
                     print(f"{view.name:<16}{view.row}")
             case ".schema":
-                _print_columns(*words)
+                _print_columns(describe_views(self.connection), *words)
             case ".refresh":
                 self.workspace = discover(self.workspace.root)
-                self.connection = connect(self.workspace)
+                self.connection = connect(self.workspace, comments=True)
                 print(
                     f"{len(self.workspace.datasets)} data sets, {len(self.workspace.rounds)} rounds of labels"
                 )
@@ -104,23 +104,23 @@ class _Session:
                 raise ConfigError(f"expected .help, .views, .schema VIEW, .refresh or .quit, got {name}")
 
 
-def _print_columns(*names: str) -> None:
-    views = [view for view in describe_views() if view.name in names]
-    if not views:
+def _print_columns(views: list[ViewDescription], *names: str) -> None:
+    chosen = [view for view in views if view.name in names]
+    if not chosen:
         raise ConfigError(
             f"expected .schema VIEW, got {' '.join(names) or 'none'}; they are {', '.join(VIEWS)}"
         )
-    for view in views:
+    for view in chosen:
         print_view(view)
 
 
-def _complete_names() -> None:
+def _complete_names(views: list[ViewDescription]) -> None:
     """Let Tab complete views, columns and commands, where the machine has readline."""
     try:
         import readline
     except ImportError:
         return
-    columns = {column for view in describe_views() for column, _ in view.columns}
+    columns = {column for view in views for column, _ in view.columns}
     names = sorted({*VIEWS, *columns, ".help", ".views", ".schema", ".refresh", ".quit"})
 
     def complete(start: str, number: int) -> str | None:

@@ -14,10 +14,11 @@ from analysis.frequencies import repeat_factors
 from jobs.recipes.train_config import TrainConfig
 from pipeline.loaders.stored_labels import StoredLabels
 from storage.database.connect import connect
+from storage.database.find_round import find_round
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
-from storage.rounds.round import Round, list_rounds, open_round
+from storage.rounds.round import Round, is_round, list_rounds, open_round
 
 
 def resolve_round(config: TrainConfig, data: Mapping[str, Dataset]) -> TrainConfig:
@@ -86,15 +87,11 @@ def describe_labels(
 
 def _choose(location: str, unlabeled: Dataset) -> Round:
     """Return the round at a location, or the latest complete one of these images in that folder."""
-    if location.rstrip("/").rsplit("/", 1)[-1].startswith("round="):
+    if is_round(location):
         return open_round(location)
-    rounds = list_rounds(location)
-    latest = Workspace(rounds=tuple(rounds)).latest_rounds()
-    for round_ in rounds:
-        if round_.path in latest and round_.info and round_.info.dataset_hash == unlabeled.hash:
-            return round_
-    of_others = sum(round_.complete for round_ in rounds)
-    raise ConfigError(
-        f"--labels.round {location}: expected a complete round of {unlabeled.root}, got {len(rounds) - of_others} "
-        f"incomplete ones and {of_others} of other images; run `mixpl label` to its end, or name one round's folder"
-    )
+    try:
+        return find_round(
+            Workspace(root=location, rounds=tuple(list_rounds(location))), dataset=unlabeled.hash
+        )
+    except ConfigError as error:
+        raise ConfigError(f"--labels.round for {unlabeled.root}: {error}") from None

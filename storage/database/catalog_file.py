@@ -47,7 +47,7 @@ def write_catalog(root: str | Workspace, location: str) -> None:
     }
     with files.local_atomic(location) as temporary:
         with duckdb.connect(str(temporary), config=settings) as connection:
-            create_views(connection, workspace)
+            create_views(connection, workspace, comments=True)
             connection.execute("CHECKPOINT")
         temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 

@@ -48,7 +48,7 @@ class Workspace:
         for round_ in self.rounds:
             if round_.info is not None:
                 other = newest.get(round_.info.dataset_hash)
-                if other is None or _age(other) < _age(round_):
+                if other is None or age(other) < age(round_):
                     newest[round_.info.dataset_hash] = round_
         return frozenset(round_.path for round_ in newest.values())
 
@@ -125,6 +125,7 @@ def _whole(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _age(round_: Round) -> tuple[str, int, str]:
+def age(round_: Round) -> tuple[str, int, str]:
+    """Return what sorts complete rounds by when they were finished."""
     assert round_.info is not None
     return round_.info.finished_at, round_.number, round_.path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 
+from storage.database.find_round import find_round
 from storage.database.workspace import Workspace, discover
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError, StoreError
@@ -23,30 +24,10 @@ def find_source(location: str, *, number: int | None = None, data: str | None = 
     it lay when it was labeled. Raises ConfigError saying what there is instead.
     """
     workspace = discover(location)
-    chosen = _choose(workspace, number)
+    chosen = find_round(workspace, number=number)
     assert chosen.info is not None, "only complete rounds are chosen"
     return LabelSource(
         round=chosen, info=chosen.info, dataset=_find_dataset(workspace, chosen, chosen.info, data)
-    )
-
-
-def _choose(workspace: Workspace, number: int | None) -> Round:
-    complete = [found for found in workspace.rounds if found.complete]
-    latest = workspace.latest_rounds()
-    if number is None:
-        candidates = [found for found in complete if found.path in latest]
-    else:
-        candidates = [found for found in complete if found.number == number]
-    if len(candidates) == 1:
-        return candidates[0]
-    wanted = "a complete round of labels" if number is None else f"a complete round {number}"
-    if candidates:
-        named = ", ".join(found.path for found in candidates)
-        raise ConfigError(f"expected {wanted}, got {len(candidates)}: {named}; name the folder of one")
-    there = [f"{found.path}{'' if found.complete else ' (incomplete)'}" for found in workspace.rounds]
-    got = ", ".join([*there, *workspace.problems]) or "no round at all"
-    raise ConfigError(
-        f"expected {wanted} below {workspace.root}, got {got}; write or finish one with `mixpl label`"
     )
 
 

@@ -34,7 +34,7 @@ measured AS (
 SELECT measured.dataset, key, image_id, class, measured.category, score, x1, y1, x2, y2, width, height, area,
        CASE WHEN area < 32 * 32 THEN 'small' WHEN area < 96 * 96 THEN 'medium' ELSE 'large' END AS size_bin,
        area < 16 * 16 AS tiny,
-       origin, round, latest, coalesce(class_thresholds[measured.category + 1], score_threshold) AS score_threshold,
-       run, step
+       origin, round, latest,
+       workspace.class_threshold(measured.category, class_thresholds, score_threshold) AS score_threshold, run, step
 FROM measured
 LEFT JOIN workspace.classes USING (folder, category);

@@ -4,7 +4,7 @@
 CREATE MACRO workspace.class_counts(datasets, pseudo_datasets) AS TABLE
 WITH boxes AS (
     SELECT folder, unnest(categories) AS category,
-           unnest(list_transform(categories, lambda one, place: list_position(categories, one) = place)) AS first
+           unnest(list_transform(categories, lambda category, index: list_position(categories, category) = index)) AS first
     FROM workspace.counted_labels(datasets, pseudo_datasets)
 ),
 counts AS (

@@ -12,7 +12,8 @@ UNION ALL
 SELECT folder, dataset, key,
        list_filter(
            categories,
-           lambda category, place: scores[place] > coalesce(class_thresholds[category + 1], score_threshold)
+           lambda category, index:
+               scores[index] > workspace.class_threshold(category, class_thresholds, score_threshold)
        ) AS categories
 FROM workspace.label_rows
 WHERE origin = 'round' AND latest AND list_contains(pseudo_datasets::VARCHAR[], dataset);

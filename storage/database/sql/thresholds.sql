@@ -12,9 +12,10 @@
 --   reason           why the class has the round's own threshold instead; null where it has one of its policy
 CREATE VIEW thresholds AS
 SELECT rounds.dataset, rounds.round, rounds.latest, classes.class, category, coalesce(policy, 'fixed') AS policy,
-       coalesce(stored.score_threshold, rounds.score_threshold) AS score_threshold,
+       workspace.class_threshold(category, class_thresholds, rounds.score_threshold) AS score_threshold,
        boxes, pseudo_labels, labeled_rate, reason
 FROM workspace.rounds
+JOIN workspace.folders USING (folder)
 JOIN workspace.classes USING (folder)
 LEFT JOIN workspace.thresholds AS stored USING (folder, category)
 WHERE complete;

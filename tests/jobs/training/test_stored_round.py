@@ -33,6 +33,7 @@ from pipeline.loaders.train_loader import TrainLoader
 from pipeline.loaders.unlabeled import UnlabeledData
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.tables.label_store import LabelStore
 
 Make = Callable[..., TrainConfig]
@@ -246,12 +247,12 @@ def test_the_latest_round_is_taken_and_kept_to(
 def test_rounds_that_do_not_fit_are_refused_before_the_first_step(
     run_config: Make, drawn: Path, labels: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        ValueError, match=r"--labels\.round .*: expected a complete round of .*unlabeled, got 0"
-    ):
+    nothing = r"--labels\.round for .*unlabeled: expected a complete round of .*, got no round at all"
+    with pytest.raises(ConfigError, match=nothing):
         train(run_config(labels=by_round(tmp_path)))
     data = replace(run_config().data, unlabeled=str(drawn / "test"))
-    with pytest.raises(ValueError, match="got 0 incomplete ones and 1 of other images"):
+    other = r"for .*test: expected a complete round of .*, got .*round=0001 \(of unlabeled\); .*`mixpl label`"
+    with pytest.raises(ConfigError, match=other):
         train(run_config(labels=by_round(labels), data=data))
     with pytest.raises(
         ValueError, match=r"--labels\.round expected labels of .*test .*, got those of .*unlabeled"

@@ -39,11 +39,15 @@ def test_plain_duckdb_reads_every_view_from_anywhere(labels: Path, tmp_path: Pat
         "other = duckdb.connect()\n"
         f"other.execute(\"ATTACH '{out}' AS lab (READ_ONLY)\")\n"
         "print(other.execute('SELECT count(*) FROM lab.boxes').fetchall())\n"
+        'comment = "SELECT comment FROM duckdb_columns() "\n'
+        "comment += \"WHERE (table_name, column_name) = ('pseudo_labels', 'x1')\"\n"
+        "print(other.execute(comment).fetchall())\n"
     )
     said = subprocess.run(
         [sys.executable, "-I", "-c", program], cwd="/", capture_output=True, text=True, check=True
     )
-    assert said.stdout.splitlines() == [f"[(3, 2.5)] {len(VIEWS)}", "[(3,)]"]
+    comment = "[('left edge, pixels of the image',)]"
+    assert said.stdout.splitlines() == [f"[(3, 2.5)] {len(VIEWS)}", "[(3,)]", comment]
     assert connect(str(labels)).execute(QUESTION).fetchall() == [(3, 2.5)]
     assert out.stat().st_size < 1_000_000
     assert [path.name for path in out.parent.iterdir()] == ["labels.duckdb"]
