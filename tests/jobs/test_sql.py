@@ -223,7 +223,7 @@ def test_a_table_cut_short_is_named_with_its_remedy(root: Path, capsys: pytest.C
     assert cli.run(["sql", COUNTS]) == 2
     said = capsys.readouterr().err
     assert "shard-000000.parquet" in said
-    assert "run the command that wrote it again" in said
+    assert "`mixpl verify` of its data set or round says how to write it again" in said
 
 
 def test_a_view_that_nothing_fills_yet_says_what_does(
@@ -238,7 +238,7 @@ def test_the_shell_answers_until_it_is_left(root: Path, capsys: pytest.CaptureFi
         ["select class, count(*) n", "from boxes group by 1;", "selec;", ".schema rounds", ".quit", "x;"]
     )
     workspace = discover(".")
-    with connect(workspace) as con:
+    with connect(workspace, comments=True) as con:
         shell(con, workspace, read=lambda _: next(lines))
     captured = capsys.readouterr()
     assert "ring[s]" in captured.out
