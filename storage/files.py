@@ -48,11 +48,11 @@ def exists(location: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def is_same_file(one: str, other: str) -> bool:
+def is_same_file(location: str, other: str) -> bool:
     """Return whether two locations, of which the first is there, are one file."""
-    if not (is_local(one) and is_local(other)):
-        return one == other
-    return local_path(other).exists() and local_path(one).samefile(local_path(other))
+    if not (is_local(location) and is_local(other)):
+        return location == other
+    return local_path(other).exists() and local_path(location).samefile(local_path(other))
 
 
 def size(location: str) -> int:
@@ -196,7 +196,7 @@ def list_files(root: str, suffix: str) -> list[str]:
     else:
         filesystem, path = _remote(root)
         try:
-            names = [str(found).rsplit("/", 1)[-1] for found in filesystem.ls(path, detail=False)]
+            names = [str(entry).rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)]
         except FileNotFoundError:
             names = []
     return [join(root, name) for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
@@ -210,12 +210,12 @@ def list_folders(root: str) -> list[str]:
     else:
         filesystem, path = _remote(root)
         try:
-            found = filesystem.ls(path, detail=True)
+            entries = filesystem.ls(path, detail=True)
         except FileNotFoundError:
-            found = []
+            entries = []
         names = [
             str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
-            for entry in found
+            for entry in entries
             if entry["type"] == "directory"
         ]
     return sorted(name for name in names if not name.startswith("."))
@@ -225,11 +225,11 @@ def walk_files(root: str) -> list[str]:
     """Return the names relative to `root` of all files below it, sorted, without hidden ones."""
     if is_local(root):
         folder = local_path(root)
-        found = _walk(folder)
+        names = _walk(folder)
     else:
         filesystem, path = _remote(root)
-        found = [str(name).removeprefix(path).lstrip("/") for name in filesystem.find(path)]
-    return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
+        names = [str(name).removeprefix(path).lstrip("/") for name in filesystem.find(path)]
+    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
 
 def leftovers(folder: str) -> list[str]:
@@ -269,15 +269,15 @@ def _beside(final: Path) -> Path:
 
 def _walk(folder: Path) -> list[str]:
     """Walk through linked folders too, each only once, so that a link to a parent ends."""
-    found, seen = [], set()
+    names_below, seen = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        found += [str((Path(parent) / name).relative_to(folder)) for name in names]
-    return found
+        names_below += [str((Path(parent) / name).relative_to(folder)) for name in names]
+    return names_below
 
 
 def _remote(location: str) -> tuple[Any, str]:

@@ -22,9 +22,9 @@ _TAKEN = ("main", "system", "temp", "workspace")
 
 
 def write_catalog(root: str | Workspace, location: str) -> None:
-    """Write the database file; one that is there is replaced.
+    """Write the database file; a catalog that is there is replaced.
 
-    A catalog that is there is replaced. Raises ConfigError when the location is remote, its name that of a schema,
+    Raises ConfigError when the location is remote, its name that of a schema,
     or another kind of file is there.
     """
     if not files.is_local(location):
@@ -56,9 +56,9 @@ def _is_catalog(location: str) -> bool:
     """Return whether a file is a database with the schema that only a catalog has."""
     try:
         with duckdb.connect(str(files.local_path(location)), read_only=True) as connection:
-            found = connection.execute(
+            [(count,)] = connection.execute(
                 "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'workspace'"
             ).fetchall()
     except duckdb.Error:
         return False
-    return bool(found[0][0])
+    return bool(count)

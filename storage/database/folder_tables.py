@@ -18,6 +18,7 @@ import pyarrow as pa
 from storage import files
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import IMAGE_SCHEMA, IMAGES_FILE, Dataset
+from storage.errors import InputError
 from storage.remote import open_filesystem
 from storage.rounds.round import Round
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
@@ -86,10 +87,10 @@ class Catalog:
 def catalog_of(workspace: Workspace) -> Catalog:
     """Return the catalog of what is in a workspace."""
     gathered = _Gathered()
-    known = {dataset.hash: name for dataset, name in _named(workspace)}
+    names = {dataset.hash: name for dataset, name in _named(workspace)}
     _add_datasets(gathered, workspace)
-    rounds = _add_rounds(gathered, workspace, known)
-    _add_runs(gathered, workspace, known)
+    rounds = _add_rounds(gathered, workspace, names)
+    _add_runs(gathered, workspace, names)
     rows = (
         ("folders", gathered.folders, _FOLDERS),
         ("classes", gathered.classes, _CLASSES),
@@ -141,34 +142,34 @@ def _named(workspace: Workspace) -> list[tuple[Dataset, str]]:
 def _add_datasets(gathered: _Gathered, workspace: Workspace) -> None:
     for dataset, name in _named(workspace):
         classes = list(zip(dataset.classes, dataset.category_ids, strict=True))
-        known: dict[str, Any] = {"dataset": name, "labeled": dataset.labeled, "classes": classes}
-        gathered.add("image_rows", [files.join(dataset.root, IMAGES_FILE)], origin="dataset", **known)
+        fields: dict[str, Any] = {"dataset": name, "labeled": dataset.labeled, "classes": classes}
+        gathered.add("image_rows", [files.join(dataset.root, IMAGES_FILE)], origin="dataset", **fields)
         truth = dataset.ground_truth() if dataset.labeled else None
         for kind, store in (("truth_rows", truth), ("hidden_rows", dataset.hidden_truth())):
             if store is not None:
-                gathered.add(kind, [store.path(stem) for stem in store.stems()], origin="truth", **known)
+                gathered.add(kind, [store.path(stem) for stem in store.stems()], origin="truth", **fields)
 
 
-def _add_rounds(gathered: _Gathered, workspace: Workspace, known: Mapping[str, str]) -> list[dict[str, Any]]:
+def _add_rounds(gathered: _Gathered, workspace: Workspace, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the rows of the table of rounds."""
     latest = workspace.latest_rounds()
     rows = []
     for round_ in workspace.rounds:
         store = round_.labels()
-        row = _describe_round(round_, store, known) | {"latest": round_.path in latest}
+        row = _describe_round(round_, store, names) | {"latest": round_.path in latest}
         kind = "latest_round_rows" if row["latest"] else "other_round_rows"
         classes = _classes_of(workspace, row["dataset"], round_)
         fields = {name: row[name] for name in ("dataset", "round", "score_threshold")}
         thresholds = _thresholds_of(round_)
-        fields["class_thresholds"] = [one["score_threshold"] for one in thresholds] or None
+        fields["class_thresholds"] = [row["score_threshold"] for row in thresholds] or None
         locations = [store.path(stem) for stem in store.stems()]
         folder = gathered.add(kind, locations, origin="round", classes=classes, **fields)
-        gathered.thresholds += [{"folder": folder, **one} for one in thresholds]
+        gathered.thresholds += [{"folder": folder, **row} for row in thresholds]
         rows.append({"folder": folder, **row})
     return rows
 
 
-def _add_runs(gathered: _Gathered, workspace: Workspace, known: Mapping[str, str]) -> None:
+def _add_runs(gathered: _Gathered, workspace: Workspace, names: Mapping[str, str]) -> None:
     for path, name in workspace.run_names().items():
         metrics = files.join(path, "metrics.jsonl")
         gathered.add("metric_lines", [metrics] if files.exists(metrics) else [], origin="run", run=name)
@@ -176,7 +177,7 @@ def _add_runs(gathered: _Gathered, workspace: Workspace, known: Mapping[str, str
         gathered.add("evaluation_rows", evaluations, origin="run", run=name)
         online = LabelStore(files.join(path, "online_labels"))
         stems = online.stems()
-        dataset = _dataset_of(_first_provenance(online), known)
+        dataset = _dataset_of(_first_provenance(online), names)
         gathered.add(
             "online_rows",
             [online.path(stem) for stem in stems],
@@ -203,7 +204,7 @@ def _describe(dataset: Dataset, name: str) -> dict[str, Any]:
     }
 
 
-def _describe_round(round_: Round, store: LabelStore, known: Mapping[str, str]) -> dict[str, Any]:
+def _describe_round(round_: Round, store: LabelStore, names: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {"round": round_.number, "complete": round_.complete, "path": round_.path}
     if round_.info is None:
         provenance = _first_provenance(store)
@@ -212,7 +213,7 @@ def _describe_round(round_: Round, store: LabelStore, known: Mapping[str, str]) 
         provenance = {"dataset": info.dataset_name, "dataset_hash": info.dataset_hash, **info.provenance}
         for field in ("score_threshold", "num_images", "num_boxes", "seconds", "finished_at"):
             row[field] = getattr(info, field)
-    row["dataset"] = _dataset_of(provenance, known)
+    row["dataset"] = _dataset_of(provenance, names)
     return {"score_threshold": None, **row, "provenance": json.dumps(provenance, sort_keys=True)}
 
 
@@ -227,14 +228,14 @@ def _first_provenance(store: LabelStore) -> dict[str, Any]:
     stems = store.stems()
     try:
         return store.provenance(stems[0]) if stems else {}
-    except ValueError:
+    except InputError:
         return {}
 
 
-def _dataset_of(provenance: Mapping[str, Any], known: Mapping[str, str]) -> str | None:
+def _dataset_of(provenance: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
     """Return the name of the labeled data set as it is known here, or as it was written down."""
     noted = provenance.get("dataset")
-    return known.get(str(provenance.get("dataset_hash")), noted if isinstance(noted, str) else None)
+    return names.get(str(provenance.get("dataset_hash")), noted if isinstance(noted, str) else None)
 
 
 def _classes_of(
@@ -242,7 +243,7 @@ def _classes_of(
 ) -> list[tuple[str, int | None]]:
     if round_ is not None and round_.info is not None:
         return [(name, None) for name in round_.info.classes]
-    return [(name, None) for found, known in _named(workspace) if known == dataset for name in found.classes]
+    return [(name, None) for owner, label in _named(workspace) if label == dataset for name in owner.classes]
 
 
 def _absolute(location: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from storage import files
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset
-from storage.errors import StoreError
+from storage.errors import InputError, StoreError
 from storage.rounds.round import Round, open_round
 
 MAX_DEPTH = 5
@@ -67,18 +67,18 @@ def discover(root: str = ".", *, max_depth: int = MAX_DEPTH) -> Workspace:
     """
     if files.is_local(root) and not files.local_path(root).is_dir():
         raise StoreError(f"expected a folder to look in, got nothing there: {root}; check --root")
-    found = _Found(root=root)
-    found.enter(root, max_depth)
+    search = _Search(root=root)
+    search.enter(root, max_depth)
     return Workspace(
         root=root,
-        datasets=tuple(found.datasets),
-        rounds=tuple(found.rounds),
-        runs=tuple(found.runs),
-        problems=tuple(found.problems),
+        datasets=tuple(search.datasets),
+        rounds=tuple(search.rounds),
+        runs=tuple(search.runs),
+        problems=tuple(search.problems),
     )
 
 
-class _Found:
+class _Search:
     def __init__(self, *, root: str) -> None:
         self.root = root
         self.datasets: list[Dataset] = []
@@ -103,7 +103,7 @@ class _Found:
                 self.rounds.append(round_)
                 return
             folders = files.list_folders(path)
-        except (ValueError, OSError) as error:
+        except (InputError, OSError) as error:
             self.problems.append(str(error))
             return
         if any(mark in folders or files.exists(files.join(path, mark)) for mark in RUN_MARKS):
@@ -118,7 +118,7 @@ class _Found:
 
 
 def _whole(dataset: Dataset) -> Dataset:
-    """Return the data set, or raise ValueError when its image table is gone: no view could be made."""
+    """Return the data set, or raise StoreError when its image table is gone: no view could be made."""
     location = files.join(dataset.root, IMAGES_FILE)
     if not files.exists(location):
         raise StoreError(f"expected the image table, got no file: {location}; {REWRITE}")

@@ -20,7 +20,7 @@ import pyarrow as pa
 from storage import files
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset, images_hash
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
-from storage.errors import StoreError
+from storage.errors import ConfigError, SourceError, StoreError
 from storage.json_head import HeadFormat
 from storage.readers.image_set import ImageSet
 from storage.tables.parquet import write_parquet
@@ -78,15 +78,17 @@ def write_dataset(
     """Write the shards, tables and `dataset.json` of a source.
 
     `hidden` is the truth of an unlabeled source, kept apart. Raises StoreError when the folder holds another
-    data set or an unfinished one of other arguments, when no image can be read, and with `strict` when any
-    image or annotation would be left out.
+    data set or an unfinished one of other arguments, and SourceError when no image can be read, and with `strict`
+    when any image or annotation would be skipped.
     """
     if per_shard < 1 or workers < 1:
-        raise StoreError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
+        raise ConfigError(f"expected --per-shard and --workers of 1 or more, got {per_shard} and {workers}")
     if strict and source.problems:
-        raise StoreError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
+        raise SourceError(f"expected a sound source (--strict), got {'; '.join(source.problems.lines())}")
     if not len(source):
-        raise StoreError(f"expected at least one image, got none: {source.path}; give a file that names some")
+        raise SourceError(
+            f"expected at least one image, got none: {source.path}; give a file that names some"
+        )
     arguments = _arguments(source, images_root, name, per_shard, hidden)
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
@@ -241,7 +243,7 @@ def _finish(
     skipped = [entry for part in parts for entry in part.skipped]
     if not len(images):
         files.remove_folder(files.join(root, PARTS_FOLDER))
-        raise StoreError(
+        raise SourceError(
             f"expected at least one sound image, got none of {len(source):,}, the first because of "
             f"{skipped[0]['reason']}: {skipped[0]['file_name']} in {arguments['images']}; check --images"
         )

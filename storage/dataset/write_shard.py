@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from storage import files
 from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
-from storage.errors import SourceError
+from storage.errors import InputError, SourceError
 from storage.image_check import CheckedImage, check_image
 from storage.json_head import HeadFormat
 from storage.tables.label_store import LabelStore
@@ -83,7 +83,7 @@ def write_shard(task: ShardTask) -> ShardPart:
     for index, (image_id, name) in enumerate(zip(task.image_ids, task.file_names, strict=True)):
         try:
             data, checked = _load(task, index)
-        except ValueError as error:
+        except InputError as error:
             if task.strict:
                 raise SourceError(
                     f"expected only sound images (--strict), got {error}: {name}, image {image_id}; "
@@ -164,15 +164,15 @@ def _write_truth(
 ) -> int:
     if truth is None or not kept:
         return 0
-    own = Truth.concatenate([truth.image(index) for index in kept])
+    truths = Truth.concatenate([truth.image(index) for index in kept])
     sizes_B2 = np.stack([images["height"].to_numpy(), images["width"].to_numpy()], axis=1)
     keys, image_ids = images["key"].to_pylist(), images["image_id"].to_pylist()
     table = truth_table(
-        label_table(keys, image_ids, sizes_B2, own.labels), areas_N=own.areas, crowds=own.crowds
+        label_table(keys, image_ids, sizes_B2, truths.labels), areas_N=truths.areas, crowds=truths.crowds
     )
     store = LabelStore(files.join(task.root, folder), num_classes=task.num_classes)
-    store.write(task.stem, with_truth_columns(table, own), task.provenance)
-    return len(own.labels.boxes_N4)
+    store.write(task.stem, with_truth_columns(table, truths), task.provenance)
+    return len(truths.labels.boxes_N4)
 
 
 def _part_location(task: ShardTask) -> str:

@@ -72,7 +72,7 @@ def _write(info: RoundInfo, single: LabelStore, folder: str, table_bytes: int) -
     written: dict[str, tuple[str, ...]] = {}
     for number, stems in enumerate(_groups(single, table_bytes)):
         stem = f"{folder}/part-{number:06d}"
-        tables = [single.read(one).replace_schema_metadata(None) for one in stems]
+        tables = [single.read(old).replace_schema_metadata(None) for old in stems]
         store.write(stem, pa.concat_tables(tables), _shared_provenance(single, stems))
         written[stem] = tuple(stems)
     _require_whole(info, store, list(written))
@@ -116,7 +116,7 @@ def _shared_provenance(single: LabelStore, stems: Sequence[str]) -> dict[str, An
 
 
 def _require_whole(info: RoundInfo, store: LabelStore, stems: Sequence[str]) -> None:
-    """Raise ValueError unless the new tables hold every image once and every box that the round counted."""
+    """Raise StoreError unless the new tables hold every image once and every box that the round counted."""
     keys, num_boxes = [], 0
     for stem in stems:
         table = store.read(stem, columns=["key", "scores"])

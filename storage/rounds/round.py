@@ -192,5 +192,5 @@ def round_path(root: str, number: int) -> str:
 
 def list_rounds(root: str) -> list[Round]:
     """Return all rounds right below a folder, by number, complete or not."""
-    found = [name for name in files.list_folders(root) if _FOLDER.fullmatch(name)]
-    return sorted((open_round(files.join(root, name)) for name in found), key=lambda round_: round_.number)
+    names = [name for name in files.list_folders(root) if _FOLDER.fullmatch(name)]
+    return sorted((open_round(files.join(root, name)) for name in names), key=lambda round_: round_.number)

@@ -66,7 +66,7 @@ class Split:
     @property
     def ids_hash(self) -> str:
         """Return the sha256 of the labeled ids, ascending, one a line: `sort -nu ids.txt | sha256sum`."""
-        return hashlib.sha256("".join(f"{one}\n" for one in self.labeled_ids).encode()).hexdigest()
+        return hashlib.sha256("".join(f"{image_id}\n" for image_id in self.labeled_ids).encode()).hexdigest()
 
     def note(self, part: str) -> dict[str, Any]:
         """Return what a part of the split says of itself; it travels into `dataset.json`."""
@@ -130,9 +130,9 @@ def split_documents(
     outside = [image for image in images if image["id"] not in labeled]
     bare = [{key: image[key] for key in UNLABELED_IMAGE_FIELDS if key in image} for image in outside]
     annotations = document.get("annotations", [])
-    known = {image["id"] for image in outside}
+    unlabeled = {image["id"] for image in outside}
     inside_annotations = [entry for entry in annotations if annotated_image(entry) in labeled]
-    outside_annotations = [entry for entry in annotations if annotated_image(entry) in known]
+    outside_annotations = [entry for entry in annotations if annotated_image(entry) in unlabeled]
     return {
         "labeled": _part(document, inside, split, "labeled") | {"annotations": inside_annotations},
         "unlabeled": _part(document, bare, split, "unlabeled"),
@@ -163,9 +163,9 @@ def _part(
     document: Mapping[str, Any], images: Sequence[Mapping[str, Any]], split: Split, part: str
 ) -> dict[str, Any]:
     info = document.get("info")
-    own = dict(info) if isinstance(info, dict) else {}
+    fields = dict(info) if isinstance(info, dict) else {}
     return {
-        "info": own | {"split": split.note(part)},
+        "info": fields | {"split": split.note(part)},
         "licenses": document.get("licenses", []),
         "categories": document.get("categories", []),
         "images": list(images),

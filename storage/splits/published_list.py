@@ -3,7 +3,7 @@
 In: the text of the list, and the images it speaks of. Out: `Split`. A list is one image a line, a JSON list, or
 a COCO file of the labeled images; an image is named by its id, its file name, or its file name without folder and
 suffix. Or it is the `split.json` of `mixpl split`: then family, percent, fold and hash are those of that split.
-Guaranteed: every image named is there and the hash asked for is that of the ids; else a ValueError says which.
+Guaranteed: every image named is there and the hash asked for is that of the ids; else a SourceError says which.
 
 An image named more than once is labeled once, as lists drawn with replacement name some again.
 """
@@ -45,18 +45,18 @@ def import_split(
             f"expected at least one labeled and one unlabeled image, got {len({*labeled})} labeled of "
             f"{len(everything)}: {path}; is it the list of the labeled part?"
         )
-    own = document if isinstance(document, dict) and "labeled_ids" in document else {}
+    note = document if isinstance(document, dict) and "labeled_ids" in document else {}
     split = Split(
-        family=_family(own, path),
-        percent=float(own.get("percent", 100 * len({*labeled}) / len(everything))),
-        fold=int(own.get("fold", 0)),
-        seed=int(own.get("seed", 0)),
+        family=_family(note, path),
+        percent=float(note.get("percent", 100 * len({*labeled}) / len(everything))),
+        fold=int(note.get("fold", 0)),
+        seed=int(note.get("seed", 0)),
         num_images=len(everything),
-        num_draws=int(own.get("num_draws", len(labeled))),
+        num_draws=int(note.get("num_draws", len(labeled))),
         labeled_ids=tuple(sorted({*labeled})),
         unlabeled_ids=tuple(sorted(everything - {*labeled})),
     )
-    for wanted, where in ((own.get("hash"), f"{path} says"), (expected_hash, "--hash asks for")):
+    for wanted, where in ((note.get("hash"), f"{path} says"), (expected_hash, "--hash asks for")):
         if wanted is not None:
             _check_hash(split, str(wanted).lower(), where)
     return split
@@ -75,8 +75,8 @@ def _named(document: Any, path: str) -> list[Any]:
     """Return what names an image each."""
     if isinstance(document, dict):
         listed = document.get("labeled_ids", document.get("images"))
-        document = [one.get("id") if isinstance(one, dict) else one for one in listed or ()]
-    wrong = [one for one in document if not isinstance(one, int | str) or isinstance(one, bool)]
+        document = [entry.get("id") if isinstance(entry, dict) else entry for entry in listed or ()]
+    wrong = [entry for entry in document if not isinstance(entry, int | str) or isinstance(entry, bool)]
     if wrong or not document:
         raise SourceError(
             f"expected image ids or file names, one a line, as a JSON list or as a COCO file with 'images', got "
@@ -92,28 +92,28 @@ def _ids(named: Sequence[int | str], images: Sequence[Mapping[str, Any]], path: 
         file_name = PurePosixPath(str(image["file_name"]))
         for name in (file_name.stem, file_name.name, str(file_name)):
             by_name[name] = int(image["id"])
-    found = [_id(one, ids, by_name) for one in named]
-    missing = [place for place, one in enumerate(found) if one is None]
+    image_ids = [_id(name, ids, by_name) for name in named]
+    missing = [index for index, image_id in enumerate(image_ids) if image_id is None]
     if missing:
         raise SourceError(
             f"expected images of the annotation file, got {len(missing):,} of {len(named):,} that it does not "
-            f"have, the first {named[missing[0]]!r} in place {missing[0] + 1}: {path}; is it the list of another "
+            f"have, the first {named[missing[0]]!r} as entry {missing[0] + 1}: {path}; is it the list of another "
             "data set, or of positions instead of ids?"
         )
-    return [one for one in found if one is not None]
+    return [image_id for image_id in image_ids if image_id is not None]
 
 
-def _id(one: int | str, ids: set[int], by_name: Mapping[str, int]) -> int | None:
-    if isinstance(one, str):
-        if one in by_name:
-            return by_name[one]
-        if not one.lstrip("-").isdecimal():
+def _id(name: int | str, ids: set[int], by_name: Mapping[str, int]) -> int | None:
+    if isinstance(name, str):
+        if name in by_name:
+            return by_name[name]
+        if not name.lstrip("-").isdecimal():
             return None
-    return int(one) if int(one) in ids else None
+    return int(name) if int(name) in ids else None
 
 
-def _family(own: Mapping[str, Any], path: str) -> AnyFamily:
-    match own.get("family", "imported"):
+def _family(note: Mapping[str, Any], path: str) -> AnyFamily:
+    match note.get("family", "imported"):
         case "published":
             return "published"
         case "exact":
@@ -126,7 +126,7 @@ def _family(own: Mapping[str, Any], path: str) -> AnyFamily:
 
 def _check_hash(split: Split, wanted: str, where: str) -> None:
     if len(wanted) < MIN_HASH_DIGITS or not any(
-        one.startswith(wanted) for one in (split.hash, split.ids_hash)
+        digits.startswith(wanted) for digits in (split.hash, split.ids_hash)
     ):
         raise SourceError(
             f"expected the hash that {where}, {wanted}, got split hash {split.hash[:16]} and hash of the "

@@ -253,7 +253,7 @@ def test_a_fault_of_ours_in_the_shell_keeps_its_traceback(
 ) -> None:
     monkeypatch.setattr(sql_shell, "print_table", lambda _: list(zip([1], [1, 2], strict=True)))
     workspace = discover(".")
-    with connect(workspace) as con, pytest.raises(ValueError, match="zip"):
+    with connect(workspace, comments=True) as con, pytest.raises(ValueError, match="zip"):
         shell(con, workspace, read=lambda _: "select 1;")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage import files
+from storage.errors import InputError
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -103,10 +104,10 @@ def test_a_file_is_created_once_and_never_replaced(root: str) -> None:
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     for location in (tmp_path / "file" / "new", tmp_path / "file" / "folder" / "new"):
-        with pytest.raises(ValueError, match=r"got a file in its place: .*name another folder"):
+        with pytest.raises(InputError, match=r"got a file in its place: .*name another folder"):
             files.write_atomic(str(location), b"new")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match=r"got a folder: .*folder; name another file"):
+    with pytest.raises(InputError, match=r"got a folder: .*folder; name another file"):
         files.write_atomic(str(tmp_path / "folder"), b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
     assert (tmp_path / "file").read_bytes() == b"mine"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storage.errors import InputError
 from storage.image_check import check_image
 
 
@@ -45,7 +46,7 @@ def test_the_size_is_the_one_after_exif_rotation(kind: str) -> None:
 def test_a_truncated_jpeg_is_left_out_wherever_it_is_cut() -> None:
     data = encoded("JPEG")
     for length in (len(data) - 2, len(data) // 2, 200, 20):
-        with pytest.raises(ValueError, match=r"(?i)truncated|not an image"):
+        with pytest.raises(InputError, match=r"(?i)truncated|not an image"):
             check_image(data[:length])
 
 
@@ -59,10 +60,10 @@ def test_a_truncated_jpeg_is_left_out_wherever_it_is_cut() -> None:
     ],
 )
 def test_what_no_decoder_reads_is_left_out_with_a_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(InputError, match=reason):
         check_image(data)
 
 
 def test_an_image_of_another_size_than_annotated_is_left_out() -> None:
-    with pytest.raises(ValueError, match="61 x 40 annotated, 60 x 40 in the file"):
+    with pytest.raises(InputError, match="61 x 40 annotated, 60 x 40 in the file"):
         check_image(encoded("JPEG"), width=61, height=40)

@@ -12,6 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from storage import files, remote
+from storage.errors import InputError
 
 
 class Shaky(MemoryFileSystem):  # type: ignore[misc]
@@ -82,6 +83,6 @@ def test_a_backend_that_is_not_installed_is_named() -> None:
     message = "Please install no_such_package"
     fsspec.register_implementation("nowhere", "no_such_package.Files", errtxt=message, clobber=True)
     with pytest.raises(
-        ValueError, match=r"Please install no_such_package\): nowhere://a/b; for s3:// install"
+        InputError, match=r"Please install no_such_package\): nowhere://a/b; for s3:// install"
     ):
         files.read_bytes("nowhere://a/b")

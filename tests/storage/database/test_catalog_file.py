@@ -11,6 +11,7 @@ import pytest
 
 from storage.database.catalog_file import write_catalog
 from storage.database.connect import VIEWS, connect
+from storage.errors import InputError
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
 from storage.tables.label_table import label_table
@@ -69,14 +70,14 @@ def test_no_other_file_is_replaced(labels: Path, tmp_path: Path) -> None:
         con.execute("CREATE TABLE precious AS SELECT 1 AS one")
     before = {path: path.read_bytes() for path in (text, database)}
     for path in before:
-        with pytest.raises(ValueError, match="got another file there"):
+        with pytest.raises(InputError, match="got another file there"):
             write_catalog(str(labels), str(path))
     assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("name", ["workspace.duckdb", "main.duckdb"])
 def test_a_name_that_is_a_schema_is_refused(labels: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="choose another"):
+    with pytest.raises(InputError, match="choose another"):
         write_catalog(str(labels), str(tmp_path / name))
-    with pytest.raises(ValueError, match="expected a local file"):
+    with pytest.raises(InputError, match="expected a local file"):
         write_catalog(str(labels), f"s3://bucket/{name}")

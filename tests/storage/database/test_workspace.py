@@ -8,6 +8,7 @@ import pytest
 
 from storage.database.workspace import Workspace, discover
 from storage.dataset.dataset import IMAGES_FILE, Dataset
+from storage.errors import InputError
 from storage.rounds.round import Round
 from tests.rounds import round_info
 
@@ -80,7 +81,7 @@ def test_a_damaged_folder_is_named_and_the_others_answer(tmp_path: Path) -> None
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="check --root"):
+    with pytest.raises(InputError, match="check --root"):
         discover(str(tmp_path / "nothing"))
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from storage.dataset.dataset import IMAGE_SCHEMA, Dataset, images_hash
+from storage.errors import InputError
 
 
 def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
         ("sets/labeled/dataset.json", "got that file: .*; name the folder, .*sets/labeled$"),
         ("annotations.json", "got a file: .*make a data set of it with `mixpl shard`"),
     ):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(InputError, match=words):
             Dataset.open(str(tmp_path / name))
 
 
@@ -40,13 +41,13 @@ def test_each_reason_not_to_open_has_its_own_words(tmp_path: Path) -> None:
 )
 def test_a_damaged_description_is_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(ValueError, match=rf"{words}.*dataset\.json"):
+    with pytest.raises(InputError, match=rf"{words}.*dataset\.json"):
         Dataset.open(str(tmp_path))
 
 
 def test_a_description_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_bytes(b'{"name": "\xff"}')
-    with pytest.raises(ValueError, match=r"expected JSON.*dataset\.json"):
+    with pytest.raises(InputError, match=r"expected JSON.*dataset\.json"):
         Dataset.open(str(tmp_path))
 
 
@@ -68,10 +69,10 @@ def test_an_image_table_of_another_set_is_refused(tmp_path: Path) -> None:
     dataset.write()
     assert Dataset.open(str(tmp_path)) == dataset
     assert json.loads((tmp_path / "dataset.json").read_text())["classes"] == ["disk"]
-    with pytest.raises(ValueError, match="expected the image table"):
+    with pytest.raises(InputError, match="expected the image table"):
         dataset.images()
     pa.parquet.write_table(IMAGE_SCHEMA.empty_table(), tmp_path / "images.parquet")
-    with pytest.raises(ValueError, match=r"expected 2 rows as dataset\.json says, got 0"):
+    with pytest.raises(InputError, match=r"expected 2 rows as dataset\.json says, got 0"):
         dataset.images()
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import Written, write_dataset
+from storage.errors import InputError
 from storage.readers.coco import read_coco
 from storage.readers.folder import read_folder
 from storage.readers.image_set import ImageSet
@@ -149,7 +150,7 @@ def test_killed_within_some_shard_and_run_again_it_ends_in_the_same_bytes(
         )
         assert killed.returncode == -signal.SIGKILL
         assert len(list(root.glob(".parts/*.parquet"))) >= after
-    with pytest.raises(ValueError, match="unfinished"):
+    with pytest.raises(InputError, match="unfinished"):
         Dataset.open(str(root))
     wait_until_released(root)
     resumed = write(root, source, tiny_coco.images, per_shard=1)
@@ -181,19 +182,19 @@ def test_other_arguments_are_refused_before_and_after_the_end(
     shutil.copytree(tiny_coco.images, images)
     for path in sorted(images.glob("*.jpg"))[:1]:
         path.unlink()
-    with pytest.raises(ValueError, match="strict"):
+    with pytest.raises(InputError, match="strict"):
         write(tmp_path / "out", source, images, strict=True)
-    with pytest.raises(ValueError, match="got per_shard 4 instead of 8"):
+    with pytest.raises(InputError, match="got per_shard 4 instead of 8"):
         write(tmp_path / "out", source, images, per_shard=4)
-    with pytest.raises(ValueError, match="got images_folder"):
+    with pytest.raises(InputError, match="got images_folder"):
         write(tmp_path / "out", source, tiny_coco.images)
     write(tmp_path / "out", source, images)
-    with pytest.raises(ValueError, match="got name 'other' instead of 'tiny'"):
+    with pytest.raises(InputError, match="got name 'other' instead of 'tiny'"):
         write(tmp_path / "out", source, images, name="other")
     again = write(tmp_path / "out", source, images)
     assert again.was_complete
     assert [entry["reason"] for entry in again.skipped] == ["missing file"]
-    with pytest.raises(ValueError, match=r"--strict.*1 skipped earlier"):
+    with pytest.raises(InputError, match=r"--strict.*1 skipped earlier"):
         write(tmp_path / "out", source, images, strict=True)
 
 
@@ -204,7 +205,7 @@ def test_two_writers_of_one_folder_cannot_run_at_once(
     lock.parent.mkdir(parents=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another `mixpl shard`"):
+        with pytest.raises(InputError, match="another `mixpl shard`"):
             write(tmp_path / "out", source, tiny_coco.images)
     write(tmp_path / "out", source, tiny_coco.images)
 
@@ -232,7 +233,7 @@ def test_bad_images_are_named_with_their_reason_and_left_out(
     assert dataset.num_images == 26
     keys = dataset.ground_truth().read_all()["key"].to_pylist()
     assert keys == dataset.images()["key"].to_pylist()
-    with pytest.raises(ValueError, match=r"--strict\), got .*: 2\.jpg, image 2"):
+    with pytest.raises(InputError, match=r"--strict\), got .*: 2\.jpg, image 2"):
         write(tmp_path / "strict", source, images, strict=True)
 
 
@@ -243,7 +244,7 @@ def test_a_strict_run_after_the_repair_takes_the_image_in(
     shutil.copytree(tiny_coco.images, images)
     whole = (images / "30.jpg").read_bytes()
     (images / "30.jpg").write_bytes(whole[:50])
-    with pytest.raises(ValueError, match="strict"):
+    with pytest.raises(InputError, match="strict"):
         write(tmp_path / "out", source, images, strict=True)
     (images / "30.jpg").write_bytes(whole)
     assert write(tmp_path / "out", source, images, strict=True).dataset.num_images == 30
@@ -252,7 +253,7 @@ def test_a_strict_run_after_the_repair_takes_the_image_in(
 def test_no_image_at_all_is_an_error_after_which_one_may_start_anew(
     source: ImageSet, tiny_coco: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="got none of 30, the first because of missing file"):
+    with pytest.raises(InputError, match="got none of 30, the first because of missing file"):
         write(tmp_path / "out", source, tmp_path)
     assert write(tmp_path / "out", source, tiny_coco.images).dataset.num_images == 30
 
@@ -282,7 +283,7 @@ def test_a_folder_of_images_becomes_an_unlabeled_set(tiny_coco: Any, tmp_path: P
     assert dataset.num_boxes is None
     assert dataset.shards == ("shard-000000.tar",)
     assert dataset.hidden_truth() is None
-    with pytest.raises(ValueError, match="expected a labeled data set"):
+    with pytest.raises(InputError, match="expected a labeled data set"):
         dataset.ground_truth()
 
 
@@ -302,7 +303,7 @@ def test_hidden_truth_lies_beside_an_unlabeled_set_and_not_in_its_shards(
     )
     for shard in dataset.shards:
         assert b"boxes" not in Path(dataset.shard_path(shard)).read_bytes()
-    with pytest.raises(ValueError, match="with an unlabeled source only"):
+    with pytest.raises(InputError, match="with an unlabeled source only"):
         write(tmp_path / "other", source, tiny_coco.images, hidden=source)
 
 
@@ -313,7 +314,7 @@ def test_hidden_truth_must_cover_every_image(tiny_coco: Any, tmp_path: Path) -> 
         json.dumps(whole | {"images": whole["images"][5:], "annotations": []})
     )
     unlabeled, part = read_coco(str(tmp_path / "whole.json")), read_coco(str(tmp_path / "part.json"))
-    with pytest.raises(ValueError, match=r"truth of 30 images, got none for 5, the first with id 1:"):
+    with pytest.raises(InputError, match=r"truth of 30 images, got none for 5, the first with id 1:"):
         write(tmp_path / "out", unlabeled, tiny_coco.images, hidden=part)
 
 
@@ -332,7 +333,7 @@ def test_a_source_without_images_is_an_error_that_names_it(tiny_coco: Any, tmp_p
     document = json.loads(tiny_coco.annotations.read_text()) | {"images": [], "annotations": []}
     empty = tmp_path / "empty.json"
     empty.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"at least one image, got none: .*empty\.json"):
+    with pytest.raises(InputError, match=r"at least one image, got none: .*empty\.json"):
         write(tmp_path / "set", read_coco(str(empty)), tiny_coco.images)
 
 
@@ -341,7 +342,7 @@ def test_tar_files_of_another_origin_are_not_written_over(
 ) -> None:
     foreign = tmp_path / "shard-000000.tar"
     foreign.write_bytes(b"somebody's")
-    with pytest.raises(ValueError, match=r"got .*shard-000000\.tar; name another folder"):
+    with pytest.raises(InputError, match=r"got .*shard-000000\.tar; name another folder"):
         write(tmp_path, source, tiny_coco.images)
     assert foreign.read_bytes() == b"somebody's"
     assert not (tmp_path / ".parts").exists(), "it would name the folder an unfinished set"

@@ -10,6 +10,7 @@ import pytest
 
 from storage import files
 from storage.database.connect import connect
+from storage.errors import InputError
 from storage.labels import Labels
 from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
@@ -87,10 +88,10 @@ def test_a_round_that_is_not_whole_is_left_as_it_is(tmp_path: Path) -> None:
         ("twice", {"keys": ("a", "b", "c", "d", "e", "f", "a")}, "each image once, got 1 keys in two tables"),
     ):
         round_ = finished_round(tmp_path / name, **changes)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(InputError, match=words):
             compact(round_, table_bytes=1)
         assert len(open_round(round_.path).labels().stems()) == NUM_TABLES
-    with pytest.raises(ValueError, match="expected a complete round"):
+    with pytest.raises(InputError, match="expected a complete round"):
         compact(open_round(round_path(str(tmp_path), 9)))
 
 
@@ -98,5 +99,5 @@ def test_tables_of_a_newer_mixpl_ask_for_an_update(tmp_path: Path) -> None:
     round_ = compact(finished_round(tmp_path)).round
     head = tmp_path / "round=0001" / "tables.json"
     head.write_text(json.dumps(json.loads(head.read_text()) | {"schema_version": 9}))
-    with pytest.raises(ValueError, match=r"version 1, got version 9: .*tables\.json; a newer mixpl wrote it"):
+    with pytest.raises(InputError, match=r"version 1, got version 9: .*tables\.json; a newer mixpl wrote it"):
         open_round(round_.path)

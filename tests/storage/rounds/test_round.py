@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.errors import InputError
 from storage.labels import Labels
 from storage.rounds.round import RoundInfo, list_rounds, open_round, round_path
 from storage.tables.label_table import label_table
@@ -47,7 +48,7 @@ def test_a_finished_round_is_never_finished_again(tmp_path: Path) -> None:
     (begun,) = list_rounds(str(tmp_path))
     begun.finish(info(1))
     before = (tmp_path / "round=0001" / "round.json").read_bytes()
-    with pytest.raises(ValueError, match="got a finished one"):
+    with pytest.raises(InputError, match="got a finished one"):
         begun.finish(info(1))
     assert (tmp_path / "round=0001" / "round.json").read_bytes() == before
 
@@ -62,7 +63,7 @@ def test_of_several_that_would_begin_a_round_one_does(tmp_path: Path) -> None:
 
 
 def test_other_names_and_damaged_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="named round=NUMBER, got 'labels'"):
+    with pytest.raises(InputError, match="named round=NUMBER, got 'labels'"):
         open_round(str(tmp_path / "labels"))
     write_labels(tmp_path, 1)
     for text, words in (
@@ -75,5 +76,5 @@ def test_other_names_and_damaged_files_are_refused(tmp_path: Path) -> None:
         ),
     ):
         (tmp_path / "round=0001" / "round.json").write_text(text)
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(InputError, match=words):
             list_rounds(str(tmp_path))

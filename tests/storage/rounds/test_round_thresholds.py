@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.database.connect import connect
+from storage.errors import InputError
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round, round_path
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA, class_thresholds
@@ -62,13 +63,13 @@ def test_a_finished_round_keeps_its_thresholds(tmp_path: Path) -> None:
     round_.write_thresholds(thresholds(0.7, 0.2))
     round_.write_thresholds(None)
     assert finish(round_).thresholds() is None
-    with pytest.raises(ValueError, match="got a finished one"):
+    with pytest.raises(InputError, match="got a finished one"):
         round_.write_thresholds(thresholds(0.1, 0.1))
 
 
 @pytest.mark.parametrize("value", [1.5, float("nan"), None])
 def test_no_threshold_outside_its_range_is_written(tmp_path: Path, value: float | None) -> None:
-    with pytest.raises(ValueError, match=r"thresholds within 0\.\.1, got .* of class 'c1'"):
+    with pytest.raises(InputError, match=r"thresholds within 0\.\.1, got .* of class 'c1'"):
         begun_round(tmp_path).write_thresholds(thresholds(0.5, value))
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.errors import InputError
 from storage.splits.draw_split import Family, Split, draw_split, split_documents
 
 IDS = [7 * number % 1009 for number in range(1, 1001)]
@@ -68,7 +69,7 @@ def test_any_other_argument_gives_another_hash() -> None:
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_empty_side_is_refused(family: Family, percent: float, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(InputError, match=complaint):
         draw_split(IDS, family=family, percent=percent, fold=1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from storage.errors import InputError
 from storage.splits.draw_split import draw_split
 from storage.splits.published_list import import_split
 
@@ -63,9 +64,9 @@ def test_either_hash_or_its_beginning_is_accepted_and_no_other(tmp_path: Path) -
     for wanted in (split.hash, split.ids_hash, split.ids_hash[:8].upper()):
         assert imported(tmp_path, [*LABELED], expected_hash=wanted) == split
     for wanted in (split.hash[:7], "0" * 64, split.ids_hash[:20] + "x"):
-        with pytest.raises(ValueError, match="expected the hash that --hash asks for"):
+        with pytest.raises(InputError, match="expected the hash that --hash asks for"):
             imported(tmp_path, [*LABELED], expected_hash=wanted)
-    with pytest.raises(ValueError, match="expected the hash"):
+    with pytest.raises(InputError, match="expected the hash"):
         imported(tmp_path, [3, 14, 15, 42], expected_hash=split.ids_hash)
 
 
@@ -76,11 +77,11 @@ def test_a_description_of_ours_comes_back_with_its_family_and_is_checked(tmp_pat
         "num_draws": drawn.num_draws, "hash": drawn.hash, "labeled_ids": drawn.labeled_ids,
     }  # fmt: skip
     assert imported(tmp_path, description) == drawn
-    with pytest.raises(ValueError, match=r"expected the hash that .*list says"):
+    with pytest.raises(InputError, match=r"expected the hash that .*list says"):
         imported(tmp_path, description | {"labeled_ids": drawn.labeled_ids[1:]})
     (tmp_path / "list").write_text(json.dumps(description))
     fewer = IMAGES[:-1] if 50 not in drawn.labeled_ids else IMAGES[1:]
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(InputError, match="expected"):
         import_split(str(tmp_path / "list"), fewer)
     assert replace(drawn, fold=4).hash != drawn.hash
 
@@ -88,8 +89,8 @@ def test_a_description_of_ours_comes_back_with_its_family_and_is_checked(tmp_pat
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("3\n99\n", "1 of 2 that it does not have, the first '99' in place 2"),
-        ([0], "the first 0 in place 1: .*positions instead of ids"),
+        ("3\n99\n", "1 of 2 that it does not have, the first '99' as entry 2"),
+        ([0], "the first 0 as entry 1: .*positions instead of ids"),
         ("cat.jpg\n", "the first 'cat.jpg'"),
         ("", "got none"),
         ([], "got none"),
@@ -104,12 +105,12 @@ def test_a_description_of_ours_comes_back_with_its_family_and_is_checked(tmp_pat
 def test_a_list_that_cannot_be_used_is_an_error_that_names_it(
     tmp_path: Path, content: Any, complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=complaint) as caught:
+    with pytest.raises(InputError, match=complaint) as caught:
         imported(tmp_path, content)
     assert "list" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nope\.txt.*check the path"):
+    with pytest.raises(InputError, match=r"nope\.txt.*check the path"):
         import_split(str(tmp_path / "nope.txt"), IMAGES)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.errors import InputError
 from storage.labels import Labels
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import label_table, table_labels
@@ -123,7 +124,7 @@ def test_an_unsound_box_is_refused_by_file_and_key(
     good = Labels.of_image([(0, 0, 1, 1)], [0], [0.5])
     table = table_of(Labels.concatenate([good, Labels.of_image([box], [category], [score])]))
     store = LabelStore(str(tmp_path), num_classes=3)
-    with pytest.raises(ValueError, match=complaint) as caught:
+    with pytest.raises(InputError, match=complaint) as caught:
         store.write("shard-000003", table, {})
     assert "key '000000000001'" in str(caught.value)
     assert "shard-000003.parquet" in str(caught.value)
@@ -132,7 +133,7 @@ def test_an_unsound_box_is_refused_by_file_and_key(
 
 def test_two_rows_of_one_image_are_refused(tmp_path: Path) -> None:
     table = table_of(random_labels([1]))
-    with pytest.raises(ValueError, match="key '000000000000' twice"):
+    with pytest.raises(InputError, match="key '000000000000' twice"):
         LabelStore(str(tmp_path)).write("s", pa.concat_tables([table, table]), {})
 
 
@@ -140,12 +141,12 @@ def test_lists_of_unequal_length_are_refused(tmp_path: Path) -> None:
     table = table_of(random_labels([2]))
     fewer = pa.array([[0.5]], LABEL_SCHEMA.field("scores").type)
     broken = table.set_column(table.column_names.index("scores"), "scores", fewer)
-    with pytest.raises(ValueError, match="as many scores as boxes"):
+    with pytest.raises(InputError, match="as many scores as boxes"):
         LabelStore(str(tmp_path)).write("s", broken, {})
 
 
 def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="without scores"):
+    with pytest.raises(InputError, match="without scores"):
         LabelStore(str(tmp_path)).write("s", table_of(random_labels([1])).drop_columns(["scores"]), {})
 
 
@@ -170,17 +171,17 @@ def test_a_plain_table_has_no_crowds_and_the_areas_of_its_boxes() -> None:
 
 def test_a_missing_a_damaged_and_a_foreign_file_are_named(tmp_path: Path) -> None:
     store = LabelStore(str(tmp_path))
-    with pytest.raises(ValueError, match=r"got no file: .*nope\.parquet"):
+    with pytest.raises(InputError, match=r"got no file: .*nope\.parquet"):
         store.read("nope")
     store.write("cut", table_of(random_labels([3])), {})
     whole = (tmp_path / "cut.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[:-20])
-    with pytest.raises(ValueError, match=r"expected a Parquet label table.*cut\.parquet"):
+    with pytest.raises(InputError, match=r"expected a Parquet label table.*cut\.parquet"):
         store.read("cut")
     holed = whole[:4] + bytes(300) + whole[304:]  # the footer is whole, the pages are not
     (tmp_path / "cut.parquet").write_bytes(holed)
-    with pytest.raises(ValueError, match=r"expected a Parquet label table.*cut\.parquet"):
+    with pytest.raises(InputError, match=r"expected a Parquet label table.*cut\.parquet"):
         store.read("cut")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "foreign.parquet")
-    with pytest.raises(ValueError, match=r"fields of a label table, got .*foreign\.parquet"):
+    with pytest.raises(InputError, match=r"fields of a label table, got .*foreign\.parquet"):
         store.read("foreign")
