@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.measure import Result, at_most
 from benchmarks.photos import photo_data
-from jobs.recipes.named import tiny
+from jobs.recipes.drawn import tiny
 from jobs.recipes.train_config import DataConfig, LogConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.measure import Result, at_most, in_child
 from benchmarks.photos import photo_data
-from jobs.recipes.named import coco_partial
+from jobs.recipes.coco import coco_partial
 from jobs.recipes.train_config import ModelConfig
 from jobs.run.ranks import Ranks
 from jobs.training.build_trainer import build_trainer

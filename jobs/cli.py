@@ -118,7 +118,7 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
     job, kind = _load(name)
     prog, default = f"mixpl {name}", {}
     if VERBS[name].takes_recipe:
-        from jobs.recipes.named import choose_recipe
+        from jobs.recipes.choose_recipe import choose_recipe
 
         recipe, rest = choose_recipe(rest)
         prog = f"{prog} {recipe.name}"

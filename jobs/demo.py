@@ -32,7 +32,7 @@ from jobs.label import LabelConfig, label
 from jobs.pictures import demo_pictures
 from jobs.quality import QualityConfig, quality
 from jobs.recipes import config_file
-from jobs.recipes.named import recipe_config
+from jobs.recipes.choose_recipe import recipe_config
 from jobs.recipes.train_config import Arm, TrainConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split

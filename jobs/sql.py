@@ -99,7 +99,13 @@ def _query(config: SqlConfig) -> str:
     try:
         return files.read_bytes(config.sql_file).decode("utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"expected a file with a query, got nothing there: {config.sql_file}") from None
+        raise ConfigError(
+            f"expected a file with a query, got nothing there: {config.sql_file}; name another"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"expected a query in UTF-8, got other bytes: {config.sql_file}; save it as UTF-8"
+        ) from None
 
 
 def _at_terminal() -> bool:

@@ -1,7 +1,7 @@
 """The configuration of a training run.
 
 A value of frozen dataclasses; every field carries its meaning as the string under it, which is also the help of
-the command line. Recipes (`jobs/recipes/named.py`) are functions that return one of these whole.
+the command line. Recipes (`coco.py`, `drawn.py` beside it) are functions that return one of these whole.
 """
 
 from __future__ import annotations
@@ -44,10 +44,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name in ("batch_labeled", "batch_unlabeled", "shuffle_window", "decode_threads", "prefetch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"--data.{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}"
-                )
+            _require_at_least(1, f"data.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +108,7 @@ class ThresholdConfig:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if self.every < 1:
-            raise ConfigError(f"--thresholds.every must be at least 1, got {self.every}")
+        _require_at_least(1, "thresholds.every", self.every)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,8 +147,7 @@ class LabelsConfig:
                 "--labels.until is the number of steps, above 0, before the teacher takes over, with "
                 f"--labels.source round-then-teacher and no other; got {self.until} with {self.source}"
             )
-        if not 0 <= self.resample <= 1:
-            raise ConfigError(f"--labels.resample must lie in 0 .. 1, got {self.resample}")
+        _require_share("labels.resample", self.resample)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,10 +165,8 @@ class ResamplingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 <= self.threshold <= 1:
-            raise ConfigError(f"--resampling.threshold must lie in 0 .. 1, got {self.threshold}")
-        if self.every < 0:
-            raise ConfigError(f"--resampling.every must not be negative, got {self.every}")
+        _require_share("resampling.threshold", self.threshold)
+        _require_at_least(0, "resampling.every", self.every)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,17 +186,9 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, least in (
-            ("metrics", 0),
-            ("checkpoint", 0),
-            ("keep", 1),
-            ("evaluate", 0),
-            ("online_labels", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"--log.{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
-                )
+        for name in ("metrics", "checkpoint", "evaluate", "online_labels"):
+            _require_at_least(0, f"log.{name}", getattr(self, name))
+        _require_at_least(1, "log.keep", self.keep)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,13 +231,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check what no single part can see."""
-        if self.steps < 1:
-            raise ConfigError(f"--steps must be at least 1, got {self.steps}")
+        _require_at_least(1, "steps", self.steps)
         for name in ("burn_in", "seed", "threads"):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
-                )
+            _require_at_least(0, name, getattr(self, name))
         if not self.timeout > 0:
             raise ConfigError(f"--timeout must be above 0 seconds, got {self.timeout}")
         if self.arm != "supervised" and self.data.unlabeled is None:
@@ -267,3 +248,13 @@ class TrainConfig:
                 f"--labels.until must be above --burn-in {self.burn_in}, before which no unlabeled image is drawn; "
                 f"got {self.labels.until}"
             )
+
+
+def _require_at_least(least: int, key: str, value: int) -> None:
+    if value < least:
+        raise ConfigError(f"--{key.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def _require_share(key: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"--{key} must lie in 0 .. 1, got {value}")

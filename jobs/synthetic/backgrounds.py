@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from jobs.synthetic.shapes import Part
+from storage.errors import SourceError
 
 Pixels = npt.NDArray[np.float32]
 
@@ -63,7 +64,7 @@ def colour_field(size: int, rng: np.random.Generator) -> Pixels:
 def photos(part: Part) -> tuple[Image.Image, ...]:
     """Return the RGB photos of a part, decoded once a process.
 
-    Raises ValueError where the installed scikit-image carries no such photo.
+    Raises SourceError where the installed scikit-image carries no such photo.
     """
     spec = importlib.util.find_spec("skimage")
     folder = (
@@ -73,7 +74,7 @@ def photos(part: Part) -> tuple[Image.Image, ...]:
     )
     missing = [name for name in PHOTOS[part] if folder is None or not (folder / name).is_file()]
     if folder is None or missing:
-        raise ValueError(
+        raise SourceError(
             f"expected the photos {', '.join(missing)} inside the installed scikit-image ({folder}); "
             "install a wheel of scikit-image >= 0.24 from the package index"
         )

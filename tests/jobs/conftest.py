@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.recipes.named import tiny
+from jobs.recipes.drawn import tiny
 from jobs.recipes.train_config import DataConfig, LogConfig, TrainConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split

@@ -16,7 +16,7 @@ from PIL import Image
 from jobs.cli import run
 from jobs.pictures.preview_step import PreviewStep, preview_step, truth_on_weak
 from jobs.pictures.view_pictures import known_truth, original_picture, view_pictures
-from jobs.recipes.named import tiny
+from jobs.recipes.drawn import tiny
 from jobs.recipes.train_config import ResamplingConfig
 from pipeline.loaders.batch import LabelCache
 from pipeline.loaders.labeled import LabeledData

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.recipes import config_file
-from jobs.recipes.named import RECIPES, choose_recipe, recipe_config, tiny
+from jobs.recipes.choose_recipe import RECIPES, choose_recipe, recipe_config
+from jobs.recipes.drawn import tiny
 from jobs.recipes.train_config import TrainConfig
 from storage.errors import ConfigError
 
@@ -39,7 +40,7 @@ def test_an_unknown_key_is_named_with_its_nearest_valid_one() -> None:
         ),
         ({"data": {"unlabeled": 3}}, r"'data.unlabeled' must be str \| None, got 3"),
         ({"steps": 0}, "--steps must be at least 1, got 0"),
-        ({"seed": -1}, "--seed must not be negative, got -1"),
+        ({"seed": -1}, "--seed must be at least 0, got -1"),
         ({"log": {"keep": 0}}, "--log.keep must be at least 1, got 0"),
         ({"log": {"online_labels": -1}}, "--log.online-labels must be at least 0, got -1"),
         ({"optim": {"clip": -20.0}}, "--optim.clip must be above 0, got -20.0"),

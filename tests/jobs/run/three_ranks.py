@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from jobs.recipes.named import recipe_config
+from jobs.recipes.choose_recipe import recipe_config
 from jobs.run import checkpoint
 from jobs.run.ranks import Ranks, process_group
 from jobs.training.build_trainer import build_trainer
