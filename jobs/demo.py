@@ -33,6 +33,7 @@ from jobs.pictures import demo_pictures
 from jobs.quality import QualityConfig, quality
 from jobs.recipes import config_file
 from jobs.recipes.choose_recipe import recipe_config
+from jobs.recipes.score_threshold import score_threshold
 from jobs.recipes.train_config import Arm, TrainConfig
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
@@ -197,7 +198,7 @@ def draw(config: DemoConfig, root: Path, found: Quality) -> None:
     unlabeled, test = Dataset.open(str(root / "unlabeled")), Dataset.open(str(root / "test"))
     trained = open_trained(recipe.out, weights="teacher", device=torch.device("cpu"))
     pictures = f"{root}/pictures"
-    threshold = recipe.pseudo.score_threshold
+    threshold = score_threshold(trained.config)
     demo_pictures.draw_views(f"{pictures}/views.png", unlabeled, view=recipe.view, seed=config.seed)
     demo_pictures.draw_mixes(
         f"{pictures}/mixes.png", unlabeled, view=recipe.view, mix=recipe.mix, seed=config.seed

@@ -22,6 +22,7 @@ from jobs.inference.trained import TrainedDetector, Weights, choose_device, open
 from jobs.labeling.label_round import choose_round, complete_round, require_not_compacted, require_tables
 from jobs.labeling.label_shards import CountedStore, label_shards
 from jobs.labeling.round_thresholds import require_same_thresholds
+from jobs.recipes.score_threshold import score_threshold
 from jobs.run.interrupt import INTERRUPTED
 from jobs.run.run_directory import versions
 from storage import files
@@ -77,9 +78,7 @@ def label(config: LabelConfig) -> int:
     dataset = Dataset.open(config.data)
     dataset.require_same_classes(trained.classes)
     provenance = _provenance(trained, dataset)
-    threshold = (
-        trained.config.pseudo.score_threshold if config.score_threshold is None else config.score_threshold
-    )
+    threshold = score_threshold(trained.config) if config.score_threshold is None else config.score_threshold
     round_ = choose_round(config.out, provenance, score_threshold=threshold)
     if round_.info is not None:
         require_same_thresholds(round_, policy=config.threshold_policy, score_threshold=threshold)

@@ -28,6 +28,7 @@ from jobs.pictures.preview_step import (
     steps_to_fill,
     truth_on_weak,
 )
+from jobs.recipes.score_threshold import score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.training.run_data import open_data
 from jobs.training.stored_round import open_labels, resolve_round
@@ -104,7 +105,7 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
         return truth_on_weak(unlabeled), "not known; --run names a teacher that has some"
     trained = open_trained(config.teacher, weights="teacher", device=torch.device("cpu"))
     unlabeled.require_same_classes(trained.classes)
-    threshold = trained.config.pseudo.score_threshold
+    threshold = score_threshold(trained.config)
 
     def predict(batch: TrainBatch) -> Labels:
         assert batch.weak is not None

@@ -75,9 +75,6 @@ def _dataclass(kind: type[Config], values: Any, *, prefix: str) -> Config:
         if key not in hints:
             raise ConfigError(f"unknown key '{prefix}{key}'{_nearest(key, list(hints), prefix)}")
         arguments[key] = _value(hints[key], value, f"{prefix}{key}")
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if field.name not in arguments and field.default is field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"expected the key '{prefix}{field.name}', got none of that name; add it")
     return kind(**arguments)
 
 

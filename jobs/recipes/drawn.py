@@ -53,7 +53,7 @@ def _drawn(*, size: int, steps: int, burn_in: int) -> TrainConfig:
         ),
         mix=MixSettings(mosaic_range=(round(0.75 * size), round(1.25 * size))),
         model=ModelConfig(name="fcos-compact", weights="none"),
-        pseudo=SemiSupervisedSettings(score_threshold=0.5, unsup_weight=1.0),
+        pseudo=SemiSupervisedSettings(unsup_weight=1.0),
         teacher=TeacherConfig(warmup=10.0, interval=1),
         optim=OptimConfig(name="adamw", lr=3e-3, weight_decay=0.05, warmup_steps=50, clip=10.0),
         resampling=ResamplingConfig(threshold=0.3),

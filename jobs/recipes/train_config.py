@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from analysis.thresholds import ThresholdPolicy
+from model.detectors.build import DetectorName
 from model.method.gate import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
 from storage.errors import ConfigError
@@ -51,7 +52,7 @@ class DataConfig:
 class ModelConfig:
     """Which detector."""
 
-    name: Literal["fcos-compact", "fasterrcnn-resnet50"] = "fasterrcnn-resnet50"
+    name: DetectorName = "fasterrcnn-resnet50"
     """The detector."""
     weights: str = "imagenet"
     """Where a ResNet backbone starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
@@ -219,9 +220,7 @@ class TrainConfig:
     view: ViewSettings = field(default_factory=ViewSettings)
     mix: MixSettings = field(default_factory=MixSettings)
     model: ModelConfig = field(default_factory=ModelConfig)
-    pseudo: SemiSupervisedSettings = field(
-        default_factory=lambda: SemiSupervisedSettings(score_threshold=0.7)
-    )
+    pseudo: SemiSupervisedSettings = field(default_factory=SemiSupervisedSettings)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     thresholds: ThresholdConfig = field(default_factory=ThresholdConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from jobs.recipes.score_threshold import resolve_score_threshold, score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.class_thresholds import ClassThresholds, labeled_rates
@@ -23,6 +24,7 @@ from storage.dataset.dataset import Dataset
 
 def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, ranks: Ranks) -> Trainer:
     """Return student, teacher and optimiser as they are before the first step."""
+    config = resolve_score_threshold(config)
     torch.manual_seed(config.seed)
     student = build_detector(
         config.model.name, num_classes=len(labeled.classes), weights=config.model.weights, seed=config.seed
@@ -65,7 +67,7 @@ def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None
         return None
     return ClassThresholds(
         config.thresholds.policy,
-        score_threshold=config.pseudo.score_threshold,
+        score_threshold=score_threshold(config),
         rates_C=labeled_rates(labeled),
         every=config.thresholds.every,
         images_a_step=config.data.batch_unlabeled,

@@ -161,7 +161,12 @@ class Trainer:
         """Return the score threshold of a step: of each class where the batch or the teacher's labels give one."""
         if batch.thresholds_C is not None:
             return batch.thresholds_C
-        return self._pseudo.score_threshold if self.thresholds is None else self.thresholds.values_C
+        if self.thresholds is not None:
+            return self.thresholds.values_C
+        assert self._pseudo.score_threshold is not None, (
+            "build_trainer puts the detector's own in place of None"
+        )
+        return self._pseudo.score_threshold
 
     def _outcome(
         self, name: str, view: View, labels: Labels, threshold: float | npt.NDArray[np.float64]

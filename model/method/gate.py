@@ -27,8 +27,9 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 class SemiSupervisedSettings:
     """How pseudo labels become a loss; the defaults are MixPL's."""
 
-    score_threshold: float
-    """A pseudo label counts when its score is strictly above this; see `default_score_threshold`."""
+    score_threshold: float | None = None
+    """A pseudo label counts when its score is strictly above this; None is the detector's own: 0.5 for
+    fcos-compact, 0.7 for fasterrcnn-resnet50."""
     gate: Gate = "every_image"
     """Which batches contribute an unsupervised loss."""
     least_num: int = 1
@@ -39,7 +40,7 @@ class SemiSupervisedSettings:
     """Further factor on the mosaic image's loss."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.score_threshold <= 1:
+        if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
             raise ValueError(f"expected score_threshold in 0 .. 1, got {self.score_threshold}")
         if self.gate not in ("every_image", "any_image"):
             raise ValueError(f"expected gate every_image or any_image, got {self.gate!r}")

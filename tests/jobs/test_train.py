@@ -17,10 +17,13 @@ import torch
 
 from jobs.label import LabelConfig, label
 from jobs.recipes import config_file
+from jobs.recipes.choose_recipe import recipe_config
 from jobs.recipes.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.run.interrupt import INTERRUPTED
 from jobs.train import train
+from model.method.gate import SemiSupervisedSettings
+from storage.errors import ConfigError
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import table_labels
 
@@ -207,6 +210,21 @@ def test_a_resume_that_would_lie_is_refused_by_the_name_of_the_key(run_config: M
     with pytest.raises(ValueError, match="arm was 'mixpl', asked for 'supervised'"):
         train(replace(config, arm="supervised", resume=True))
     assert train(replace(config, resume=True, steps=3, log=replace(config.log, metrics=1))) == 0
+
+
+def test_a_run_holds_the_score_threshold_of_its_detector_as_a_number(run_config: Make) -> None:
+    config = run_config(steps=2, pseudo=SemiSupervisedSettings())
+    train(config)
+    path = Path(config.out) / "config.json"
+    assert json.loads(path.read_text())["pseudo"]["score_threshold"] == 0.5
+    train(replace(config, resume=True, steps=3))
+    other = SemiSupervisedSettings(score_threshold=0.7)
+    with pytest.raises(ConfigError, match=r"pseudo\.score_threshold was 0\.5, asked for 0\.7"):
+        train(replace(config, resume=True, steps=3, pseudo=other))
+    path.write_text(path.read_text().replace('"score_threshold": 0.5', '"score_threshold": 0.7'))
+    train(replace(recipe_config(str(path)), resume=True, steps=4))
+    with pytest.raises(ConfigError, match=r"pseudo\.score_threshold was 0\.7, asked for 0\.5"):
+        train(replace(config, resume=True, steps=4))
 
 
 def test_a_resumed_run_keeps_what_it_was_asked_anew(run_config: Make) -> None:

@@ -49,7 +49,6 @@ def test_an_unknown_key_is_named_with_its_nearest_valid_one() -> None:
             {"view": {"short_range": ["a", 2]}},
             r"'view.short_range' must be tuple\[int, int\], got \['a', 2\]",
         ),
-        ({"pseudo": {}}, "expected the key 'pseudo.score_threshold', got none"),
         ({"pseudo": {"score_threshold": 2}}, "expected score_threshold in 0 .. 1, got 2"),
         ([], r"the file must be an object, got \[\]"),
     ],

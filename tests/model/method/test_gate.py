@@ -68,6 +68,6 @@ def test_settings_that_mean_nothing_are_refused_by_name(wrong: dict[str, Any]) -
 
 
 def test_the_defaults_are_the_published_weights() -> None:
-    published = SemiSupervisedSettings(score_threshold=0.7)
+    published = SemiSupervisedSettings()
     assert (published.unsup_weight, published.mosaic_weight, published.least_num) == (2.0, 0.5, 1)
     assert published.gate == "every_image"
