@@ -22,7 +22,7 @@ from storage.dataset.dataset import Dataset, shard_stem
 from storage.labels import Labels
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import table_labels
-from storage.tables.list_columns import row_numbers
+from storage.tables.row_index import RowIndex
 
 Picture = npt.NDArray[np.uint8]
 
@@ -59,4 +59,4 @@ def _labels_of(dataset: Dataset, store: LabelStore, keys: Sequence[str]) -> Labe
         store.read(shard_stem(shard)).replace_schema_metadata(None) for shard in shards.unique().to_pylist()
     ]
     table = pa.concat_tables(tables)
-    return table_labels(table.take(pa.array(row_numbers(keys, table["key"]))))
+    return table_labels(table.take(pa.array(RowIndex(table["key"]).rows(keys))))

@@ -31,7 +31,7 @@ from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError, StoreError
 from storage.labels import Labels
 from storage.tables.label_table import table_labels
-from storage.tables.list_columns import row_numbers
+from storage.tables.row_index import RowIndex
 
 LOG = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class LabeledTruth:
         table = dataset.ground_truth().read_all(columns=["key", "boxes", "categories", "scores"])
         self._labels = table_labels(table)
         images = dataset.images()
-        self._label_rows_R = row_numbers(images["key"], table["key"])
+        self._label_rows_R = RowIndex(table["key"]).rows(images["key"])
         short_R = np.minimum(images["width"].to_numpy(), images["height"].to_numpy()) < min_side
         # An image without a row of labels has row -1, the zero appended here: no boxes.
         counts_R = np.append(self._labels.counts(), 0)[self._label_rows_R]

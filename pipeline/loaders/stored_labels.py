@@ -30,7 +30,7 @@ from storage.errors import InputError, StoreError
 from storage.labels import Labels
 from storage.rounds.round import Round, open_round
 from storage.tables.label_table import check_labels, table_labels
-from storage.tables.list_columns import row_numbers
+from storage.tables.row_index import RowIndex
 
 LOG = logging.getLogger(__name__)
 Rows = npt.NDArray[np.int64]
@@ -154,7 +154,7 @@ class StoredLabels:
     def _label_rows(self, stem: str, table: pa.Table) -> tuple[Rows, Rows]:
         """Return the rows of the image table that a table covers, ascending, and of each its row in that, or -1."""
         rows = self._covered(stem)
-        return rows, row_numbers(self._keys.take(pa.array(rows)), table["key"])
+        return rows, RowIndex(table["key"]).rows(self._keys.take(pa.array(rows)))
 
     def _covered(self, stem: str) -> Rows:
         return np.sort(np.concatenate([self._rows[shard] for shard in self._shards_in[stem]]))

@@ -29,8 +29,8 @@ from storage import files
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
 from storage.tables.label_store import LabelStore
-from storage.tables.list_columns import row_numbers
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
+from storage.tables.row_index import RowIndex
 
 DATASET_FILE = "dataset.json"
 IMAGES_FILE = "images.parquet"
@@ -111,9 +111,9 @@ class Dataset:
         """Return the kept-apart truth of an unlabeled set, if known. For analysis; training must not ask."""
         return self._store("hidden_truth") if self.has_hidden_truth else None
 
-    def rows_of(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+    def rows_of(self, keys: Sequence[str] | pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Return the row of the image table of each image, by key; -1 where the set has no such image."""
-        return row_numbers(keys, self.images()["key"])
+        return self._row_index.rows(keys)
 
     def require_same_classes(self, classes: tuple[str, ...]) -> None:
         """Raise StoreError unless these are the classes of the set, in its order; one without classes fits all."""
@@ -128,6 +128,10 @@ class Dataset:
         head = asdict(self)
         del head["root"]
         _HEAD.write(files.join(self.root, DATASET_FILE), head)
+
+    @cached_property
+    def _row_index(self) -> RowIndex:
+        return RowIndex(self.images()["key"])
 
     @cached_property
     def _images(self) -> pa.Table:

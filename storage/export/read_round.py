@@ -46,7 +46,8 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
     class. Raises StoreError naming the table when it is damaged, holds a box or class that cannot be, or labels
     an image that the data set lacks, and after the last table when one of the round is gone.
     """
-    store, index = source.round.labels(), _ImageIndex(source.dataset)
+    store = source.round.labels()
+    names = source.dataset.images()["file_name"]
     thresholds = source.round.class_thresholds()
     if condition is not None:
         condition.use_round(source.info, thresholds)
@@ -56,7 +57,7 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
         num_images += len(table)
         check_labels(table, num_classes=len(source.info.classes), where=store.path(stem))
         labels = table_labels(table)
-        rows = index.find(table["image_id"].to_numpy(), where=store.path(stem))
+        rows = pa.array(_rows(source.dataset, table, where=store.path(stem)))
         for start in range(0, len(table), IMAGES_AT_ONCE):
             part = table.slice(start, IMAGES_AT_ONCE)
             boxes = labels.images(start, start + len(part))
@@ -64,7 +65,7 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
                 wanted_N = boxes.scores_N.astype(np.float64) > thresholds[boxes.categories_N]
             else:
                 wanted_N = condition.holds(part)
-            images = index.images(part, rows[start : start + len(part)])
+            images = _images(part, rows.slice(start, len(part)), names)
             yield LabeledImages(images=images, labels=boxes.keep(wanted_N))
     if num_images != source.info.num_images:
         raise StoreError(
@@ -73,34 +74,20 @@ def labeled_images(source: LabelSource, condition: Condition | None) -> Iterator
         )
 
 
-class _ImageIndex:
-    """Rows of an image table by image id."""
+def _rows(dataset: Dataset, table: pa.Table, *, where: str) -> npt.NDArray[np.int64]:
+    """Return the row of the image table of each image of a label table."""
+    rows = dataset.rows_of(table["key"])
+    if (rows < 0).any():
+        lacking = table["image_id"].to_numpy()[rows < 0][0]
+        raise StoreError(
+            f"expected labels of images of {dataset.root}, got image {lacking}, which it lacks: {where}; name "
+            "the data set that was labeled with --data"
+        )
+    return rows
 
-    def __init__(self, dataset: Dataset) -> None:
-        images = dataset.images()
-        self._dataset = dataset
-        self._names = images["file_name"]
-        ids = images["image_id"].to_numpy()
-        self._order = np.argsort(
-            ids, kind="stable"
-        )  # once: a look-up without it costs 10 ms a table of 118,000
-        self._sorted = ids[self._order]
 
-    def find(self, image_ids: npt.NDArray[np.int64], *, where: str) -> npt.NDArray[np.int64]:
-        """Return the row of each image."""
-        places = np.searchsorted(self._sorted, image_ids)
-        inside = places < len(self._sorted)
-        known = inside & (self._sorted[np.where(inside, places, 0)] == image_ids)
-        if not known.all():
-            raise StoreError(
-                f"expected labels of images of {self._dataset.root}, got image {image_ids[~known][0]}, which it "
-                f"lacks: {where}; name the data set that was labeled with --data"
-            )
-        return np.asarray(self._order[places])
-
-    def images(self, labels: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """Return the images of some rows of a label table (IMAGE_SCHEMA), which stand in `rows` here."""
-        names = self._names.take(pa.array(rows))
-        columns = {"row": pa.array(rows), "file_name": names}
-        columns |= {name: labels[name] for name in ("image_id", "width", "height")}
-        return pa.table(columns).select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
+def _images(labels: pa.Table, rows: pa.Array, names: pa.ChunkedArray) -> pa.Table:
+    """Return the images of some rows of a label table (IMAGE_SCHEMA), which stand in `rows` of the image table."""
+    columns = {"row": rows, "file_name": names.take(rows)}
+    columns |= {name: labels[name] for name in ("image_id", "width", "height")}
+    return pa.table(columns).select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)

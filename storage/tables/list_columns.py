@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.labels import Labels, offsets_of_counts
 
@@ -57,14 +56,6 @@ def offsets_of(table: pa.Table, column: str) -> npt.NDArray[np.int64]:
     rows = _one_array(table, column)
     counts = np.diff(rows.offsets.to_numpy()) if len(rows) else np.zeros(0, np.int64)
     return offsets_of_counts(counts)
-
-
-def row_numbers(values: Any, column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return the row of each value in a column where each stands once; -1 where it does not stand there."""
-    if not isinstance(values, pa.Array | pa.ChunkedArray):
-        values = pa.array(values, column.type)
-    rows = pc.index_in(values, value_set=column)
-    return np.asarray(rows.fill_null(-1).to_numpy(), np.int64)
 
 
 def _one_array(table: pa.Table, column: str) -> pa.Array:
