@@ -11,7 +11,6 @@ figures. `summary.json` holds what the last screen says.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,16 +41,20 @@ from jobs.train import train
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
+from storage.json_head import HeadFormat
 
 ARMS: tuple[Arm, Arm] = ("supervised", "mixpl")
 FIGURES = ("AP", "AP50", "AP50_tiny", "AP_tail")
-PLACES = {
+OUTPUTS = {
     "pictures": "views, mixup and mosaic, teacher beside truth, curves, counts",
     "labels/round=0001": "the pseudo labels, one Parquet file a shard",
     "runs/mixpl": "checkpoints, metrics.jsonl, online labels, evaluations",
     "quality.parquet": "precision and recall at every score threshold",
     "summary.json": "the figures above",
 }
+SUMMARY = HeadFormat(
+    kind=dict[str, Any], what="the summary of a demo", remedy="remove it and run the same `mixpl demo` again"
+)
 COUNTS_SQL = "select class, count(*) n from pseudo_labels group by 1 order by 2 desc"
 
 
@@ -79,8 +82,8 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     """Run or continue the demo and return the summary, as written to `summary.json`."""
     root = Path(config.out)
     claim(root, config)
-    if (root / "summary.json").exists():
-        summary: dict[str, Any] = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+    summary = SUMMARY.read(str(root / "summary.json"))
+    if summary is not None:
         print(f"{root} holds a finished demo; remove the folder to run it again.\n")
         quality(QualityConfig(root=str(root)))
         show(summary, root)
@@ -91,16 +94,16 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     results = {arm: run_arm(config, root, arm) for arm in ARMS}
     label_unlabeled(root)
     heading(f"mixpl quality --root {root} --out {root}/quality.parquet")
-    found = quality(QualityConfig(root=str(root), out=f"{root}/quality.parquet"))
-    draw(config, root, found)
-    summary = summarise(config, results, found, seconds=time.monotonic() - began)
-    files.write_atomic(str(root / "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
+    pseudo_labels = quality(QualityConfig(root=str(root), out=f"{root}/quality.parquet"))
+    draw(config, root, pseudo_labels)
+    summary = summarise(config, results, pseudo_labels, seconds=time.monotonic() - began)
+    SUMMARY.write(str(root / "summary.json"), summary)
     show(summary, root)
     return summary
 
 
 def claim(root: Path, config: DemoConfig) -> None:
-    """Note in `demo.json` what runs here; raise ValueError when the folder holds another demo or other files."""
+    """Note in `demo.json` what runs here; raise ConfigError when the folder holds another demo or other files."""
     note, wanted = root / "demo.json", config_file.to_json(config)
     if note.exists():
         if note.read_text(encoding="utf-8") != wanted:
@@ -192,7 +195,7 @@ def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
     )
 
 
-def draw(config: DemoConfig, root: Path, found: Quality) -> None:
+def draw(config: DemoConfig, root: Path, pseudo_labels: Quality) -> None:
     """Draw the pictures."""
     recipe = arm_config(config, root, "mixpl")
     unlabeled, test = Dataset.open(str(root / "unlabeled")), Dataset.open(str(root / "test"))
@@ -205,14 +208,14 @@ def draw(config: DemoConfig, root: Path, found: Quality) -> None:
     )
     demo_pictures.draw_predictions(f"{pictures}/teacher.png", trained, test, threshold=threshold)
     demo_pictures.draw_curves(f"{pictures}/curves.png", [root / "runs" / arm for arm in ARMS])
-    demo_pictures.draw_counts(f"{pictures}/counts.png", found)
+    demo_pictures.draw_counts(f"{pictures}/counts.png", pseudo_labels)
 
 
 def summarise(
-    config: DemoConfig, results: Mapping[Arm, Evaluation], found: Quality, *, seconds: float
+    config: DemoConfig, results: Mapping[Arm, Evaluation], pseudo_labels: Quality, *, seconds: float
 ) -> dict[str, Any]:
     """Return the figures of the demo, AP in percent."""
-    overall = found.overall()
+    overall = pseudo_labels.overall()
     arms: dict[str, dict[str, float]] = {
         arm: {name: round(result.figures[name], 2) for name in FIGURES} for arm, result in results.items()
     }
@@ -222,7 +225,7 @@ def summarise(
         "seconds": round(seconds, 1),
         **arms,
         "pseudo_labels": {
-            "images": found.num_images,
+            "images": pseudo_labels.num_images,
             "boxes": overall["pseudo_labels"],
             "precision": round(overall["precision"] or 0.0, 4),
             "recall": round(overall["recall"] or 0.0, 4),
@@ -249,8 +252,8 @@ def show(summary: Mapping[str, Any], root: Path) -> None:
         f"MixPL is {verdict} supervised training at equal steps: AP50 {after:.1f} against {before:.1f} "
         f"({after - before:+.1f}), in {summary['seconds']:.0f} s all told.\n"
     )
-    for place, meaning in PLACES.items():
-        print(f"  {root / place!s:<24} {meaning}")
+    for name, meaning in OUTPUTS.items():
+        print(f"  {root / name!s:<24} {meaning}")
     print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {quote(str(root))}')
 
 

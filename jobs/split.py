@@ -21,7 +21,7 @@ from storage.problems import Problems
 from storage.readers.coco import unique_images
 from storage.readers.coco_document import read_document
 from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
-from storage.splits.published_list import import_split
+from storage.splits.published_list import SPLIT_HEAD, import_split
 
 SPLIT_FILE = "split.json"
 
@@ -59,8 +59,7 @@ def split(config: SplitConfig) -> Split:
     holds a different split or other files of the same names.
     """
     document, sha256 = read_document(config.annotations)
-    annotated = isinstance(document.get("annotations"), list)
-    if not annotated:
+    if not isinstance(document.get("annotations"), list):
         raise ConfigError(
             f"expected a COCO file with annotations, got one without: {config.annotations}; "
             "images without labels need no split, give them to `mixpl shard`"
@@ -68,16 +67,17 @@ def split(config: SplitConfig) -> Split:
     problems = Problems()
     images = list(unique_images(document["images"], config.annotations, problems))
     drawn = _drawn(config, images)
-    description = _description(config, drawn, sha256)
+    source = config.annotations.rsplit("/", 1)[-1]
+    description = drawn.description(source=source, source_sha256=sha256)
     _refuse_another(config, description)
     contents = {
         files.join(config.out, f"{part}.json"): _json(content)
         for part, content in split_documents(document, images, drawn).items()
     }
     _refuse_foreign(config, contents)
-    known = {image["id"] for image in images}
+    image_ids = {image["id"] for image in images}
     for index, entry in enumerate(document["annotations"]):
-        if annotated_image(entry) not in known:
+        if annotated_image(entry) not in image_ids:
             problems.add("annotation of no image (dropped)", f"annotations[{index}]")
     for location, content in contents.items():
         files.write_atomic(location, content)
@@ -100,38 +100,13 @@ def _drawn(config: SplitConfig, images: list[dict[str, Any]]) -> Split:
     )
 
 
-def _description(config: SplitConfig, drawn: Split, sha256: str) -> dict[str, Any]:
-    return {
-        "family": drawn.family,
-        "percent": float(drawn.percent),
-        "fold": drawn.fold,
-        "seed": drawn.seed,
-        "hash": drawn.hash,
-        "ids_hash": drawn.ids_hash,
-        "source": config.annotations.rsplit("/", 1)[-1],
-        "source_sha256": sha256,
-        "num_images": drawn.num_images,
-        "num_draws": drawn.num_draws,
-        "num_labeled": len(drawn.labeled_ids),
-        "num_unlabeled": len(drawn.unlabeled_ids),
-        "labeled_ids": drawn.labeled_ids,
-        "unlabeled_ids": drawn.unlabeled_ids,
-    }
-
-
 def _refuse_another(config: SplitConfig, description: dict[str, Any]) -> None:
-    location = files.join(config.out, SPLIT_FILE)
-    if config.overwrite or not files.exists(location):
-        return
-    try:
-        before = json.loads(files.read_bytes(location))
-    except json.JSONDecodeError:
-        before = {}
-    before = before if isinstance(before, dict) else {}
-    for field in ("source_sha256", "family", "percent", "fold", "seed", "hash"):
-        if before.get(field) != description[field]:
+    before = None if config.overwrite else SPLIT_HEAD.read(files.join(config.out, SPLIT_FILE))
+    for field in ("source_sha256", "family", "percent", "fold", "seed", "hash") if before else ():
+        value = getattr(before, field)
+        if value != description[field]:
             raise ConfigError(
-                f"expected no other split in {config.out}, got one whose {field} is {before.get(field)!r} "
+                f"expected no other split in {config.out}, got one whose {field} is {value!r} "
                 f"instead of {description[field]!r}; write to another folder, or replace it with --overwrite"
             )
 

@@ -24,6 +24,7 @@ from jobs.synthetic.scene import PARTS, SceneSettings, draw_scene
 from jobs.synthetic.shapes import SHAPES, Part
 from storage import files
 from storage.errors import ConfigError
+from storage.json_head import HeadFormat
 
 Preset = Literal["tiny", "small", "large"]
 
@@ -40,6 +41,7 @@ NUM_IMAGES: dict[Preset, dict[Part, int]] = {
 JPEG_QUALITY = 92
 CHUNK = 25  # images a task
 DRAWING_VERSION = 1  # raised when the same seed draws something else
+NOTE = HeadFormat(kind=dict[str, Any], what="the note of a drawn data set", remedy="remove its folder")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,18 +102,19 @@ def synth(config: SynthConfig) -> SynthResult:
 
 def _claim(root: Path, config: SynthConfig) -> None:
     """Note in OUT/synth.json what is drawn here; refuse a folder that holds something else."""
-    note = root / "synth.json"
+    location = str(root / "synth.json")
     wanted = {"preset": config.preset, "seed": config.seed, "version": DRAWING_VERSION}
-    if note.is_file():
-        if (found := json.loads(note.read_text())) != wanted:
+    note = NOTE.read(location)
+    if note is not None:
+        if note != wanted:
             raise ConfigError(
-                f"expected {root} to hold {wanted}, got {found}: remove it or name another folder"
+                f"expected {root} to hold {wanted}, got {note}: remove it or name another folder"
             )
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError(
             f"expected an empty or new folder, got {root} with other files: name another folder"
         )
-    files.write_atomic(str(note), json.dumps(wanted).encode())
+    NOTE.write(location, wanted)
 
 
 def _draw_part(config: SynthConfig, root: Path, part: Part) -> dict[str, Any]:

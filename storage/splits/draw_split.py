@@ -53,14 +53,7 @@ class Split:
     @property
     def hash(self) -> str:
         """Return the sha256 over family, percent, fold, seed and both lists of ids."""
-        content = {
-            "family": self.family,
-            "percent": float(self.percent),
-            "fold": self.fold,
-            "seed": self.seed,
-            "labeled_ids": self.labeled_ids,
-            "unlabeled_ids": self.unlabeled_ids,
-        }
+        content = {**self._draw(), "labeled_ids": self.labeled_ids, "unlabeled_ids": self.unlabeled_ids}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -70,16 +63,27 @@ class Split:
 
     def note(self, part: str) -> dict[str, Any]:
         """Return what a part of the split says of itself; it travels into `dataset.json`."""
+        counts = {"num_images": self.num_images, "num_labeled": len(self.labeled_ids)}
+        return {**self._draw(), "hash": self.hash, "part": part, **counts}
+
+    def description(self, *, source: str, source_sha256: str) -> dict[str, Any]:
+        """Return what `split.json` says of the split of an annotation file."""
         return {
-            "family": self.family,
-            "percent": float(self.percent),
-            "fold": self.fold,
-            "seed": self.seed,
+            **self._draw(),
             "hash": self.hash,
-            "part": part,
+            "ids_hash": self.ids_hash,
+            "source": source,
+            "source_sha256": source_sha256,
             "num_images": self.num_images,
+            "num_draws": self.num_draws,
             "num_labeled": len(self.labeled_ids),
+            "num_unlabeled": len(self.unlabeled_ids),
+            "labeled_ids": self.labeled_ids,
+            "unlabeled_ids": self.unlabeled_ids,
         }
+
+    def _draw(self) -> dict[str, Any]:
+        return {"family": self.family, "percent": float(self.percent), "fold": self.fold, "seed": self.seed}
 
 
 def draw_split(

@@ -3,7 +3,8 @@
 In: the text of the list, and the images it speaks of. Out: `Split`. A list is one image a line, a JSON list, or
 a COCO file of the labeled images; an image is named by its id, its file name, or its file name without folder and
 suffix. Or it is the `split.json` of `mixpl split`: then family, percent, fold and hash are those of that split.
-Guaranteed: every image named is there and the hash asked for is that of the ids; else a SourceError says which.
+Guaranteed: every image named is there and the hash asked for is that of the ids; else a SourceError says which. A
+damaged `split.json` is a StoreError.
 
 An image named more than once is labeled once, as lists drawn with replacement name some again.
 """
@@ -12,15 +13,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from storage import files
 from storage.errors import SourceError
+from storage.json_head import HeadFormat
 from storage.splits.draw_split import AnyFamily, Split
 
 MIN_HASH_DIGITS = 8
 """Shorter beginnings of a hash prove too little."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitHead:
+    """What `split.json` says beside the ids; a list of another project says nothing."""
+
+    family: AnyFamily = "imported"
+    percent: float | None = None
+    fold: int = 0
+    seed: int = 0
+    num_draws: int | None = None
+    hash: str | None = None
+    source_sha256: str | None = None
+
+
+SPLIT_HEAD = HeadFormat(
+    kind=SplitHead, what="a split", remedy="write it again with `mixpl split --overwrite`"
+)
 
 
 def import_split(
@@ -37,28 +58,28 @@ def import_split(
     except UnicodeDecodeError as error:
         raise SourceError(f"expected a list of image ids, got {error}: {path}") from None
     document = _parsed(text)
-    named = _named(document, path)
-    labeled = _ids(named, images, path)
-    everything = {int(image["id"]) for image in images}
-    if not 0 < len({*labeled}) < len(everything):
+    draws = _ids(_names(document, path), images, path)
+    is_split = isinstance(document, dict) and "labeled_ids" in document
+    head = SPLIT_HEAD.parse(text.encode(), where=path) if is_split else SplitHead()
+    labeled, everything = {*draws}, {int(image["id"]) for image in images}
+    if not 0 < len(labeled) < len(everything):
         raise SourceError(
-            f"expected at least one labeled and one unlabeled image, got {len({*labeled})} labeled of "
+            f"expected at least one labeled and one unlabeled image, got {len(labeled)} labeled of "
             f"{len(everything)}: {path}; is it the list of the labeled part?"
         )
-    note = document if isinstance(document, dict) and "labeled_ids" in document else {}
     split = Split(
-        family=_family(note, path),
-        percent=float(note.get("percent", 100 * len({*labeled}) / len(everything))),
-        fold=int(note.get("fold", 0)),
-        seed=int(note.get("seed", 0)),
+        family=head.family,
+        percent=100 * len(labeled) / len(everything) if head.percent is None else head.percent,
+        fold=head.fold,
+        seed=head.seed,
         num_images=len(everything),
-        num_draws=int(note.get("num_draws", len(labeled))),
-        labeled_ids=tuple(sorted({*labeled})),
-        unlabeled_ids=tuple(sorted(everything - {*labeled})),
+        num_draws=len(draws) if head.num_draws is None else head.num_draws,
+        labeled_ids=tuple(sorted(labeled)),
+        unlabeled_ids=tuple(sorted(everything - labeled)),
     )
-    for wanted, where in ((note.get("hash"), f"{path} says"), (expected_hash, "--hash asks for")):
-        if wanted is not None:
-            _check_hash(split, str(wanted).lower(), where)
+    for digits, origin in ((head.hash, f"{path} says"), (expected_hash, "--hash asks for")):
+        if digits is not None:
+            _check_hash(split, digits.lower(), origin)
     return split
 
 
@@ -71,11 +92,11 @@ def _parsed(text: str) -> Any:
     return document if isinstance(document, list | dict) else [document]
 
 
-def _named(document: Any, path: str) -> list[Any]:
-    """Return what names an image each."""
+def _names(document: Any, path: str) -> list[int | str]:
+    """Return ids or file names, one an image."""
     if isinstance(document, dict):
-        listed = document.get("labeled_ids", document.get("images"))
-        document = [entry.get("id") if isinstance(entry, dict) else entry for entry in listed or ()]
+        entries = document.get("labeled_ids", document.get("images")) or ()
+        document = [entry.get("id") if isinstance(entry, dict) else entry for entry in entries]
     wrong = [entry for entry in document if not isinstance(entry, int | str) or isinstance(entry, bool)]
     if wrong or not document:
         raise SourceError(
@@ -85,19 +106,18 @@ def _named(document: Any, path: str) -> list[Any]:
     return list(document)
 
 
-def _ids(named: Sequence[int | str], images: Sequence[Mapping[str, Any]], path: str) -> list[int]:
+def _ids(names: Sequence[int | str], images: Sequence[Mapping[str, Any]], path: str) -> list[int]:
     ids = {int(image["id"]) for image in images}
     by_name: dict[str, int] = {}
     for image in images:
         file_name = PurePosixPath(str(image["file_name"]))
-        for name in (file_name.stem, file_name.name, str(file_name)):
-            by_name[name] = int(image["id"])
-    image_ids = [_id(name, ids, by_name) for name in named]
+        by_name |= dict.fromkeys((file_name.stem, file_name.name, str(file_name)), int(image["id"]))
+    image_ids = [_id(name, ids, by_name) for name in names]
     missing = [index for index, image_id in enumerate(image_ids) if image_id is None]
     if missing:
         raise SourceError(
-            f"expected images of the annotation file, got {len(missing):,} of {len(named):,} that it does not "
-            f"have, the first {named[missing[0]]!r} as entry {missing[0] + 1}: {path}; is it the list of another "
+            f"expected images of the annotation file, got {len(missing):,} of {len(names):,} that it does not "
+            f"have, the first {names[missing[0]]!r} as entry {missing[0] + 1}: {path}; is it the list of another "
             "data set, or of positions instead of ids?"
         )
     return [image_id for image_id in image_ids if image_id is not None]
@@ -112,24 +132,11 @@ def _id(name: int | str, ids: set[int], by_name: Mapping[str, int]) -> int | Non
     return int(name) if int(name) in ids else None
 
 
-def _family(note: Mapping[str, Any], path: str) -> AnyFamily:
-    match note.get("family", "imported"):
-        case "published":
-            return "published"
-        case "exact":
-            return "exact"
-        case "imported":
-            return "imported"
-        case other:
-            raise SourceError(f"expected a family published, exact or imported, got {other!r}: {path}")
-
-
-def _check_hash(split: Split, wanted: str, where: str) -> None:
-    if len(wanted) < MIN_HASH_DIGITS or not any(
-        digits.startswith(wanted) for digits in (split.hash, split.ids_hash)
-    ):
+def _check_hash(split: Split, digits: str, origin: str) -> None:
+    too_few = len(digits) < MIN_HASH_DIGITS
+    if too_few or not any(full_hash.startswith(digits) for full_hash in (split.hash, split.ids_hash)):
         raise SourceError(
-            f"expected the hash that {where}, {wanted}, got split hash {split.hash[:16]} and hash of the "
+            f"expected the hash that {origin}, {digits}, got split hash {split.hash[:16]} and hash of the "
             f"labeled ids {split.ids_hash[:16]}; the list or the annotation file is another one"
-            + (f", or give {MIN_HASH_DIGITS} digits or more" if len(wanted) < MIN_HASH_DIGITS else "")
+            + (f", or give {MIN_HASH_DIGITS} digits or more" if too_few else "")
         )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.frequencies import class_frequencies, rarest_classes, repeat_factors
 from storage.database.connect import SQL_FOLDER
+from storage.errors import ConfigError
 from storage.labels import Labels
 from tests.analysis.conftest import LABELED, labels_of
 
@@ -74,13 +75,13 @@ def test_the_tail_goes_by_images_then_by_boxes_and_has_no_class_that_never_occur
     "names", [{"datasets": ["coco"]}, {"datasets": ["unlabeled"]}, {"pseudo_datasets": ["x"]}]
 )
 def test_an_unknown_data_set_is_named(con, names):
-    with pytest.raises(ValueError, match=r"got '(coco|unlabeled|x)'"):
+    with pytest.raises(ConfigError, match=r"got '(coco|unlabeled|x)'"):
         class_frequencies(con, **names)
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 30])
 def test_a_threshold_that_is_no_share_is_refused(con, threshold):
-    with pytest.raises(ValueError, match=f"got {threshold}"):
+    with pytest.raises(ConfigError, match=f"got {threshold}"):
         repeat_factors(con, threshold=threshold)
 
 
@@ -105,7 +106,7 @@ def database(image_classes):
     ]
     if rows:
         con.executemany("INSERT INTO workspace.label_rows (key, categories) VALUES (?, ?)", rows)
-    for macro in ("counted_labels", "class_counts"):
+    for macro in ("class_threshold", "counted_labels", "class_counts"):
         con.execute((SQL_FOLDER / f"{macro}.sql").read_text(encoding="utf-8"))
     return con
 

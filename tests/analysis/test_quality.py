@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from analysis.matching import match_labels
 from analysis.quality import QUALITY_SCHEMA, SIZE_BINS, pseudo_label_quality, quality_of_labels
+from storage.errors import ConfigError
 from storage.labels import Labels
 
 CLASSES = ("disk", "square", "tee")
@@ -50,7 +51,7 @@ def test_lower_thresholds_take_in_the_boxes_that_the_round_left_out(con):
 
 
 def test_without_labels_of_known_truth_it_says_what_to_do(con):
-    with pytest.raises(ValueError, match="mixpl label"):
+    with pytest.raises(ConfigError, match="mixpl label"):
         pseudo_label_quality(con, dataset="labeled")
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.round_changes import CHANGE_SCHEMA, compare_rounds
+from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo, open_round, round_path
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
@@ -73,7 +74,7 @@ def test_each_pseudo_label_stayed_moved_appeared_or_vanished(tmp_path: Path) -> 
 
 def test_equal_rounds_have_stayed_and_one_round_is_not_two(tmp_path: Path) -> None:
     older = finished(tmp_path, 1, OLDER)
-    with pytest.raises(ValueError, match="got the same one twice"):
+    with pytest.raises(ConfigError, match="got the same one twice"):
         compare_rounds(older, older)
     changes = compare_rounds(older, finished(tmp_path, 2, OLDER))
     assert set(changes.table["change"].to_pylist()) == {"stayed"}
@@ -98,9 +99,9 @@ def test_rounds_that_cannot_be_compared_are_refused(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     older, newer = finished(tmp_path, 1, OLDER), finished(tmp_path, 2, NEWER, **changes)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ConfigError, match=words):
         compare_rounds(older, newer)
-    with pytest.raises(ValueError, match="got an incomplete one"):
+    with pytest.raises(ConfigError, match="got an incomplete one"):
         compare_rounds(older, open_round(round_path(str(tmp_path), 3)))
-    with pytest.raises(ValueError, match="IoU of a pair"):
+    with pytest.raises(ConfigError, match="IoU of a pair"):
         compare_rounds(older, newer, iou_threshold=0.95)

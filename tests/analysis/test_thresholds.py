@@ -20,6 +20,7 @@ from analysis.thresholds import (
 from storage.database.connect import connect
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.rounds.round import open_round, round_path
 from storage.tables.label_table import label_table
@@ -92,5 +93,5 @@ def test_the_fixed_policy_is_one_threshold(asked: duckdb.DuckDBPyConnection, pse
 
 def test_a_prior_without_labeled_images_is_an_error(tmp_path: Path, asked: object) -> None:
     alone = connect(Workspace(rounds=(open_round(round_path(str(tmp_path), 7)),)))
-    with pytest.raises(ValueError, match="expected labeled images"):
+    with pytest.raises(ConfigError, match="expected labeled images"):
         round_thresholds(alone, "prior", number=7, classes=CLASSES, score_threshold=0.5)

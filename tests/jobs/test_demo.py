@@ -12,6 +12,7 @@ from PIL import Image
 
 from jobs.demo import COUNTS_SQL, DemoConfig, demo
 from storage.database.connect import connect
+from storage.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoConfig, dict
 
 def test_the_summary_on_disk_is_the_one_returned(finished: tuple[DemoConfig, dict[str, Any]]) -> None:
     config, summary = finished
-    assert json.loads((Path(config.out) / "summary.json").read_text()) == summary
+    assert json.loads((Path(config.out) / "summary.json").read_text()) == {**summary, "schema_version": 1}
     assert summary.keys() == {"seed", "steps", "seconds", "supervised", "mixpl", "pseudo_labels"}
     assert summary["supervised"].keys() == summary["mixpl"].keys() == {"AP", "AP50", "AP50_tiny", "AP_tail"}
     assert summary["pseudo_labels"].keys() == {"images", "boxes", "precision", "recall"}
@@ -57,9 +58,11 @@ def test_a_finished_demo_is_shown_again_and_not_run_again(
     finished: tuple[DemoConfig, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, summary = finished
+    written = Path(config.out, "summary.json")
+    written.write_text(written.read_text().replace('"schema_version": 1,', ""))  # as it was before it had one
     assert demo(config) == summary
     assert "holds a finished demo" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="holds a demo of other settings"):
+    with pytest.raises(ConfigError, match="holds a demo of other settings"):
         demo(DemoConfig(out=config.out, steps=15, burn_in=8))
 
 
@@ -82,5 +85,5 @@ def interrupt(_config: object) -> int:
 
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(ConfigError, match="holds other files"):
         demo(DemoConfig(out=str(tmp_path)))

@@ -11,6 +11,7 @@ import pytest
 from jobs import cli
 from jobs.label import LabelConfig, label
 from storage.database.connect import connect
+from storage.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -84,5 +85,5 @@ def test_a_complete_round_keeps_its_thresholds(
         out=str(labels / "labels"),
         threshold_policy="mixture",
     )
-    with pytest.raises(ValueError, match="a complete round is never changed"):
+    with pytest.raises(ConfigError, match="a complete round is never changed"):
         label(config)

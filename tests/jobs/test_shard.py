@@ -14,6 +14,7 @@ from jobs import cli
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from storage.dataset.dataset import Dataset
+from storage.errors import InputError
 from storage.tables.label_table import table_labels
 
 NUM_IMAGES = 12
@@ -124,20 +125,20 @@ def test_a_folder_borrows_its_classes(coco: Path) -> None:
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(coco: Path, changes: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         shard(config(coco, **changes))
 
 
 @pytest.mark.parametrize("name", ["images", "hidden_truth"])
 def test_a_folder_with_arguments_of_a_file_is_refused(coco: Path, name: str) -> None:
     words = f"--{name.replace('_', '-')} with an annotation file only"
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         shard(config(coco, **{"source": str(coco / "images"), "images": None, name: str(coco / "all.json")}))
 
 
 def test_classes_are_lent_to_a_folder_and_not_to_an_annotation_file(coco: Path) -> None:
     shard(config(coco))
-    with pytest.raises(ValueError, match="--classes-from with a folder of images and VOC only"):
+    with pytest.raises(InputError, match="--classes-from with a folder of images and VOC only"):
         shard(config(coco, out=str(coco / "other"), classes_from=str(coco / "set")))
 
 

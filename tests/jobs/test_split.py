@@ -11,6 +11,7 @@ import pytest
 
 from jobs import cli
 from jobs.split import SplitConfig, split
+from storage.errors import ConfigError, StoreError
 
 PARTS = ("labeled", "unlabeled", "unlabeled-truth", "split")
 
@@ -91,11 +92,26 @@ def test_a_different_split_is_overwritten_only_when_asked(annotations: Path, tmp
     split(SplitConfig(annotations=str(annotations), out=str(out), percent=5))
     before = (out / "labeled.json").read_bytes()
     other = SplitConfig(annotations=str(annotations), out=str(out), percent=5, fold=2)
-    with pytest.raises(ValueError, match=r"fold is 1 instead of 2; .*--overwrite"):
+    with pytest.raises(ConfigError, match=r"fold is 1 instead of 2; .*--overwrite"):
         split(other)
     assert (out / "labeled.json").read_bytes() == before
     split(SplitConfig(annotations=str(annotations), out=str(out), percent=5, fold=2, overwrite=True))
     assert (out / "labeled.json").read_bytes() != before
+
+
+def test_a_damaged_description_is_named_and_replaced_only_when_asked(
+    annotations: Path, tmp_path: Path
+) -> None:
+    config = SplitConfig(annotations=str(annotations), out=str(tmp_path / "out"), percent=5)
+    split(config)
+    description = tmp_path / "out" / "split.json"
+    whole = description.read_bytes()
+    for damage in (whole[:-9], b"[]", b'{"percent": "five"}'):
+        description.write_bytes(damage)
+        with pytest.raises(StoreError, match=r"split\.json; .*--overwrite"):
+            split(config)
+    split(replace(config, overwrite=True))
+    assert description.read_bytes() == whole
 
 
 def test_the_same_ids_of_another_file_are_a_different_split(annotations: Path, tmp_path: Path) -> None:
@@ -103,7 +119,7 @@ def test_the_same_ids_of_another_file_are_a_different_split(annotations: Path, t
     config = SplitConfig(annotations=str(annotations), out=str(out), percent=5)
     split(config)
     annotations.write_text(annotations.read_text().replace('"disk"', '"ring"'))
-    with pytest.raises(ValueError, match="source_sha256"):
+    with pytest.raises(ConfigError, match="source_sha256"):
         split(config)
 
 
@@ -166,11 +182,11 @@ def test_the_source_and_files_of_another_origin_are_not_written_over(
     source.parent.mkdir()
     source.write_bytes(annotations.read_bytes())
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match="without the file that is split"):
+        with pytest.raises(ConfigError, match="without the file that is split"):
             split(
                 SplitConfig(annotations=str(source), out=str(source.parent), percent=5, overwrite=overwrite)
             )
-    with pytest.raises(ValueError, match=r"got .*own/labeled\.json; .*--overwrite"):
+    with pytest.raises(ConfigError, match=r"got .*own/labeled\.json; .*--overwrite"):
         split(SplitConfig(annotations=str(annotations), out=str(source.parent), percent=5))
     assert source.read_bytes() == annotations.read_bytes()
     assert [path.name for path in source.parent.iterdir()] == ["labeled.json"]

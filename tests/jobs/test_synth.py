@@ -14,6 +14,7 @@ from jobs.synth import NUM_IMAGES, SCENES, Preset, SynthConfig, synth
 from jobs.synthetic.backgrounds import BRIGHTEST, PHOTOS, draw_background, photos
 from jobs.synthetic.scene import MAX_OVERLAP, class_shares, draw_scene
 from jobs.synthetic.shapes import NUM_VARIANTS, SHAPES, draw_shape, part_variants, variant_parameters
+from storage.errors import ConfigError, SourceError
 
 
 @pytest.fixture(scope="module")
@@ -169,23 +170,23 @@ def test_backgrounds_stay_darker_than_objects():
 
 
 def test_a_folder_with_another_data_set_is_refused(tiny, tmp_path):
-    with pytest.raises(ValueError, match="'seed': 0"):
+    with pytest.raises(ConfigError, match="'seed': 0"):
         synth(SynthConfig(out=str(tiny[0]), preset="tiny", seed=1, workers=1))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="other files"):
+    with pytest.raises(ConfigError, match="other files"):
         synth(SynthConfig(out=str(tmp_path), preset="tiny", workers=1))
 
 
 def test_a_missing_photo_is_named(monkeypatch):
     monkeypatch.setitem(PHOTOS, "train", ("unicorn.png",))
     photos.cache_clear()
-    with pytest.raises(ValueError, match=r"unicorn\.png"):
+    with pytest.raises(SourceError, match=r"unicorn\.png"):
         photos("train")
     photos.cache_clear()
 
 
 def test_negative_numbers_are_refused():
-    with pytest.raises(ValueError, match="got -1 and 0"):
+    with pytest.raises(ConfigError, match="got -1 and 0"):
         SynthConfig(out="x", seed=-1)
 
 

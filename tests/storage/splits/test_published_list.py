@@ -99,7 +99,14 @@ def test_a_description_of_ours_comes_back_with_its_family_and_is_checked(tmp_pat
         ([True], "got True"),
         ([[3]], r"got \[3\]"),
         ([*range(1, 51)], "got 50 labeled of 50"),
-        ({"labeled_ids": [3], "family": "own"}, "family published, exact or imported, got 'own'"),
+        (
+            {"labeled_ids": [3], "family": "own"},
+            r"the fields of a split, .*'own' - at `\$\.family`.*--overwrite",
+        ),
+        ({"labeled_ids": [3], "percent": "ten"}, r"`\$\.percent`"),
+        ({"labeled_ids": [3], "fold": [1]}, r"`\$\.fold`"),
+        ({"labeled_ids": [3], "num_draws": 1.5}, r"`\$\.num_draws`"),
+        ({"labeled_ids": [3], "schema_version": 2}, "a newer mixpl wrote it"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_an_error_that_names_it(
