@@ -64,6 +64,26 @@ def test_an_upward_import_is_found(folder: str, line: str, tmp_path: Path) -> No
     assert violations(folder, [tmp_path / "wrong.py"])
 
 
+def verb_imports(source: Path) -> list[str]:
+    verbs = {f"jobs.{verb.stem}" for verb in (ROOT / "jobs").glob("*.py")} - {"jobs.__init__"}
+    return [f"{source}:{line}: {name}" for line, name in imports_of(source) if name in {"jobs", *verbs}]
+
+
+def test_a_verb_is_imported_only_by_verbs_that_run_others() -> None:
+    runs_others = {ROOT / "jobs" / name for name in ("cli.py", "demo.py", "prepare.py")}
+    sources = sorted(set((ROOT / "jobs").rglob("*.py")) - runs_others)
+    assert sources
+    assert [line for source in sources for line in verb_imports(source)] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["from jobs import eval", "from jobs.train import train", "import jobs.label"]
+)
+def test_an_import_of_a_verb_is_found(line: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(line)
+    assert verb_imports(tmp_path / "wrong.py")
+
+
 @pytest.mark.parametrize("folder", FLOORS)
 def test_the_plain_names_resolve_to_this_repository(folder: str) -> None:
     spec = importlib.util.find_spec(folder)

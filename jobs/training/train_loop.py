@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from shlex import quote
 
 from analysis.coco_eval import Evaluation
-from jobs import eval as evaluate
 from jobs.inference.predictions import PredictSettings
+from jobs.inference.score import (
+    ShardDetections,
+    detect,
+    evaluation_path,
+    score_detections,
+    write_evaluation,
+)
 from jobs.recipes.train_config import TrainConfig
 from jobs.run import checkpoint
 from jobs.run.interrupt import INTERRUPTED, Interrupt
@@ -165,24 +171,24 @@ class Training:
         """Return whether the run was killed between the checkpoint of a step and the end of its scoring."""
         if not self._scored_after(step):
             return False
-        path = evaluate.kept_path(self.run, dataset=self.data["test"], weights="teacher", step=step)
+        path = evaluation_path(self.run, dataset=self.data["test"], weights="teacher", step=step)
         return not files.exists(path)
 
     def _score(self, step: int) -> None:
-        """Let every rank look at its part of the shards, and the first one score what all of them found."""
+        """Let every rank look at its part of the shards, and the first one score the detections of all."""
         test, detector, ranks = self.data["test"], self.trainer.teacher.detector, self.ranks
         settings = PredictSettings(
             view=self.config.view, threads=self.config.data.decode_threads, device=self.trainer.device
         )
         shards = test.shards[ranks.rank :: ranks.world_size]
 
-        def scored(parts: list[evaluate.Detected]) -> Evaluation:
-            result = evaluate.score_detections(test, parts)
-            evaluate.keep(result, self.run, dataset=test, weights="teacher", step=step)
+        def scored(parts: list[ShardDetections]) -> Evaluation:
+            result = score_detections(test, parts)
+            write_evaluation(result, self.run, dataset=test, weights="teacher", step=step)
             return result
 
         with self.log.paused():
-            parts = ranks.gather(lambda: evaluate.detect(detector, test, shards, settings))
+            parts = ranks.gather(lambda: detect(detector, test, shards, settings))
             result = ranks.on_first(lambda: scored(parts))
         self.log.scored(step, test.name, result)
 

@@ -8,6 +8,7 @@ import pytest
 from jobs.eval import EvalConfig, evaluate
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError, StoreError
 
 
 def test_figures_are_printed_and_answer_sql(
@@ -41,7 +42,7 @@ def test_an_unreadable_image_counts_as_one_without_detections(
 
 
 def test_an_unlabeled_set_cannot_be_scored(drawn: Path, trained: Path) -> None:
-    with pytest.raises(ValueError, match="expected a labeled data set"):
+    with pytest.raises(StoreError, match="expected a labeled data set"):
         evaluate(EvalConfig(run=str(trained), data=str(drawn / "unlabeled")))
 
 
@@ -50,7 +51,7 @@ def test_a_set_of_which_no_image_can_be_read_has_no_score(drawn: Path, trained: 
     shutil.copytree(drawn / "test", gone)
     for shard in gone.glob("*.tar"):
         shard.unlink()
-    with pytest.raises(ValueError, match="got 150 of which none can be read, the first is 0000"):
+    with pytest.raises(ConfigError, match="got 150 of which none can be read, the first is 0000"):
         evaluate(EvalConfig(run=str(trained), data=str(gone)))
     assert not list(trained.glob("evaluations/gone-*"))
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from jobs import eval as evaluate
 from jobs.inference.predictions import PredictSettings
+from jobs.inference.score import score
 from jobs.inference.trained import open_trained
 from jobs.recipes import config_file
 from jobs.recipes.train_config import LogConfig, ThresholdConfig, TrainConfig
@@ -157,7 +157,7 @@ def test_a_rank_has_its_own_images_and_cache_and_the_same_weights(runs: Runs) ->
 def test_a_scoring_dealt_to_the_ranks_has_the_figures_of_one_process(runs: Runs) -> None:
     trained = open_trained(runs.whole.out, weights="teacher", device=torch.device("cpu"))
     test = Dataset.open(str(runs.whole.data.test))
-    alone = evaluate.score(trained.detector, test, settings=PredictSettings(view=runs.whole.view))
+    alone = score(trained.detector, test, settings=PredictSettings(view=runs.whole.view))
     lines = (Path(runs.whole.out) / "metrics.jsonl").read_text().splitlines()
     (scored,) = (row for row in map(json.loads, lines) if row.get("dataset") == test.name)
     assert scored["AP"] == round(alone.figures["AP"], 3)
