@@ -88,8 +88,8 @@ class Evaluation:
         for metric, values_C in (("AP", self.ap_C), ("AP50", self.ap50_C), ("num_truth", self.num_truth_C)):
             rows += [(name, metric, float(value)) for name, value in zip(self.classes, values_C, strict=True)]
         names, metrics, values = zip(*rows, strict=True)
-        known = [None if np.isnan(value) else value for value in values]
-        return pa.table([names, metrics, known], schema=EVALUATION_SCHEMA)
+        defined = [None if np.isnan(value) else value for value in values]
+        return pa.table([names, metrics, defined], schema=EVALUATION_SCHEMA)
 
 
 def evaluate_labels(
@@ -147,14 +147,14 @@ def evaluate_tables(detections: pa.Table, truth: pa.Table, *, classes: Sequence[
     Raises StoreError naming an image that only one of the two holds: a missing row would count as an image
     without detections.
     """
-    wanted, given = truth["key"].to_pylist(), detections["key"].to_pylist()
-    if different := sorted(set(wanted) ^ set(given)):
+    wanted, keys = truth["key"].to_pylist(), detections["key"].to_pylist()
+    if different := sorted(set(wanted) ^ set(keys)):
         raise StoreError(
-            f"expected detections of exactly the {len(wanted)} images of the truth, got {len(given)}; "
+            f"expected detections of exactly the {len(wanted)} images of the truth, got {len(keys)}; "
             f"{len(different)} keys stand in only one of the two, the first is {different[0]!r}; "
             "label all images again"
         )
-    row_of = {key: row for row, key in enumerate(given)}
+    row_of = {key: row for row, key in enumerate(keys)}
     aligned = detections.take(pa.array([row_of[key] for key in wanted], pa.int64()))
     return evaluate_labels(
         table_labels(aligned),
@@ -169,7 +169,7 @@ def evaluate_tables(detections: pa.Table, truth: pa.Table, *, classes: Sequence[
 
 def _best(detections: Labels, limit: int) -> Labels:
     """The best detections of each image; of equal scores the earlier ones."""
-    images_N = np.repeat(np.arange(len(detections)), detections.counts())
+    images_N = detections.image_rows()
     order_N = np.lexsort((-detections.scores_N, images_N))
     keep_N = np.empty(len(order_N), bool)
     keep_N[order_N] = np.arange(len(order_N)) - detections.offsets_B1[images_N] < limit
@@ -182,10 +182,10 @@ def _of_known_classes(
     """The detections of classes that their image either has or is known not to have."""
     known_BK = np.zeros((len(detections), num_classes), bool)
     for labels in regions:
-        known_BK[np.repeat(np.arange(len(labels)), labels.counts()), labels.categories_N] = True
+        known_BK[labels.image_rows(), labels.categories_N] = True
     for image, absent in enumerate(federated.absent):
         known_BK[image, list(absent)] = True
-    images_N = np.repeat(np.arange(len(detections)), detections.counts())
+    images_N = detections.image_rows()
     return detections.keep(known_BK[images_N, detections.categories_N])
 
 
@@ -222,7 +222,7 @@ class _Eval(COCOeval):  # type: ignore[misc]
 def _annotations(
     labels: Labels, areas_N: npt.NDArray[Any], *, crowd: bool = False, difficult: bool = False
 ) -> list[dict[str, Any]]:
-    images_N = np.repeat(np.arange(len(labels)), labels.counts())
+    images_N = labels.image_rows()
     columns = (
         images_N.tolist(),
         labels.categories_N.tolist(),

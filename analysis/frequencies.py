@@ -60,7 +60,7 @@ def rarest_classes(truth: Labels, *, share: float = 1 / 3) -> npt.NDArray[np.int
 
     Class indices, the rarest last, by the number of images with the class, then by the number of boxes.
     """
-    images_N = np.repeat(np.arange(len(truth)), truth.counts())
+    images_N = truth.image_rows()
     class_of_pair = np.unique(np.stack([images_N, truth.categories_N]), axis=1)[1]
     images_C, boxes_C = np.bincount(class_of_pair), np.bincount(truth.categories_N)
     by_frequency = np.lexsort([-boxes_C, -images_C])
@@ -71,14 +71,14 @@ def rarest_classes(truth: Labels, *, share: float = 1 / 3) -> npt.NDArray[np.int
 def _sources(
     con: duckdb.DuckDBPyConnection, datasets: Sequence[str] | None, pseudo_datasets: Sequence[str]
 ) -> dict[str, object]:
-    known: dict[str, bool] = dict(con.execute("SELECT dataset, labeled FROM datasets").fetchall())
+    is_labeled: dict[str, bool] = dict(con.execute("SELECT dataset, labeled FROM datasets").fetchall())
     for name in datasets or ():
-        if not known.get(name):
-            labeled = ", ".join(sorted(found for found, has_truth in known.items() if has_truth))
+        if not is_labeled.get(name):
+            labeled = ", ".join(sorted(other for other, has_truth in is_labeled.items() if has_truth))
             raise ConfigError(f"expected a labeled data set ({labeled or 'there is none'}), got {name!r}")
     for name in pseudo_datasets:
-        if name not in known:
-            raise ConfigError(f"expected a data set ({', '.join(sorted(known))}), got {name!r}")
+        if name not in is_labeled:
+            raise ConfigError(f"expected a data set ({', '.join(sorted(is_labeled))}), got {name!r}")
     return {
         "datasets": None if datasets is None else list(datasets),
         "pseudo_datasets": list(pseudo_datasets),

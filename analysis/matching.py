@@ -41,9 +41,9 @@ class Matches:
 
     def found(self, num_truth: int) -> npt.NDArray[np.bool_]:
         """Return which of the `num_truth` truth boxes were found, shape (M,)."""
-        found = np.zeros(num_truth, bool)
-        found[self.truth_N[self.matched()]] = True
-        return found
+        found_M = np.zeros(num_truth, bool)
+        found_M[self.truth_N[self.matched()]] = True
+        return found_M
 
 
 def match_labels(detections: Labels, truth: Labels, *, iou_threshold: float = 0.5) -> Matches:
@@ -81,8 +81,7 @@ def _match(  # type: ignore[no-untyped-def]
     for image in range(len(offsets_B1) - 1):
         first = offsets_B1[image]
         by_score = np.argsort(-scores_N[first : offsets_B1[image + 1]], kind="mergesort")
-        for place in by_score:
-            row = first + place
+        for row in first + by_score:
             best, best_iou = UNMATCHED, threshold
             for other in range(truth_offsets_B1[image], truth_offsets_B1[image + 1]):
                 if free_M[other] and truth_categories_M[other] == categories_N[row]:

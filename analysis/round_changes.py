@@ -27,6 +27,7 @@ from storage.errors import ConfigError
 from storage.labels import Labels
 from storage.rounds.round import Round, RoundInfo
 from storage.tables.label_table import table_labels
+from storage.tables.list_columns import box_values
 
 STAYED_IOU = 0.9
 """A pair that overlaps less has moved."""
@@ -123,9 +124,9 @@ def _require_comparable(older: Round, newer: Round) -> tuple[RoundInfo, RoundInf
 
 def _difference(older: Sequence[str], newer: Sequence[str]) -> str:
     """Say how two class lists differ, by the first class that does."""
-    for number, (one, other) in enumerate(zip(older, newer, strict=False)):
-        if one != other:
-            return f"{len(older)} and {len(newer)}, class {number} being {one!r} and {other!r}"
+    for number, (old, new) in enumerate(zip(older, newer, strict=False)):
+        if old != new:
+            return f"{len(older)} and {len(newer)}, class {number} being {old!r} and {new!r}"
     longer = older if len(older) > len(newer) else newer
     return f"{len(older)} and {len(newer)}, {longer[min(len(older), len(newer))]!r} only in one"
 
@@ -133,10 +134,7 @@ def _difference(older: Sequence[str], newer: Sequence[str]) -> str:
 def _pseudo_labels(both: pa.Table, prefix: str, round_: Round) -> Labels:
     names = ["boxes", "categories", "scores"]
     labels = table_labels(both.select([prefix + name for name in names]).rename_columns(names))
-    thresholds_C = round_.class_thresholds()
-    return labels.keep(
-        labels.scores_N > thresholds_C[labels.categories_N]
-    )  # in double precision, as SQL does
+    return labels.above(round_.class_thresholds())  # in double precision, as SQL does
 
 
 def _changes(
@@ -153,7 +151,7 @@ def _changes(
     old_row = np.concatenate([matches.truth_N, vanished_V])
     new_row = np.concatenate([np.arange(len(new.boxes_N4)), np.full(len(vanished_V), -1)])
     iou = np.concatenate([matches.iou_N, np.zeros(len(vanished_V))])
-    image = np.concatenate([_images(new), _images(old)[vanished_V]])
+    image = np.concatenate([new.image_rows(), old.image_rows()[vanished_V]])
     category = np.concatenate([new.categories_N, old.categories_N[vanished_V]])
     change = np.select(
         [old_row < 0, new_row < 0, iou >= stayed_iou], ["appeared", "vanished", "stayed"], "moved"
@@ -167,19 +165,10 @@ def _changes(
         "iou": pa.array(iou, mask=(old_row < 0) | (new_row < 0)),
         "old_score": _taken(pa.array(old.scores_N), old_row),
         "new_score": _taken(pa.array(new.scores_N), new_row),
-        "old_box": _taken(_boxes(old), old_row),
-        "new_box": _taken(_boxes(new), new_row),
+        "old_box": _taken(box_values(old), old_row),
+        "new_box": _taken(box_values(new), new_row),
     }
     return pa.table(columns).take(pa.array(np.argsort(image, kind="stable"))).cast(CHANGE_SCHEMA)
-
-
-def _images(labels: Labels) -> Ints:
-    return np.repeat(np.arange(len(labels)), labels.counts())
-
-
-def _boxes(labels: Labels) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(labels.boxes_N4).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, type=_BOX)
 
 
 def _taken(values: pa.Array, rows: Ints) -> Any:

@@ -58,14 +58,14 @@ def round_thresholds(
     """
     match policy:
         case "fixed":
-            found: dict[int, dict[str, Any]] = {
+            terms: dict[int, dict[str, Any]] = {
                 category: {"score_threshold": score_threshold} for category in range(len(classes))
             }
         case "prior":
-            found = _by_prior(con, number, classes, score_threshold)
+            terms = _by_prior(con, number, classes, score_threshold)
         case "mixture":
-            found = _by_mixture(con, number, classes, score_threshold)
-    thresholds = [found[category]["score_threshold"] for category in range(len(classes))]
+            terms = _by_mixture(con, number, classes, score_threshold)
+    thresholds = [terms[category]["score_threshold"] for category in range(len(classes))]
     counts = ask(con, "boxes_above_thresholds", round=number, thresholds=thresholds).to_pylist()
     counted = {row["category"]: row for row in counts}
     none = {"boxes": 0, "pseudo_labels": 0}
@@ -75,16 +75,14 @@ def round_thresholds(
             "class": name,
             "policy": policy,
             **counted.get(category, none),
-            **found[category],
+            **terms[category],
         }
         for category, name in enumerate(classes)
     ]
     return pa.Table.from_pylist(rows, schema=THRESHOLD_SCHEMA)
 
 
-def prior_thresholds(
-    labels: Labels, rates_C: npt.ArrayLike, *, score_threshold: float, floor: float = FLOOR
-) -> Floats:
+def prior_thresholds(labels: Labels, rates_C: npt.ArrayLike, *, score_threshold: float) -> Floats:
     """Return the threshold of each class by the prior, from scores at hand, shape (C,).
 
     `rates_C` holds the true boxes of each class an image of the labeled data.
@@ -95,18 +93,16 @@ def prior_thresholds(
         scores = np.sort(labels.scores_N[labels.categories_N == category])[::-1].astype(np.float64)
         expected = _rounded(rate * len(labels))
         score = scores[expected] if expected < len(scores) else None
-        thresholds_C[category] = _bounded(score, len(scores), score_threshold, floor)[0]
+        thresholds_C[category] = _bounded(score, len(scores), score_threshold)[0]
     return thresholds_C
 
 
-def mixture_thresholds(
-    labels: Labels, num_classes: int, *, score_threshold: float, floor: float = FLOOR
-) -> Floats:
+def mixture_thresholds(labels: Labels, num_classes: int, *, score_threshold: float) -> Floats:
     """Return the threshold of each class by the mixture, from scores at hand, shape (C,)."""
     scores_by_class = (labels.scores_N[labels.categories_N == category] for category in range(num_classes))
     return np.array(
         [
-            _of_mixture(fit_two_gaussians(scores) if len(scores) else None, score_threshold, floor)[0]
+            _of_mixture(fit_two_gaussians(scores) if len(scores) else None, score_threshold)[0]
             for scores in scores_by_class
         ]
     )
@@ -116,16 +112,16 @@ def _by_prior(
     con: duckdb.DuckDBPyConnection, number: int, classes: Sequence[str], score_threshold: float
 ) -> dict[int, dict[str, Any]]:
     rows = ask(con, "scores_by_prior", round=number, classes=list(classes)).to_pylist()
-    found = {}
+    terms = {}
     for row in rows:
         rate = row["labeled_rate"]
         if rate is None:
             raise ConfigError(
                 "expected labeled images to take the prior from, got none; name a labeled data set"
             )
-        threshold, reason = _bounded(row["score"], row["boxes"], score_threshold, FLOOR)
-        found[row["category"]] = {"score_threshold": threshold, "labeled_rate": rate, "reason": reason}
-    return found
+        threshold, reason = _bounded(row["score"], row["boxes"], score_threshold)
+        terms[row["category"]] = {"score_threshold": threshold, "labeled_rate": rate, "reason": reason}
+    return terms
 
 
 def _by_mixture(
@@ -133,29 +129,29 @@ def _by_mixture(
 ) -> dict[int, dict[str, Any]]:
     histogram = ask(con, "score_histogram", round=number, bins=BINS)
     category_N, scores_N, counts_N = (column.to_numpy() for column in histogram.columns)
-    found = {}
+    terms = {}
     for category in range(len(classes)):
         mine = category_N == category
         mixture = fit_two_gaussians(scores_N[mine], counts_N[mine]) if mine.any() else None
-        threshold, reason = _of_mixture(mixture, score_threshold, FLOOR)
-        found[category] = {"score_threshold": threshold, "reason": reason}
-    return found
+        threshold, reason = _of_mixture(mixture, score_threshold)
+        terms[category] = {"score_threshold": threshold, "reason": reason}
+    return terms
 
 
-def _bounded(score: float | None, boxes: int, fixed: float, floor: float) -> tuple[float, str | None]:
+def _bounded(score: float | None, boxes: int, fixed: float) -> tuple[float, str | None]:
     """Threshold by the prior, and why it is not the policy's own: `score` is None where every box is wanted."""
     if not boxes:
         return fixed, NO_BOX
-    if score is None or score < floor:
-        return floor, AT_FLOOR
+    if score is None or score < FLOOR:
+        return FLOOR, AT_FLOOR
     return float(score), None
 
 
-def _of_mixture(mixture: Mixture | None, fixed: float, floor: float) -> tuple[float, str | None]:
+def _of_mixture(mixture: Mixture | None, fixed: float) -> tuple[float, str | None]:
     if mixture is None:
         return fixed, NOT_PARTED
     threshold = mixture.threshold()
-    return (threshold, None) if threshold >= floor else (floor, AT_FLOOR)
+    return (threshold, None) if threshold >= FLOOR else (FLOOR, AT_FLOOR)
 
 
 def _rounded(value: float) -> int:

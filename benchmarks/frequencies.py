@@ -158,7 +158,7 @@ def _read_coco(path: str) -> Iterator[dict[str, Any]]:
 
 
 def _write_coco(folder: str, labels: Labels) -> str:
-    images_N = np.repeat(np.arange(len(labels)), labels.counts()).tolist()
+    images_N = labels.image_rows().tolist()
     categories_N = labels.categories_N.tolist()
     document = {
         "images": [

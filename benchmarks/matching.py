@@ -48,7 +48,7 @@ def _random_labels(rng: np.random.Generator, per_image: int) -> Labels:
 
 
 def _coco(labels: Labels) -> COCO:
-    images_N = np.repeat(np.arange(len(labels)), labels.counts())
+    images_N = labels.image_rows()
     coco = COCO()
     coco.dataset = {
         "images": [{"id": image} for image in range(len(labels))],

@@ -79,8 +79,8 @@ def prepare(config: PrepareConfig) -> list[Prepared]:
         case "voc":
             prepared = [_voc(config)]
     print("train with")
-    for one in prepared:
-        print(f"  {one.command()}")
+    for data in prepared:
+        print(f"  {data.command()}")
     if config.setting != "coco-partial":
         print(
             "(the recipe coco-partial has the paper's constants for 10 % of COCO; --steps is yours to choose)"
@@ -161,11 +161,11 @@ def _coco_folders(config: PrepareConfig, names: Sequence[str], annotations: Sequ
     """Return the image folders by name, once all that is needed is there."""
     nested = files.join(config.root, "images")
     parent = nested if files.exists(nested) else config.root
-    found = {name: files.join(parent, name) for name in names}
+    folders = {name: files.join(parent, name) for name in names}
     needed = [files.join(config.root, "annotations", f"{name}.json") for name in annotations]
     more = f", {UNLABELED_ARCHIVES}" if "unlabeled2017" in names else ""
-    _require([*needed, *found.values()], COCO_ARCHIVES + more)
-    return found
+    _require([*needed, *folders.values()], COCO_ARCHIVES + more)
+    return folders
 
 
 def _require(locations: Sequence[str], archives: str) -> None:

@@ -99,9 +99,9 @@ def list_rounds_below(config: ListConfig) -> pa.Table:
     workspace = discover(config.root)
     report_left_out(workspace)
     with connect(workspace) as con:
-        found = ask(con, "round_list")
-    print_table(found)
-    return found
+        table = ask(con, "round_list")
+    print_table(table)
+    return table
 
 
 def compare(config: CompareConfig) -> RoundChanges:

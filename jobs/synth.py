@@ -68,9 +68,6 @@ class SynthConfig:
 class SynthResult:
     """What was drawn."""
 
-    train_json: str
-    test_json: str
-    images_dir: dict[Part, str]
     num_images: dict[Part, int]
     num_boxes: dict[Part, int]
     seconds: float
@@ -89,9 +86,6 @@ def synth(config: SynthConfig) -> SynthResult:
     for part, document in documents.items():
         files.write_atomic(str(root / f"{part}.json"), json.dumps(document).encode())
     result = SynthResult(
-        train_json=str(root / "train.json"),
-        test_json=str(root / "test.json"),
-        images_dir={part: str(root / "images" / part) for part in PARTS},
         num_images={part: len(documents[part]["images"]) for part in PARTS},
         num_boxes={part: len(documents[part]["annotations"]) for part in PARTS},
         seconds=time.perf_counter() - started,
@@ -149,10 +143,7 @@ def _draw_chunk(
 
 
 def _coco(
-    config: SynthConfig,
-    settings: SceneSettings,
-    part: Part,
-    drawn: list[tuple[list[list[float]], list[int]]],
+    config: SynthConfig, settings: SceneSettings, part: Part, drawn: list[tuple[list[list[float]], list[int]]]
 ) -> dict[str, Any]:
     """The COCO document of a part; ids start at 1, paths are relative to OUT/images/PART."""
     owners = [

@@ -190,42 +190,18 @@ def list_files(root: str, suffix: str) -> list[str]:
 
     A folder that is not there has none.
     """
-    if is_local(root):
-        folder = local_path(root)
-        names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
-    else:
-        filesystem, path = _remote(root)
-        try:
-            names = [str(entry).rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)]
-        except FileNotFoundError:
-            names = []
-    return [join(root, name) for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+    return [join(root, name) for name, _ in _entries(root) if name.endswith(suffix)]
 
 
 def list_folders(root: str) -> list[str]:
     """Return the names of the folders right below `root`, sorted, without hidden ones."""
-    if is_local(root):
-        folder = local_path(root)
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
-    else:
-        filesystem, path = _remote(root)
-        try:
-            entries = filesystem.ls(path, detail=True)
-        except FileNotFoundError:
-            entries = []
-        names = [
-            str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
-            for entry in entries
-            if entry["type"] == "directory"
-        ]
-    return sorted(name for name in names if not name.startswith("."))
+    return [name for name, is_folder in _entries(root) if is_folder]
 
 
 def walk_files(root: str) -> list[str]:
     """Return the names relative to `root` of all files below it, sorted, without hidden ones."""
     if is_local(root):
-        folder = local_path(root)
-        names = _walk(folder)
+        names = _walk(local_path(root))
     else:
         filesystem, path = _remote(root)
         names = [str(name).removeprefix(path).lstrip("/") for name in filesystem.find(path)]
@@ -261,6 +237,22 @@ def remove_folder(location: str) -> None:
         filesystem, path = _remote(location)
         if filesystem.exists(path):
             filesystem.rm(path, recursive=True)
+
+
+def _entries(root: str) -> list[tuple[str, bool]]:
+    """Return the name of all that is right below `root`, and whether it is a folder; sorted, nothing hidden."""
+    if is_local(root):
+        folder = local_path(root)
+        entries = [(entry.name, entry.is_dir()) for entry in os.scandir(folder)] if folder.is_dir() else []
+    else:
+        filesystem, path = _remote(root)
+        try:
+            infos = filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            infos = []
+        paths = ((str(info["name"]).rstrip("/"), info["type"] == "directory") for info in infos)
+        entries = [(path.rsplit("/", 1)[-1], is_folder) for path, is_folder in paths]
+    return sorted(entry for entry in entries if not entry[0].startswith("."))
 
 
 def _beside(final: Path) -> Path:

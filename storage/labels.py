@@ -44,6 +44,10 @@ class Labels:
         """Return the number of boxes of each image, shape (B,)."""
         return np.diff(self.offsets_B1)
 
+    def image_rows(self) -> npt.NDArray[np.int64]:
+        """Return the image of each box, shape (N,)."""
+        return np.repeat(np.arange(len(self)), self.counts())
+
     def image(self, index: int) -> Labels:
         """Return the labels of one image, as a view."""
         return self.images(index, index + 1)

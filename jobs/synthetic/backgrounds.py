@@ -22,24 +22,13 @@ Pixels = npt.NDArray[np.float32]
 
 PHOTOS: dict[Part, tuple[str, ...]] = {
     "train": (
-        "astronaut.png",
-        "brick.png",
-        "chelsea.png",
-        "coffee.png",
-        "grass.png",
-        "hubble_deep_field.jpg",
+        "astronaut.png", "brick.png", "chelsea.png", "coffee.png", "grass.png", "hubble_deep_field.jpg",
         "motorcycle_left.png",
     ),
     "test": (
-        "camera.png",
-        "clock_motion.png",
-        "gravel.png",
-        "ihc.png",
-        "moon.png",
-        "retina.jpg",
-        "rocket.jpg",
+        "camera.png", "clock_motion.png", "gravel.png", "ihc.png", "moon.png", "retina.jpg", "rocket.jpg",
     ),
-}
+}  # fmt: skip
 BRIGHTEST = 165.0  # the luma at which the colours of objects begin
 
 

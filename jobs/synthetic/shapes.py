@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,18 +23,7 @@ Shape = Literal[
     "disk", "square", "triangle", "ring", "cross", "star", "hourglass", "frame", "crescent", "tee"
 ]
 
-SHAPES: tuple[Shape, ...] = (
-    "disk",
-    "square",
-    "triangle",
-    "ring",
-    "cross",
-    "star",
-    "hourglass",
-    "frame",
-    "crescent",
-    "tee",
-)  # from the most to the least frequent in train
+SHAPES: tuple[Shape, ...] = get_args(Shape)  # from the most to the least frequent in train
 NUM_VARIANTS = 64
 TEST_EVERY = 4  # every fourth variant is drawn in test only
 SUPERSAMPLE = 4  # box edges are multiples of 1/4 px

@@ -77,7 +77,7 @@ def _same_length(labels: Labels, num_images: int) -> None:
 
 def _overlaid(first: Labels, second: Labels) -> Labels:
     """Return B images that each hold the boxes of both, the first's before the second's."""
-    images_N = np.concatenate([np.repeat(np.arange(len(part)), part.counts()) for part in (first, second)])
+    images_N = np.concatenate([part.image_rows() for part in (first, second)])
     order_N = np.argsort(images_N, kind="stable")
     return Labels(
         boxes_N4=np.concatenate([first.boxes_N4, second.boxes_N4])[order_N],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage import files
@@ -109,12 +108,9 @@ class _Search:
         if any(mark in folders or files.exists(files.join(path, mark)) for mark in RUN_MARKS):
             self.runs.append(path)
         if depth:
-            self.enter_all([files.join(path, name) for name in folders if name not in RUN_MARKS], depth - 1)
-
-    def enter_all(self, paths: Sequence[str], depth: int) -> None:
-        """Look at several folders."""
-        for path in paths:
-            self.enter(path, depth)
+            for name in folders:
+                if name not in RUN_MARKS:
+                    self.enter(files.join(path, name), depth - 1)
 
 
 def _whole(dataset: Dataset) -> Dataset:

@@ -39,8 +39,13 @@ def lists(offsets: npt.NDArray[Any], values: pa.Array) -> pa.Array:
 
 def box_lists(labels: Labels) -> pa.Array:
     """Return the boxes as a list column, one image a row."""
+    return lists(labels.offsets_B1, box_values(labels))
+
+
+def box_values(labels: Labels) -> pa.Array:
+    """Return the boxes as a column, one box a row."""
     sides = pa.array(np.ascontiguousarray(labels.boxes_N4, np.float32).reshape(-1))
-    return lists(labels.offsets_B1, pa.FixedSizeListArray.from_arrays(sides, 4))
+    return pa.FixedSizeListArray.from_arrays(sides, 4)
 
 
 def flat(table: pa.Table, column: str, dtype: Any) -> npt.NDArray[Any]:

@@ -124,7 +124,7 @@ def _sizes(task: TruthTask, table: pa.Table) -> Iterator[Finding]:
 
 
 def _outside(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Iterator[Finding]:
-    rows_N = np.repeat(np.arange(len(labels)), labels.counts())
+    rows_N = labels.image_rows()
     width_N, height_N = (table[side].to_numpy()[rows_N] for side in ("width", "height"))
     x1_N, y1_N, x2_N, y2_N = labels.boxes_N4.T  # NaN compares false
     good_N = (
@@ -138,7 +138,7 @@ def _outside(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Ite
 
 
 def _unknown(task: TruthTask, table: pa.Table, labels: Labels, name: str) -> Iterator[Finding]:
-    rows_N = np.repeat(np.arange(len(labels)), labels.counts())
+    rows_N = labels.image_rows()
     for index in np.flatnonzero((labels.categories_N < 0) | (labels.categories_N >= task.num_classes)):
         key = table["key"][int(rows_N[index])].as_py()
         expected, got = f"a class of 0..{task.num_classes - 1}", f"{labels.categories_N[index]} of a {name}"

@@ -30,7 +30,7 @@ def random_labels(rng, counts, *, decimals):
 
 
 def coco_of(labels):
-    rows = np.repeat(np.arange(len(labels)), labels.counts())
+    rows = labels.image_rows()
     coco = COCO()
     coco.dataset = {
         "images": [{"id": image} for image in range(len(labels))],

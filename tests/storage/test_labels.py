@@ -72,3 +72,11 @@ def test_a_higher_threshold_never_keeps_more(counts: list[int], one: float, othe
 def test_a_threshold_for_each_class_keeps_only_what_is_strictly_above_its_own() -> None:
     labels = Labels.of_image(np.zeros((4, 4)), [0, 0, 1, 1], [0.5, 0.6, 0.3, 0.2])
     assert labels.above(np.array([0.5, 0.25])).categories_N.tolist() == [0, 1]
+
+
+def test_each_box_knows_the_row_of_its_image() -> None:
+    box = [[0, 0, 10, 10]]
+    labels = Labels.concatenate(
+        [Labels.of_image(box * 2, [0, 1]), Labels.empty(1), Labels.of_image(box, [0])]
+    )
+    assert labels.image_rows().tolist() == [0, 0, 2]
