@@ -61,4 +61,6 @@ def export(config: ExportConfig) -> Exported:
         f"{written.path}: {written.num_boxes:,} boxes of {written.num_images:,} images with {written.selection} "
         f"({written.num_empty:,} images without a box), from {source.round.path}"
     )
+    if written.num_renamed:
+        print(f"{written.num_renamed:,} images have other file names here: see renamed in export.json")
     return written

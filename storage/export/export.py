@@ -2,8 +2,9 @@
 
 In: a `LabelSource`, a format, which boxes. Out: the folder, with `export.json` that says what it is: format, round,
 condition, counts, provenance. Guarantees: the folder appears when it is complete and not before (a remote one is
-complete when `export.json` is there); nothing is replaced; the same labels give the same bytes; one label table
-is in memory at a time.
+complete when `export.json` is there); nothing is replaced; a name that cannot be a file's is written as in URLs,
+which `export.json` says (`renamed`); the same labels give the same bytes; one label table
+is in memory at a time; what cannot be written is an OSError that names it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow.compute as pc
+
 from storage import files
 from storage.errors import ConfigError
 from storage.export.coco import write_annotations, write_results
 from storage.export.condition import Condition
 from storage.export.header import ExportHeader
-from storage.export.image_files import check_file_names, unpacked
+from storage.export.image_files import named, safe_names, unpacked
 from storage.export.label_studio import write_label_studio
 from storage.export.labeled_images import LabeledImages
 from storage.export.read_round import LabelSource, labeled_images
@@ -50,6 +53,8 @@ class Exported:
     """Labeled images, those without a box too."""
     num_empty: int
     num_boxes: int
+    num_renamed: int
+    """Images of the data set whose name cannot be a file's; `export.json` says which."""
     selection: str
 
 
@@ -68,20 +73,24 @@ def export_labels(
 
     `condition` chooses boxes; left out, they are the round's pseudo labels. `images` unpacks the image files too;
     `scores` may be left out of yolo; `image_url` stands before file names in labelstudio; `on_images` hears of
-    progress. Raises ConfigError when the folder exists, or a name or label cannot be written in this format.
+    progress. Raises ConfigError when the folder exists, StoreError when two images would share a file or the round
+    is damaged, OSError when a file cannot be written.
     """
     _check(form, out, images=images, scores=scores, image_url=image_url)
+    own_names = names = source.dataset.images()["file_name"]
     if images or form in FILE_AN_IMAGE:
-        check_file_names(source.dataset, stems_differ=form in FILE_AN_IMAGE)
+        names = safe_names(source.dataset, stems_differ=form in FILE_AN_IMAGE)
+    changed = pc.not_equal(names, own_names)
+    renamed = dict(zip(names.filter(changed).to_pylist(), own_names.filter(changed).to_pylist(), strict=True))
     header = _header(source, condition)
     counts = _Counts()
     with _appearing(out) as folder:
-        batches = counts.counted(labeled_images(source, condition), on_images)
+        batches = counts.counted(named(labeled_images(source, condition), names), on_images)
         if images:
             batches = unpacked(batches, folder / IMAGE_FOLDERS[form], source.dataset)
         _write(folder, batches, header, form=form, scores=scores, image_url=image_url)
-        _describe(folder, source, header, counts, form)
-    return Exported(path=out, selection=header.selection, **counts.as_json())
+        _describe(folder, source, header, counts, form, renamed)
+    return Exported(path=out, selection=header.selection, num_renamed=len(renamed), **counts.as_json())
 
 
 def _check(form: Format, out: str, *, images: bool, scores: bool, image_url: str) -> None:
@@ -164,7 +173,14 @@ class _Counts:
         }
 
 
-def _describe(folder: Path, source: LabelSource, header: ExportHeader, counts: _Counts, form: Format) -> None:
+def _describe(
+    folder: Path,
+    source: LabelSource,
+    header: ExportHeader,
+    counts: _Counts,
+    form: Format,
+    renamed: dict[str, str],
+) -> None:
     about: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "format": form,
@@ -175,6 +191,7 @@ def _describe(folder: Path, source: LabelSource, header: ExportHeader, counts: _
         "category_ids": header.category_ids,
         "selection": header.selection,
         **counts.as_json(),
+        **({"renamed": renamed} if renamed else {}),
         "provenance": dict(source.info.provenance),
     }
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
@@ -186,19 +203,36 @@ def _appearing(out: str) -> Iterator[Path]:
     """Give an empty local folder; when the block ends well it is what `out` names."""
     if not files.is_local(out):
         with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch)
+            with _named(Path(scratch), Path(scratch)):
+                yield Path(scratch)
             _upload(Path(scratch), out)
         return
     final = files.local_path(out.rstrip("/"))
-    final.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(str(final.parent))
     beside = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    beside.mkdir()
     try:
-        yield beside
-        os.sync()  # one for what may be a million files
-        beside.rename(final)
+        with _named(beside, final):
+            beside.mkdir()
+            yield beside
+            os.sync()  # one for what may be a million files
+            beside.rename(final)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def _named(folder: Path, final: Path) -> Iterator[None]:
+    """Let an OSError of writing below `folder` name the file by its place below `final`.
+
+    `folder` is gone when the error is read, and a write to an open file (a full disk) names none at all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        name = str(error.filename or folder).replace(str(folder), str(final), 1)
+        raise OSError(error.errno, error.strerror, name) from error
 
 
 def _upload(folder: Path, out: str) -> None:

@@ -2,12 +2,16 @@
 
 In: labeled images as they come, the name of a query, its parameters. Out: the file that the query's COPY writes, or
 a text an image for the formats that keep a file an image. Guaranteed: rows in the order of the images; some images
-are in memory at a time, never a round; an error of the images' source is raised as it is.
+are in memory at a time, never a round; an error of the images' source is raised as it is, a file that cannot be
+written is an OSError with its name, and Ctrl-C is KeyboardInterrupt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -40,12 +44,8 @@ def copy_labels(query: str, batches: Iterable[LabeledImages], path: Path, **para
     with _connect() as connection:
         connection.register("labeled", pa.RecordBatchReader.from_batches(LABELED_SCHEMA, record_batches()))
         connection.execute(query_text("coco_boxes"))
-        try:
+        with _errors_of_copy(path, failures):
             connection.execute(query_text(query), {**parameters, "path": str(path)})
-        except duckdb.Error:
-            if failures:
-                raise failures[0] from None
-            raise
     return pa.concat_tables(images)
 
 
@@ -53,7 +53,8 @@ def copy_images(query: str, images: pa.Table, path: Path) -> None:
     """Write the file of a query over `images`."""
     with _connect() as connection:
         connection.register("images", images)
-        connection.execute(query_text(query), {"path": str(path)})
+        with _errors_of_copy(path):
+            connection.execute(query_text(query), {"path": str(path)})
 
 
 def image_texts(
@@ -69,3 +70,26 @@ def image_texts(
 
 def _connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"threads": "1"})  # the source of the images is one
+
+
+@contextmanager
+def _errors_of_copy(path: Path, failures: Sequence[BaseException] = ()) -> Iterator[None]:
+    """Raise what ended a COPY as Python would: DuckDB has classes of its own, and passes only texts on."""
+    try:
+        yield
+    except (duckdb.Error, RuntimeError) as error:
+        if failures:
+            raise failures[0] from None
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        if isinstance(error, duckdb.IOException):
+            raise _os_error(error, path) from error
+        raise
+
+
+def _os_error(error: duckdb.IOException, path: Path) -> OSError:
+    """Return the error that the system had; it stands in DuckDB's message as text only."""
+    number = next((number for number in errno.errorcode if os.strerror(number) in str(error)), None)
+    if number is None:
+        return OSError(errno.EIO, str(error).splitlines()[0], str(path))
+    return OSError(number, os.strerror(number), str(path))

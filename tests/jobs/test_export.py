@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,29 @@ def test_a_round_that_lost_a_table_is_not_exported(
     assert "expected 380 images as round.json says, got " in error
     assert f"{labels}/round=0002; remove its round.json" in error
     assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+
+
+LIMITED = """
+import resource, sys
+from jobs import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("form", ["coco-results", "coco", "yolo", "voc", "labelstudio"])
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(
+    form: str, labels: Path, tmp_path: Path
+) -> None:
+    arguments = ["export", str(labels), "--format", form, "--out", f"{tmp_path}/out", "--where", "true"]
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", LIMITED, *arguments], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"mixpl export: [Errno {errno.EFBIG}] File too large: '{tmp_path}/out")
+    assert ended.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+    assert cli.run(arguments) == 0
 
 
 def test_two_data_sets_are_not_guessed_between(

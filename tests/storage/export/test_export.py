@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import uuid
 from collections.abc import Callable
@@ -21,10 +22,11 @@ from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError, StoreError
 from storage.export import read_round
 from storage.export.condition import Condition
-from storage.export.export import EXPORT_FILE, Format, export_labels
+from storage.export.export import EXPORT_FILE, IMAGE_FOLDERS, Format, export_labels
 from storage.export.header import ExportHeader
-from storage.export.image_files import check_file_names
+from storage.export.image_files import safe_names
 from storage.export.labeled_images import IMAGE_SCHEMA, LabeledImages
+from storage.export.queries import copy_images, copy_labels
 from storage.export.read_round import LabelSource, labeled_images
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
@@ -206,6 +208,27 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(source: LabelSource, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels"]
 
 
+def test_a_full_disk_is_an_error_of_the_system_that_names_the_file(tmp_path: Path) -> None:
+    images = pa.table([[0], [1], ["a.jpg"], [100], [50]], schema=IMAGE_SCHEMA)
+    labels = LabeledImages(images=images, labels=Labels.of_image([(10, 10, 30, 20)], [1], [0.9]))
+    for write in (
+        lambda path: copy_images("coco_images", images, path),
+        lambda path: copy_labels("coco_results", [labels], path, category_ids=[1, 2]),
+    ):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write(Path("/dev/full"))
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
+        with pytest.raises(FileNotFoundError, match="gone"):
+            write(tmp_path / "gone" / "a.json")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_folder_that_cannot_be_made_is_named(form: Format, source: LabelSource) -> None:
+    with pytest.raises(OSError, match="/proc/out") as caught:
+        export_labels(source, "/proc/out", form=form)
+    assert caught.value.filename == "/proc/out"
+
+
 def test_nothing_is_replaced(source: LabelSource, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
@@ -258,21 +281,77 @@ def with_names(dataset: Dataset, names: list[str]) -> Dataset:
     return changed
 
 
-@pytest.mark.parametrize("name", ["/etc/x.jpg", "../x.jpg", "a/../../x.jpg", "", "a\nb.jpg", "a\\..\\b.jpg"])
-def test_a_file_name_that_leaves_the_folder_is_refused(name: str, dataset: Dataset) -> None:
-    with pytest.raises(StoreError, match="file names that stay in a folder"):
-        check_file_names(with_names(dataset, ["a.jpg", name]), stems_differ=False)
+ODD_NAMES = {
+    "/etc/x.jpg": "%2Fetc/x.jpg",
+    "../x.jpg": "%2E%2E/x.jpg",
+    "a/../../x.jpg": "a/%2E%2E/%2E%2E/x.jpg",
+    "a/./x.jpg": "a/%2E/x.jpg",
+    "a//x.jpg": "a/%2Fx.jpg",
+    "a/": "a%2F",
+    "..": "%2E%2E",
+    "": "%",
+    "a\nb.jpg": "a%0Ab.jpg",
+    "a\\..\\b.jpg": "a%5C..%5Cb.jpg",
+    "a\u2028b.jpg": "a%E2%80%A8b.jpg",
+}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_file_name_that_leaves_the_folder_is_written_as_in_urls(name: str, dataset: Dataset) -> None:
+    names = ["a.jpg", name, "é 100%/.a..b.jpg"]
+    safe = safe_names(with_names(dataset, names), stems_differ=True).to_pylist()
+    assert safe == ["a.jpg", ODD_NAMES[name], "é 100%/.a..b.jpg"]
+
+
+def test_an_odd_name_never_takes_the_file_of_another_image(dataset: Dataset) -> None:
+    with pytest.raises(StoreError, match=r"got 'a%5Cb\.jpg' and 'a\\\\b\.jpg'"):
+        safe_names(with_names(dataset, ["a%5Cb.jpg", "a\\b.jpg"]), stems_differ=False)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_images_of_odd_names_are_exported_in_every_format(
+    form: Format, source: LabelSource, tmp_path: Path
+) -> None:
+    odd = [name for name in ODD_NAMES if name.endswith(".jpg")]
+    names = [*odd, *(f"{number}.jpg" for number in range(len(odd), source.dataset.num_images))]
+    images = source.dataset.images()
+    column = images.schema.get_field_index("file_name")
+    changed = replace(source.dataset, name="renamed")
+    changed.__dict__["_images"] = images.set_column(column, "file_name", pa.array(names))
+    written = export_labels(
+        replace(source, dataset=changed), str(tmp_path / "out"), form=form, images=form in IMAGE_FOLDERS
+    )
+    renamed = {ODD_NAMES[name]: name for name in odd}
+    about = json.loads((tmp_path / "out" / EXPORT_FILE).read_text())
+    if form in IMAGE_FOLDERS:
+        assert about["renamed"] == renamed
+        assert written.num_renamed == len(renamed)
+        below = contents(tmp_path / "out" / IMAGE_FOLDERS[form])
+        originals = {str(name): name for name in names} | renamed
+        assert sorted(originals[name] for name in below) == sorted(set(names) - {"29.jpg"})
+    else:
+        assert "renamed" not in about
+    for path in ("images.json", "annotations.json", "labels.json"):
+        if (tmp_path / "out" / path).exists():
+            document = json.loads((tmp_path / "out" / path).read_text())
+            expected = names if form == "coco-results" else [ODD_NAMES.get(name, name) for name in names]
+            assert [image["file_name"] for image in document["images"]] == expected[:29]
+    if form in ("yolo", "voc"):
+        found = read_voc(str(tmp_path / "out")) if form == "voc" else read_yolo(str(tmp_path / "out"))[0]
+        assert len(found) == 29
+        assert not found.problems
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "out"]
 
 
 def test_two_images_never_share_a_label_file(dataset: Dataset) -> None:
     different = with_names(
         dataset, ["a.jpg", "b/a.jpg", "a.v1.jpg", ".jpg", "b/.jpg", "c", "a.b/c", "a..b.jpg"]
     )
-    check_file_names(different, stems_differ=True)
+    safe_names(different, stems_differ=True)
     same = with_names(dataset, ["a.jpg", "c.jpg", "a.png"])
-    check_file_names(same, stems_differ=False)
-    with pytest.raises(StoreError, match=r"got a\.jpg and a\.png"):
-        check_file_names(same, stems_differ=True)
+    safe_names(same, stems_differ=False)
+    with pytest.raises(StoreError, match=r"got 'a\.jpg' and 'a\.png'"):
+        safe_names(same, stems_differ=True)
 
 
 def test_a_label_of_an_image_that_the_data_set_lacks_is_named(source: LabelSource) -> None:
