@@ -20,6 +20,7 @@ from typing import Any
 
 import tyro
 
+from jobs.recipes.model_errors import answer_model_errors
 from jobs.run.interrupt import INTERRUPTED
 from pipeline.heap import use_one_heap
 from storage.errors import ConfigError, came_from_outside
@@ -125,7 +126,8 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
         default = {
             "default": recipe.config if isinstance(recipe.config, kind) else kind.from_recipe(recipe.config)
         }
-    config = tyro.cli(kind, prog=prog, description=VERBS[name].meaning, args=list(rest), **default)
+    with answer_model_errors():
+        config = tyro.cli(kind, prog=prog, description=VERBS[name].meaning, args=list(rest), **default)
     result = job(config)
     return result if isinstance(result, int) else 0
 

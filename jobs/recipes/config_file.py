@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from jobs.recipes.model_errors import answer_model_errors
 from storage.errors import ConfigError, InputError
 
 Config = TypeVar("Config")
@@ -47,8 +48,9 @@ def from_json(kind: type[Config], text: str, *, where: str) -> Config:
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}: expected JSON, got {error}; repair the file or name a recipe") from None
     try:
-        return _dataclass(kind, values, prefix="")
-    except (InputError, ValueError) as error:  # ValueError: the settings of the model know no other
+        with answer_model_errors():
+            return _dataclass(kind, values, prefix="")
+    except InputError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from jobs.recipes.model_errors import answer_model_errors
 from jobs.recipes.score_threshold import resolve_score_threshold, score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
@@ -22,8 +23,12 @@ from pipeline.loaders.batch import LabelCache
 from storage.dataset.dataset import Dataset
 
 
+@answer_model_errors()
 def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, ranks: Ranks) -> Trainer:
-    """Return student, teacher and optimiser as they are before the first step."""
+    """Return student, teacher and optimiser as they are before the first step.
+
+    Raises ConfigError for a number or a name that cannot be, SourceError for weights that cannot be had.
+    """
     config = resolve_score_threshold(config)
     torch.manual_seed(config.seed)
     student = build_detector(

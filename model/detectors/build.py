@@ -12,6 +12,7 @@ import torch
 from model.detector import Detector
 from model.detectors.compact_fcos.detector import CompactFCOS
 from model.detectors.torchvision.faster_rcnn import FasterRCNNResNet50
+from model.errors import ModelError
 
 DetectorName = Literal["fcos-compact", "fasterrcnn-resnet50"]
 
@@ -28,10 +29,11 @@ def build_detector(
 
     `weights`: none, imagenet, coco or the path of a torchvision state dict; fcos-compact knows only none.
     `seed`: draw the weights from this seed and leave torch's global generator as it was; None draws from the
-    global generator. Raises ValueError for an unknown name and for weights that cannot be had.
+    global generator. Raises ModelError for an unknown name, and its child WeightsError for weights that cannot
+    be had.
     """
     if num_classes < 1:
-        raise ValueError(f"expected at least one class, got num_classes {num_classes}")
+        raise ModelError(f"expected at least one class, got num_classes {num_classes}")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
@@ -58,7 +60,7 @@ def _build(name: DetectorName, *, num_classes: int, weights: str, min_score: flo
     match name:
         case "fcos-compact":
             if weights != "none":
-                raise ValueError(
+                raise ModelError(
                     f"fcos-compact trains from scratch, got weights {weights!r}: pass --model.weights none"
                 )
             return CompactFCOS(num_classes=num_classes, min_score=min_score)
@@ -66,4 +68,4 @@ def _build(name: DetectorName, *, num_classes: int, weights: str, min_score: flo
             return FasterRCNNResNet50(num_classes=num_classes, weights=weights, min_score=min_score)
         case _:
             known = "fcos-compact, fasterrcnn-resnet50"
-            raise ValueError(f"expected a detector of {known}, got {name!r}")
+            raise ModelError(f"expected a detector of {known}, got {name!r}")

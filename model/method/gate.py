@@ -17,6 +17,8 @@ from typing import Literal, assert_never
 
 from torch import Tensor
 
+from model.errors import ModelError
+
 Gate = Literal["every_image", "any_image"]
 """every_image: each image of the batch keeps at least `least_num` boxes. any_image: the batch keeps one."""
 
@@ -41,11 +43,11 @@ class SemiSupervisedSettings:
 
     def __post_init__(self) -> None:
         if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
-            raise ValueError(f"expected score_threshold in 0 .. 1, got {self.score_threshold}")
+            raise ModelError(f"expected score_threshold in 0 .. 1, got {self.score_threshold}")
         if self.gate not in ("every_image", "any_image"):
-            raise ValueError(f"expected gate every_image or any_image, got {self.gate!r}")
+            raise ModelError(f"expected gate every_image or any_image, got {self.gate!r}")
         if self.least_num < 0 or self.unsup_weight < 0 or self.mosaic_weight < 0:
-            raise ValueError(
+            raise ModelError(
                 "expected least_num, unsup_weight and mosaic_weight of at least 0, "
                 f"got {self.least_num}, {self.unsup_weight}, {self.mosaic_weight}"
             )

@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from model.detector import Detector
+from model.errors import ModelError
 
 OptimizerName = Literal["sgd", "adamw"]
 
@@ -36,7 +37,7 @@ def build_optimizer(
     FCOS learns with adamw, lr 3e-3, weight decay 0.05. `momentum` is of sgd alone.
     """
     if lr <= 0 or weight_decay < 0 or backbone_lr_multiplier <= 0:
-        raise ValueError(
+        raise ModelError(
             "expected lr > 0, weight_decay >= 0 and backbone_lr_multiplier > 0, "
             f"got {lr}, {weight_decay}, {backbone_lr_multiplier}"
         )
@@ -77,7 +78,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0 or not 0 <= self.warmup_start <= 1:
-            raise ValueError(
+            raise ModelError(
                 "expected warmup_steps >= 0 and warmup_start in 0 .. 1, "
                 f"got {self.warmup_steps}, {self.warmup_start}"
             )

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from model.detector import Detections, Detector, Sizes
+from model.errors import ModelError
 
 
 class Teacher:
@@ -37,7 +38,7 @@ class Teacher:
     ) -> None:
         """Start as a copy of `student`, on its device."""
         if not 0 < momentum_floor <= 1 or warmup_gamma < 0 or interval < 1:
-            raise ValueError(
+            raise ModelError(
                 "expected 0 < momentum_floor <= 1, warmup_gamma >= 0, interval >= 1, "
                 f"got {momentum_floor}, {warmup_gamma}, {interval}"
             )

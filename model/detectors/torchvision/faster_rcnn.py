@@ -45,7 +45,7 @@ class FasterRCNNResNet50(Detector):
         """Draw the weights from torch's global generator, then load what `weights` names over them.
 
         `weights`: none, imagenet (backbone), coco (all but a box predictor for other classes) or the path of
-        a torchvision state dict of either kind. Raises ValueError when they cannot be had.
+        a torchvision state dict of either kind. Raises WeightsError when they cannot be had.
         `trainable_layers`: stages that learn, counted from the top; 5 leaves nothing frozen but the
         batch-norm, for training from scratch.
         """

@@ -2,7 +2,7 @@
 
 In: a torchvision Faster R-CNN with frozen batch-norm and the name of weights. Out: the same network with the
 weights in it. Guaranteed: everything but the box predictor (whose classes differ) is loaded strictly; what
-cannot be had is a ValueError that says what was tried and what else can be passed.
+cannot be had is a WeightsError that says what was tried and what else can be passed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+from model.errors import WeightsError
 
 PREDICTOR = "roi_heads.box_predictor."
 FROZEN_NORM_EPS = 1e-5
@@ -42,7 +44,7 @@ def fetch(weights: Any, name: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, no such host, a broken download
-        raise ValueError(
+        raise WeightsError(
             f"could not get the weights {name!r}: torchvision tried {weights.url} and its cache "
             f"{torch.hub.get_dir()}/checkpoints ({type(error).__name__}: {error}). Train from scratch with "
             "`--model.weights none`, or download the file elsewhere and pass its path: "
@@ -54,16 +56,16 @@ def fetch(weights: Any, name: str) -> dict[str, Tensor]:
 def read(path: str) -> dict[str, Tensor]:
     """Return the state dict in a file."""
     if not Path(path).is_file():
-        raise ValueError(
+        raise WeightsError(
             f"expected weights none, imagenet, coco or the path of a torchvision state dict, got {path!r}: "
             "no such file"
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: not a file of plain tensors written by torch.save: {error}") from error
+        raise WeightsError(f"{path}: not a file of plain tensors written by torch.save: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: expected a state dict (names to tensors), got {type(state).__name__}")
+        raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(state).__name__}")
     return state
 
 
@@ -78,7 +80,7 @@ def load_detector(network: Any, state: Mapping[str, Tensor], source: str) -> Non
     name = PREDICTOR + "cls_score.weight"
     own: dict[str, Tensor] = network.state_dict()
     if name not in state:
-        raise ValueError(f"{source}: expected a torchvision Faster R-CNN or ResNet-50, got no {name}")
+        raise WeightsError(f"{source}: expected a torchvision Faster R-CNN or ResNet-50, got no {name}")
     if state[name].shape == own[name].shape:
         _load(network, state, source)
         return
@@ -90,7 +92,7 @@ def _load(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> 
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{source}: the weights do not fit this network: {error}") from error
+        raise WeightsError(f"{source}: the weights do not fit this network: {error}") from error
 
 
 def without_zero_eps(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.detectors.build import build_detector, default_score_threshold
+from model.errors import ModelError
 
 
 def test_a_seed_fixes_the_weights_and_leaves_the_global_generator_alone() -> None:
@@ -27,11 +28,11 @@ def test_without_a_seed_the_callers_seed_fixes_the_weights() -> None:
 
 
 def test_what_cannot_be_built_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="fcos-compact, fasterrcnn-resnet50, got 'yolo'"):
+    with pytest.raises(ModelError, match="fcos-compact, fasterrcnn-resnet50, got 'yolo'"):
         build_detector("yolo", num_classes=3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="num_classes 0"):
+    with pytest.raises(ModelError, match="num_classes 0"):
         build_detector("fcos-compact", num_classes=0)
-    with pytest.raises(ValueError, match=r"--model\.weights none"):
+    with pytest.raises(ModelError, match=r"--model\.weights none"):
         build_detector("fcos-compact", num_classes=3, weights="coco")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from model.errors import ModelError
 from model.method.gate import SemiSupervisedSettings, gate_reason, skip_reason
 
 
@@ -63,7 +64,7 @@ def test_an_open_gate_has_no_reason() -> None:
     "wrong", [{"score_threshold": 1.5}, {"gate": "all"}, {"least_num": -1}, {"unsup_weight": -1.0}]
 )
 def test_settings_that_mean_nothing_are_refused_by_name(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ModelError, match=next(iter(wrong))):
         SemiSupervisedSettings(**{"score_threshold": 0.5, **wrong})
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from model.detector import Detector
 from model.detectors.build import build_detector
+from model.errors import ModelError
 from model.method.optim import OptimizerName, Schedule, build_optimizer, clip_gradient, parameter_groups
 
 
@@ -100,7 +101,7 @@ def test_clipping_bounds_the_joint_norm_and_returns_the_norm_before() -> None:
 
 
 def test_rates_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="lr > 0"):
+    with pytest.raises(ModelError, match="lr > 0"):
         build_optimizer(small(), name="sgd", lr=0.0, weight_decay=0.0)
-    with pytest.raises(ValueError, match="warmup_steps"):
+    with pytest.raises(ModelError, match="warmup_steps"):
         Schedule(warmup_steps=-1)

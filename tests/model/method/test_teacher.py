@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from model.detector import Detector, Target
 from model.detectors.compact_fcos.detector import CompactFCOS
+from model.errors import ModelError
 from model.method.teacher import Teacher
 
 
@@ -182,5 +183,5 @@ def test_a_resumed_teacher_equals_one_that_never_stopped_bit_for_bit() -> None:
 
 def test_impossible_settings_are_refused() -> None:
     for wrong in ({"momentum_floor": 0.0}, {"warmup_gamma": -1.0}, {"interval": 0}):
-        with pytest.raises(ValueError, match="momentum_floor"):
+        with pytest.raises(ModelError, match="momentum_floor"):
             Teacher(student(), **wrong)

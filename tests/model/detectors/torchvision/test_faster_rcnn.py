@@ -18,6 +18,7 @@ from model.detector import Detector
 from model.detectors.build import build_detector
 from model.detectors.torchvision.faster_rcnn import FasterRCNNResNet50
 from model.detectors.torchvision.weights import fetch, without_zero_eps
+from model.errors import WeightsError
 
 
 class Nowhere(WeightsEnum):  # type: ignore[misc]
@@ -109,7 +110,7 @@ def test_weights_that_cannot_be_had_say_what_was_tried_and_what_to_do_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9/resnet50.*--model\.weights none.*FILE") as error:
+    with pytest.raises(WeightsError, match=r"127\.0\.0\.1:9/resnet50.*--model\.weights none.*FILE") as error:
         fetch(Nowhere.V1, "imagenet")
     assert str(tmp_path) in str(error.value)
 
@@ -123,7 +124,7 @@ def test_files_that_hold_no_weights_are_refused_by_name(tmp_path: Path) -> None:
         (garbage, "not a file of plain tensors"),
         (other, "roi_heads.box_predictor"),
     ):
-        with pytest.raises(ValueError, match=message) as error:
+        with pytest.raises(WeightsError, match=message) as error:
             build_detector("fasterrcnn-resnet50", num_classes=3, weights=str(path))
         assert path.name in str(error.value)
 
