@@ -130,7 +130,7 @@ def _report(written: Written, source: ImageSet, hidden: ImageSet | None) -> None
         if isinstance(note, str | int):
             print(f"  note  {name.replace('_', ' ')}: {note}")
     for problems in (source.problems, hidden.problems if hidden else None):
-        for line in problems.lines() if problems else ():
+        for line in problems.lines() if problems is not None else ():
             print(f"  note  {line}")
     if written.skipped:
         print(f"  {len(written.skipped):,} images left out, see {files.join(dataset.root, SKIPPED_FILE)}")

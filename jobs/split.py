@@ -65,7 +65,9 @@ def split(config: SplitConfig) -> Split:
             "images without labels need no split, give them to `mixpl shard`"
         )
     problems = Problems()
-    images = list(unique_images(document["images"], config.annotations, problems))
+    suspects: set[int] = set()
+    images = list(unique_images(document["images"], config.annotations, problems, suspects))
+    images = [image for image in images if image["id"] not in suspects]
     drawn = _drawn(config, images)
     source = config.annotations.rsplit("/", 1)[-1]
     description = drawn.description(source=source, source_sha256=sha256)

@@ -104,6 +104,7 @@ def _show(result: CheckResult, seconds: float, config: VerifyConfig) -> None:
     so_far = " so far; stopped, run the same command again to check everything" if result.stopped else ""
     if not result.findings:
         print(f"{result.root}: {scope}: all well{so_far} ({_details(result, depth, seconds)})")
+        _show_set_apart(result)
         return
     total = result.findings.total()
     wrong = f"{total:,} {'thing' if total == 1 else 'things'} wrong{so_far}"
@@ -117,8 +118,14 @@ def _show(result: CheckResult, seconds: float, config: VerifyConfig) -> None:
         more = [f"and {count - len(named):,} more"] if count > len(named) else []
         table.add_row(kind, f"{count:,}", _lines([*named, *more], REMEDIES[kind]))
     Console().print(table)
+    _show_set_apart(result)
     if result.origin:
         print(f"To write {result.root} again: delete it and run `mixpl shard` on {result.origin}")
+
+
+def _show_set_apart(result: CheckResult) -> None:
+    for line in result.set_apart:
+        print(f"  not in it, or not trained on: {line}")
 
 
 def _lines(named: Sequence[str], remedy: str) -> str:
@@ -143,4 +150,5 @@ def _as_json(result: CheckResult, seconds: float, *, quick: bool) -> dict[str, A
         "bytes": result.num_bytes,
         "seconds": round(seconds, 3),
         "findings": result.findings.as_json(),
+        "set_apart": result.set_apart,
     }

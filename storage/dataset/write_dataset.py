@@ -9,7 +9,7 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REW
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
 from storage.errors import ConfigError, SourceError, StoreError
 from storage.json_head import HeadFormat
+from storage.problems import Problems, counted
 from storage.readers.image_set import ImageSet
 from storage.tables.parquet import write_parquet
 from storage.truth import Truth
@@ -89,6 +90,7 @@ def write_dataset(
         raise SourceError(
             f"expected at least one image, got none: {source.path}; give a file that names some"
         )
+    _refuse_lost(source, len(source.truth.labels.boxes_N4) if source.truth else None)
     arguments = _arguments(source, images_root, name, per_shard, hidden)
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
@@ -99,6 +101,35 @@ def write_dataset(
         parts = _run(tasks, workers, on_shard or (lambda _: None))
         dataset, skipped = _finish(root, source, arguments, parts, hidden)
     return Written(dataset=dataset, skipped=skipped, num_resumed=len(resumed), was_complete=False)
+
+
+def set_apart(root: str) -> list[str]:
+    """Return what `skipped.json` counts, one line a kind; none where there is no such file or it is damaged."""
+    try:
+        report = _SKIPPED.read(files.join(root, SKIPPED_FILE))
+    except StoreError:
+        return []
+    if report is None:
+        return []
+    images = Problems()
+    for entry in report.images:
+        images.add(f"image left out ({entry.get('reason')})", str(entry.get("file_name")))
+    kinds = [*report.annotations.items(), *report.hidden_truth.items()]
+    return [*images.lines(), *(_line(kind, entry) for kind, entry in kinds)]
+
+
+def _line(kind: str, entry: Mapping[str, Any]) -> str:
+    return counted(kind, int(entry.get("count", 0)), list(map(str, entry.get("examples", []))))
+
+
+def _refuse_lost(source: ImageSet, num_boxes: int | None) -> None:
+    """Raise SourceError where a source annotates objects and none of them becomes a box to train on."""
+    if num_boxes == 0 and source.num_annotations:
+        raise SourceError(
+            f"expected a box of at least one of {source.num_annotations:,} annotations, got none "
+            f"({'; '.join(source.problems.lines()) or 'their images are left out'}): {source.path}; correct the "
+            "annotations, or write the images without labels with --unlabeled"
+        )
 
 
 def _arguments(
@@ -247,7 +278,10 @@ def _finish(
             f"expected at least one sound image, got none of {len(source):,}, the first because of "
             f"{skipped[0]['reason']}: {skipped[0]['file_name']} in {arguments['images']}; check --images"
         )
+    num_boxes = sum(part.num_boxes for part in parts) if source.truth else None
     write_parquet(files.join(root, IMAGES_FILE), images, compression="zstd")
+    if skipped:
+        _refuse_lost(source, num_boxes)
     report = SkippedReport(
         num_skipped=len(skipped),
         images=skipped,
@@ -263,7 +297,7 @@ def _finish(
         classes=source.classes,
         category_ids=source.category_ids,
         num_images=len(images),
-        num_boxes=sum(part.num_boxes for part in parts) if source.truth else None,
+        num_boxes=num_boxes,
         labeled=source.truth is not None,
         has_hidden_truth=hidden is not None,
         source={key: value for key, value in arguments.items() if key not in {"name", "classes"}},

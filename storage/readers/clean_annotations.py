@@ -6,6 +6,8 @@ is decided here, counted and named in `problems`:
     zero-area box                     dropped
     box wholly outside its image      dropped
     box partly outside its image      clipped; counted when more than one pixel is cut off
+    crowd region, difficult object    kept apart: a remark
+    box in shares of its image        taken times the size, where all boxes of the source are such: a remark
 
 Shapes: A annotations, B images.
 """
@@ -13,7 +15,7 @@ Shapes: A annotations, B images.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,10 @@ from storage.truth import Federated, Truth
 
 CUT_OFF_TOLERANCE = 1.0
 """Pixels: annotation tools round, so less than this over the edge is clipped without a word."""
+MIN_SHARES = 10
+"""Boxes within 0..1 from which on a source without any other is taken to speak of shares of the image."""
 BLOCK = 1 << 16
+DIFFICULT_REMARK = "difficult object (kept apart, not trained on; --keep-difficult takes it as any other)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,6 +63,7 @@ def truth_of(
 ) -> Truth:
     """Return the truth of B images of these sizes (height, width)."""
     images_A = annotations.images_A
+    annotations = _in_pixels(annotations, sizes_B2[images_A], problems)
     clipped_A4, kept_A, cut_A, has_area_A = _clipped(annotations.boxes_A4, sizes_B2[images_A])
     for kind, mask_A in (
         ("zero-area box (dropped)", ~kept_A & ~has_area_A),
@@ -69,8 +75,13 @@ def truth_of(
     crowd_A, difficult_A = annotations.crowd_A, annotations.difficult_A
     truth_A = kept_A & ~crowd_A
     difficult = None
+    problems.remark_rows(
+        "crowd region (kept apart, not trained on)", np.flatnonzero(kept_A & crowd_A), annotations.describe
+    )
     if difficult_A is not None:
-        difficult = _pick(annotations, clipped_A4, order_A[(truth_A & difficult_A)[order_A]], len(sizes_B2))
+        apart_A = truth_A & difficult_A
+        problems.remark_rows(DIFFICULT_REMARK, np.flatnonzero(apart_A), annotations.describe)
+        difficult = _pick(annotations, clipped_A4, order_A[apart_A[order_A]], len(sizes_B2))
         truth_A &= ~difficult_A
     rows_N = order_A[truth_A[order_A]]
     labels = _pick(annotations, clipped_A4, rows_N, len(sizes_B2))
@@ -84,6 +95,19 @@ def truth_of(
         difficult=difficult,
         federated=federated,
     )
+
+
+def _in_pixels(annotations: Annotations, sizes_A2: npt.NDArray[np.int32], problems: Problems) -> Annotations:
+    """Return the boxes in pixels: shares of the image, where each of many lies within the first pixel."""
+    boxes_A4 = annotations.boxes_A4
+    if not len(boxes_A4) or boxes_A4.max() > 1 or boxes_A4.min() < 0 or not np.any(boxes_A4 % 1):
+        return annotations
+    rows_A = np.arange(len(boxes_A4))
+    if len(boxes_A4) < MIN_SHARES:
+        problems.remark_rows("box within the first pixel (of its image?)", rows_A, annotations.describe)
+        return annotations
+    problems.remark_rows("box in shares of its image (taken times its size)", rows_A, annotations.describe)
+    return replace(annotations, boxes_A4=boxes_A4 * np.tile(sizes_A2[:, ::-1], 2))
 
 
 def _clipped(

@@ -6,7 +6,9 @@ holds annotations, the boxes of each image (xyxy, clipped to the image).
 What is wrong in single entries is repaired or dropped, counted and named in `problems`, beside what
 `storage.readers.coco_annotations` and `storage.readers.clean_annotations` decide:
 
-    duplicate image id                the first record is kept
+    image record twice                the first is kept
+    image id of several files         all are left out: whose the annotations are nobody knows
+    file named twice                  both records are kept, each with its own boxes
     unknown category of an image      dropped from `neg_category_ids`, `not_exhaustive_category_ids`
 
 Crowd regions (`iscrowd`) are kept apart. LVIS is COCO with other image names (`coco_url`) and with the federated
@@ -29,6 +31,7 @@ from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
 from storage.readers.coco_annotations import AnnotationColumns, read_annotations
 from storage.readers.coco_document import CocoMembers, plain_record, read_members
+from storage.readers.coco_values import whole_number
 from storage.readers.image_set import ImageSet
 from storage.truth import Federated
 
@@ -43,11 +46,15 @@ def read_coco(path: str) -> ImageSet:
     """Read a COCO or LVIS annotation file. Raises SourceError where the file as a whole cannot be used."""
     problems = Problems()
     members, sha256 = read_members(path)
-    images = _Images(unique_images(_image_records(members.images, path), path, problems))
+    suspects: set[int] = set()
+    images = _Images(unique_images(_image_records(members.images, path), path, problems, suspects))
+    images.without(suspects, path)
+    images.note_files_named_twice(problems)
     members.images.clear()  # nobody reads them again; the annotations are about to need the memory
     category_ids, classes = _categories(members.categories, path)
     split, notes = _split_note(members.info), _notes(members.categories, category_ids)
     columns = _annotation_columns(members, path, problems)
+    num_annotations = len(members.annotations or ())
     del members  # and with it the bytes of the file, before the boxes are checked
     sizes_B2 = np.array(images.sizes, np.int32).reshape(-1, 2)
     truth = None
@@ -68,17 +75,27 @@ def read_coco(path: str) -> ImageSet:
         truth=truth,
         split=split,
         problems=problems,
+        num_annotations=num_annotations,
         notes=notes,
     )
 
 
-def unique_images(records: Iterable[Any], path: str, problems: Problems) -> Iterator[dict[str, Any]]:
-    """Yield the image records in file order, the first of each id. Raises SourceError on a malformed one."""
+def unique_images(
+    records: Iterable[Any], path: str, problems: Problems, suspects: set[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the image records in file order, the first of each id; put ids of several files into `suspects`.
+
+    Raises SourceError on a malformed record.
+    """
     file_names: dict[int, str] = {}
     for index, record in enumerate(records):
         fields: dict[str, Any] = record if isinstance(record, dict) else {}
         if "file_name" not in fields and isinstance(fields.get("coco_url"), str):
             fields["file_name"] = "/".join(fields["coco_url"].split("/")[-2:])
+        for name in BOUNDS:
+            number = whole_number(fields.get(name))
+            if number is not None:
+                fields[name] = number
         wrong = _wrong_field(fields)
         if wrong is not None:
             expected = ", ".join(f"{name}: {kind.__name__}" for name, kind in IMAGE_FIELDS.items())
@@ -87,9 +104,12 @@ def unique_images(records: Iterable[Any], path: str, problems: Problems) -> Iter
                 f"{fields.get(wrong)!r}: {path}, images[{index}]; correct the annotation file"
             )
         image_id, file_name = fields["id"], fields["file_name"]
-        if image_id in file_names:
+        if file_names.get(image_id) == file_name:
+            problems.add("image record twice (first kept)", f"{image_id} is {file_name}")
+        elif image_id in file_names:
             both = f"{file_names[image_id]} and {file_name}"
-            problems.add("duplicate image id (first kept)", f"{image_id} is {both}")
+            problems.add("image id of several files (all left out)", f"{image_id} is {both}")
+            suspects.add(image_id)
         else:
             file_names[image_id] = file_name
             yield fields
@@ -156,6 +176,38 @@ class _Images:
             self.file_names.append(record["file_name"])
             self.sizes.extend((record["height"], record["width"]))
 
+    def without(self, suspects: set[int], path: str) -> None:
+        """Forget the images of these ids. Raises SourceError where none is left."""
+        if not suspects:
+            return
+        rows = [row for row, image_id in enumerate(self.ids) if image_id not in suspects]
+        if not rows:
+            raise SourceError(
+                f"expected an id of its own for every image, got the same for several files, such as "
+                f"{min(suspects)}: {path}; number the images anew, each annotation's image_id with them"
+            )
+        new_rows = {row: new for new, row in enumerate(rows)}
+        for lists in self._federated.values():
+            kept = {new_rows[row]: value for row, value in lists.items() if row in new_rows}
+            lists.clear()
+            lists.update(kept)
+        self.ids, self.file_names = [self.ids[row] for row in rows], [self.file_names[row] for row in rows]
+        self.sizes = array("i", (side for row in rows for side in self.sizes[2 * row : 2 * row + 2]))
+
+    def note_files_named_twice(self, problems: Problems) -> None:
+        """Count the files that several images name: each has its own boxes, and lacks those of the other."""
+        if len({*self.file_names}) == len(self.file_names):
+            return
+        ids: dict[str, list[int]] = {}
+        for image_id, file_name in zip(self.ids, self.file_names, strict=True):
+            ids.setdefault(file_name, []).append(image_id)
+        for file_name, several in ids.items():
+            if len(several) > 1:
+                named = " and ".join(map(str, several[:3]))
+                problems.add(
+                    "file named twice (each image keeps its own boxes)", f"{file_name} (ids {named})"
+                )
+
     def federated(self, category_ids: Sequence[int], problems: Problems) -> Federated | None:
         """Return the federated fields as class indices, or None where no image has one."""
         if not any(self._federated.values()):
@@ -180,7 +232,7 @@ class _Images:
 
 def _categories(entries: Any, path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     try:
-        pairs = sorted((int(entry["id"]), str(entry["name"])) for entry in entries)
+        pairs = sorted((_category_id(entry["id"]), str(entry["name"])) for entry in entries)
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"expected categories with 'id' and 'name', got {error!r}: {path}; correct the annotation file"
@@ -195,6 +247,13 @@ def _categories(entries: Any, path: str) -> tuple[tuple[int, ...], tuple[str, ..
     return ids, names
 
 
+def _category_id(value: object) -> int:
+    number = whole_number(value)
+    if number is None:
+        raise ValueError(f"id {value!r}")
+    return number
+
+
 def _split_note(info: object) -> dict[str, Any] | None:
     """Return what `mixpl split` wrote into the file's info, or None."""
     note = info.get("split") if isinstance(info, dict) else None
@@ -203,7 +262,7 @@ def _split_note(info: object) -> dict[str, Any] | None:
 
 def _notes(categories: Iterable[Mapping[str, Any]], category_ids: Sequence[int]) -> dict[str, Any]:
     """Return LVIS's groups of rare, common and frequent classes, in the order of the classes."""
-    groups = {int(entry["id"]): entry.get("frequency") for entry in categories}
+    groups = {_category_id(entry["id"]): entry.get("frequency") for entry in categories}
     if not any(isinstance(group, str) for group in groups.values()):
         return {}
     return {"class_frequency": [groups[category_id] for category_id in category_ids]}

@@ -4,10 +4,13 @@ In: the records of the list `annotations`, in file order; then the ids of images
 `AnnotationColumns`, then `Annotations`. What is wrong is counted and named in `problems`:
 
     malformed annotation              no image_id, category_id, or bbox of four finite numbers: dropped
-    duplicate annotation id           the first annotation is kept
+    annotation twice                  equal in every field that is read: the first is kept
     unknown category / unknown image  the annotation is dropped
+    id of several annotations         all are kept, as nothing needs these ids: a remark
+    no bbox                           that of its polygon is taken: a remark
 
-Segmentations and whatever else a record holds are passed over.
+Numbers may be text, see `storage.readers.coco_values`. Segmentations beside a bbox and whatever else a record holds
+are passed over.
 
 Shapes: E annotations that are not malformed.
 """
@@ -15,7 +18,6 @@ Shapes: E annotations that are not malformed.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -30,11 +32,20 @@ from storage import boxes
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations
 from storage.readers.coco_document import plain_record
+from storage.readers.coco_values import (
+    MAX_ID,
+    MIN_ID,
+    box_of,
+    is_finite,
+    is_id,
+    polygon_box,
+    shown,
+    whole_number,
+)
 
 _BLOCK = 256
 """Records that are decoded before their values move into the columns: these fit the processor's cache."""
-_MIN_ID, _MAX_ID = -(2**63), 2**63 - 1
-_Id = Annotated[int, msgspec.Meta(ge=_MIN_ID, le=_MAX_ID)]
+_Id = Annotated[int, msgspec.Meta(ge=MIN_ID, le=MAX_ID)]
 _SCALARS = ("id", "image_id", "category_id", "area", "iscrowd")
 
 
@@ -71,15 +82,14 @@ class AnnotationColumns:
     def resolve(
         self, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64], problems: Problems
     ) -> Annotations:
-        """Return the annotations of known images and categories, the first of each id."""
+        """Return the annotations of known images and categories, the first of equal ones."""
         images_E, categories_E = (
             _rows_of(self.image_ids_E, image_ids),
             _rows_of(self.category_ids_E, category_ids),
         )
-        first_E = np.zeros(len(self.ids_E), bool)
-        first_E[np.unique(self.ids_E, return_index=True)[1]] = True
+        first_E = ~self._doubles(problems)
         for kind, wrong_E, describe in (
-            ("duplicate annotation id (first kept)", ~first_E, self.name),
+            ("annotation twice (first kept)", ~first_E, self.name),
             ("unknown image (dropped)", first_E & (images_E < 0), self._with_image),
             (
                 "unknown category (dropped)",
@@ -98,6 +108,25 @@ class AnnotationColumns:
             crowd_A=self.crowd_E[rows_A],
             describe=lambda row: self._with_box(rows_A[row]),
         )
+
+    def _doubles(self, problems: Problems) -> npt.NDArray[np.bool_]:
+        """Return which annotations equal an earlier one in every field. Ids alone may repeat: files get merged."""
+        double_E = np.zeros(len(self.ids_E), bool)
+        sorted_ids = np.sort(self.ids_E)
+        repeated_ids = sorted_ids[1:][sorted_ids[1:] == sorted_ids[:-1]]
+        if not len(repeated_ids):
+            return double_E
+        rows = np.flatnonzero(np.isin(self.ids_E, repeated_ids))
+        columns = (self.ids_E, self.image_ids_E, self.category_ids_E, *self.xywh_E4.T, self.areas_E)
+        fields = [column[rows].copy().view(np.int64) for column in columns]
+        _, first = np.unique(np.column_stack([*fields, self.crowd_E[rows]]), axis=0, return_index=True)
+        double_E[np.delete(rows, first)] = True
+        kept = np.sort(rows[first])
+        _, first_of_id = np.unique(self.ids_E[kept], return_index=True)
+        problems.remark_rows(
+            "id of several annotations (all kept)", np.delete(kept, first_of_id), self._with_box
+        )
+        return double_E
 
     def _with_image(self, row: int) -> str:
         return f"{self.name(row)}: image {self.image_ids_E[row]}"
@@ -151,23 +180,29 @@ def _blocks(
 def _unusual(fields: dict[str, Any], number: int, problems: Problems, names: dict[int, str]) -> list[_Record]:
     """Return an annotation in another form than the usual one; none, and a problem, where it is malformed."""
     identity: Any = fields.get("id")
-    box: Any = fields.get("bbox")
     area: Any = fields.get("area")
     name = f"[{number}]" if identity is None else str(identity)
-    is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))
-    if not is_box or not _is_id(fields.get("image_id")) or not _is_id(fields.get("category_id")):
-        problems.add("malformed annotation (dropped)", f"annotation {name}")
-        return []
-    if not _is_id(identity):
-        identity = _MIN_ID + number  # no file numbers its annotations from there
+    image_id, category_id = (whole_number(fields.get(field)) for field in ("image_id", "category_id"))
+    box = box_of(fields.get("bbox"))
+    if box is None and not fields.get("bbox"):
+        box = polygon_box(fields.get("segmentation"))
+        if box is not None:
+            problems.remark("no bbox (that of its polygon taken)", f"annotation {name}")
+    for field_, value in (("image_id", image_id), ("category_id", category_id), ("bbox", box)):
+        if value is None:
+            problems.add("malformed annotation (dropped)", f"annotation {name}: {shown(fields, field_)}")
+            return []
+    assert image_id is not None and category_id is not None and box is not None  # noqa: PT018  # for mypy
+    if not is_id(identity):
+        identity = MIN_ID + number  # no file numbers its annotations from there
         names[identity] = name
     return [
         _Record(
             id=identity,
-            image_id=fields["image_id"],
-            category_id=fields["category_id"],
+            image_id=image_id,
+            category_id=category_id,
             bbox=box,
-            area=area if _is_finite(area) else math.nan,
+            area=area if is_finite(area) else math.nan,
             iscrowd=bool(fields.get("iscrowd")),
         )
     ]
@@ -181,12 +216,3 @@ def _rows_of(ids: npt.NDArray[np.int64], known_ids: npt.NDArray[np.int64]) -> np
     positions = np.minimum(np.searchsorted(known_ids, ids, sorter=order), len(known_ids) - 1)
     rows = order[positions]
     return np.where(known_ids[rows] == ids, rows, -1)
-
-
-def _is_finite(value: object) -> bool:
-    """Return whether this is a number that a float64 can hold."""
-    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and _MIN_ID <= value <= _MAX_ID

@@ -37,6 +37,8 @@ class ImageSet:
     split: Mapping[str, Any] | None
     """What `mixpl split` noted in the file's info."""
     problems: Problems
+    num_annotations: int = 0
+    """Objects that the source annotates, before any is dropped or kept apart."""
     num_ignored: int = 0
     """Files of a folder that are no images by their names."""
     notes: Mapping[str, Any] = field(default_factory=dict)

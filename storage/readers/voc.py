@@ -3,7 +3,8 @@
 In: a VOC folder (`Annotations/`, `ImageSets/Main/`, `JPEGImages/`), or a folder of several (`VOCdevkit/VOC2007`,
 `VOC2012`), and the name of a list in `ImageSets/Main`. Out: `ImageSet`, file names relative to the folder given.
 VOC's pixels are counted from 1 and its boxes include their last pixel: a box from xmin to xmax covers
-xmin - 1 .. xmax here. The image id is the digits of VOC's own id (`2008_000002` is 2008000002), or a number from
+xmin - 1 .. xmax here. Other tools write edges counted from 0: a set with a corner from 0 up to 1 is taken so, which
+is a remark. The image id is the digits of VOC's own id (`2008_000002` is 2008000002), or a number from
 1 where those are not unique. `difficult` objects are kept apart, or as any other where the caller says so.
 
 What is wrong in single entries is counted and named in `problems`, beside what `storage.readers.clean_annotations`
@@ -11,6 +12,7 @@ decides:
 
     no or broken annotation file      the image is left out; where no image of the list has one the set is unlabeled
     malformed object                  no name, or a bndbox without four finite numbers: dropped
+    no bndbox                         the box around its polygon or robndbox is taken: a remark
     unknown class                     dropped, where the caller gives the classes or some are VOC's own
     image listed twice                the first is kept
 """
@@ -18,7 +20,6 @@ decides:
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 
 from storage import files
 from storage.errors import SourceError
@@ -34,6 +36,7 @@ from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
 from storage.readers.folder import read_lines, size_of_file
 from storage.readers.image_set import ImageSet
+from storage.readers.voc_object import VocObject, finite_number, parse_object
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -47,18 +50,6 @@ _LIST_FLAG = re.compile(r"\s+-?[01]$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VocObject:
-    """One object of an annotation file."""
-
-    name: str
-    box: tuple[float, float, float, float]
-    """xyxy, edges in pixels."""
-    difficult: bool
-    score: float
-    """Of `<score>` or `<confidence>`, which only tools write; else 1."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class VocImage:
     """What an annotation file says."""
 
@@ -67,7 +58,13 @@ class VocImage:
     width: int
     """0 where it does not say."""
     objects: tuple[VocObject, ...]
-    num_malformed: int
+    malformed: tuple[str, ...]
+    """What is wrong with each object that has no name, box or score."""
+
+    @property
+    def num_objects(self) -> int:
+        """Return the number of objects, sound or not."""
+        return len(self.objects) + len(self.malformed)
 
 
 def is_voc(path: str) -> bool:
@@ -109,6 +106,7 @@ def read_voc(
         truth=truth,
         split=None,
         problems=read.problems,
+        num_annotations=sum(image.annotation.num_objects for image in annotated if image.annotation),
         notes={"format": "voc", "subset": subset} | ({"difficult": "kept"} if keep_difficult else {}),
     )
 
@@ -119,14 +117,14 @@ def parse_voc(data: bytes) -> VocImage:
         root = ElementTree.fromstring(data)  # noqa: S314  # expat itself stops entity bombs since 2.4.1
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of its encoding
         raise SourceError(f"expected a VOC annotation file, got {error}; correct it") from None
-    objects = [_object(element) for element in root.findall("object")]
-    height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
+    objects = [parse_object(element) for element in root.findall("object")]
+    height, width = (finite_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     return VocImage(
         file_name=root.findtext("filename"),
         height=int(height or 0),
         width=int(width or 0),
-        objects=tuple(object_ for object_ in objects if object_ is not None),
-        num_malformed=objects.count(None),
+        objects=tuple(object_ for object_ in objects if isinstance(object_, VocObject)),
+        malformed=tuple(object_ for object_ in objects if isinstance(object_, str)),
     )
 
 
@@ -224,45 +222,47 @@ def _annotations(
     rows: list[tuple[int, VocObject]] = []
     for row, image in enumerate(images):
         assert image.annotation is not None, "images without one are left out before"
-        for _ in range(image.annotation.num_malformed):
-            problems.add("malformed object (dropped)", image.file_name)
+        for reason in image.annotation.malformed:
+            problems.add("malformed object (dropped)", f"{image.file_name}: {reason}")
         for object_ in image.annotation.objects:
+            if object_.outline != "bndbox":
+                place = f"{image.file_name}: {object_.name} with a {object_.outline}"
+                problems.remark("no bndbox (the box around its outline taken)", place)
             if object_.name in index:
                 rows.append((row, object_))
             else:
                 problems.add("unknown class (dropped)", f"{image.file_name}: {object_.name!r}")
     count = len(rows)
+    boxes_A4 = _edges([object_ for _, object_ in rows])
+
+    def describe(row: int) -> str:
+        image, object_ = rows[row]
+        return f"{images[image].file_name}: {object_.name} {[*object_.box]}"
+
+    from_zero_A = np.array([_is_from_zero(object_) for _, object_ in rows], bool)
+    problems.remark_rows(
+        "corner from 0 (all corners of the set taken as edges from 0)", np.flatnonzero(from_zero_A), describe
+    )
     return Annotations(
         images_A=np.array([row for row, _ in rows], np.int64),
         categories_A=np.array([index[object_.name] for _, object_ in rows], np.int32),
-        boxes_A4=np.array([object_.box for _, object_ in rows], np.float64).reshape(-1, 4),
+        boxes_A4=boxes_A4,
         areas_A=np.full(count, np.nan),
         scores_A=np.array([object_.score for _, object_ in rows], np.float32),
         crowd_A=np.zeros(count, bool),
         difficult_A=np.array([object_.difficult and not keep_difficult for _, object_ in rows], bool),
-        describe=lambda row: f"{images[rows[row][0]].file_name}: {rows[row][1].name} {[*rows[row][1].box]}",
+        describe=describe,
     )
 
 
-def _object(element: ElementTree.Element) -> VocObject | None:
-    name = (element.findtext("name") or "").strip()
-    sides = [_number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
-    score = _number(element.findtext("confidence", element.findtext("score")), 1.0)
-    if not name or None in sides or score is None or not 0 <= score <= 1:
-        return None
-    left, top, right, bottom = (side or 0.0 for side in sides)
-    return VocObject(
-        name=name,
-        box=(left - 1, top - 1, right, bottom),
-        difficult=(element.findtext("difficult") or "").strip() == "1",
-        score=score,
-    )
+def _edges(objects: Sequence[VocObject]) -> npt.NDArray[np.float64]:
+    """Return the edges of all boxes: VOC counts pixels from 1, unless some box of the set begins before."""
+    boxes_A4 = np.array([object_.box for object_ in objects], np.float64).reshape(-1, 4)
+    if not any(map(_is_from_zero, objects)):
+        pixels_A = np.array([object_.outline == "bndbox" for object_ in objects], bool)
+        boxes_A4[pixels_A, :2] -= 1
+    return boxes_A4
 
 
-def _number(text: str | None, default: float | None = None) -> float | None:
-    """Return a finite number, the default where there is no text, None where it is something else."""
-    try:
-        value = default if text is None else float(text)
-    except ValueError:
-        return None
-    return value if value is not None and math.isfinite(value) else None
+def _is_from_zero(object_: VocObject) -> bool:
+    return object_.outline == "bndbox" and 0 <= min(object_.box[:2]) < 1

@@ -112,6 +112,7 @@ def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
         else None,
         split=None,
         problems=problems,
+        num_annotations=sum(len(text.split(b"\n")) for text in texts if text and text.strip()),
         notes={"format": "yolo", "subset": subset}
         | ({"images_without_label_file": missing} if labeled and missing else {}),
     )

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import ConfigError
+from storage.readers.coco_values import whole_number
 
 Family = Literal["published", "exact"]
 """Families that are drawn."""
@@ -147,8 +148,7 @@ def split_documents(
 
 def annotated_image(annotation: object) -> int | None:
     """Return the id of the image an annotation belongs to, or None where it names none."""
-    image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-    return image_id if isinstance(image_id, int) else None
+    return whole_number(annotation.get("image_id")) if isinstance(annotation, dict) else None
 
 
 def _published(ids: npt.NDArray[np.int64], percent: float, fold: int) -> npt.NDArray[np.int64]:

@@ -28,6 +28,7 @@ from storage.dataset.dataset import (
     images_hash,
     shard_stem,
 )
+from storage.dataset.write_dataset import set_apart
 from storage.errors import StoreError
 from storage.tables.parquet import UNREADABLE, read_parquet, reason
 from storage.verify.check_shard import ShardReport, ShardTask, check_shard
@@ -57,6 +58,8 @@ class CheckResult:
     stopped: bool = False
     """Whether `OnShard` ended it before the last shard."""
     findings: Findings = field(default_factory=Findings)
+    set_apart: list[str] = field(default_factory=list)
+    """What is not in the set, or not trained on, and why, as `mixpl shard` counted it: a line a kind."""
 
 
 def check_dataset(root: str, *, quick: bool = False, workers: int = 1, on_shard: OnShard) -> CheckResult:
@@ -67,6 +70,7 @@ def check_dataset(root: str, *, quick: bool = False, workers: int = 1, on_shard:
     if dataset is None or images is None:
         return result
     result.name, result.origin = dataset.name, _origin(dataset)
+    result.set_apart = set_apart(root)
     result.findings.add(*_heads(dataset, images), *_folder(dataset))
     num_boxes = Counter(dict.fromkeys(_truths(dataset), 0))
     for report in _reports(list(_shards(dataset, images)), _tasks(dataset, images, quick), workers):

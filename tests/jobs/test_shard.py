@@ -164,3 +164,46 @@ def test_a_yolo_set_goes_from_data_yaml_to_shards(coco: Path, capsys: pytest.Cap
     assert "1 x unknown class (dropped): labels/3.txt:2: class 9" in said
     table = dataset.ground_truth().read_all()
     assert table_labels(table).boxes_N4.tolist() == [[10, 7.5, 30, 22.5]]
+
+
+def crowded(coco: Path, crowds: set[int]) -> ShardConfig:
+    """The set with some of its objects annotated as crowds."""
+    document = json.loads((coco / "all.json").read_text())
+    for annotation in document["annotations"]:
+        annotation["iscrowd"] = int(annotation["id"] in crowds)
+    (coco / "crowds.json").write_text(json.dumps(document))
+    return config(coco, source=str(coco / "crowds.json"), strict=True)
+
+
+def test_what_is_kept_apart_is_said_on_the_screen_in_skipped_json_and_by_verify(
+    coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = shard(crowded(coco, {1, 2, 3, 4, 5, 6, 7}))  # --strict takes them: nothing is wrong
+    line = "7 x crowd region (kept apart, not trained on): annotation 1: bbox"
+    assert f"  note  {line}" in capsys.readouterr().out
+    report = json.loads((coco / "set/skipped.json").read_text())
+    crowds = report["annotations"]["crowd region (kept apart, not trained on)"]
+    assert (crowds["count"], len(crowds["examples"])) == (7, 5)
+    assert cli.run(["verify", dataset.root, "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert line in printed
+    assert "and 2 more" in printed
+
+
+def test_a_labeled_set_in_which_no_annotation_becomes_a_box_is_refused(
+    coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = crowded(coco, set(range(1, NUM_IMAGES + 1)))
+    command = ["shard", lost.source, "--images", str(lost.images), "--out", lost.out]
+    assert cli.run(command) == 2
+    assert "a box of at least one of 12 annotations, got none (12 x crowd region" in capsys.readouterr().err
+    assert not (coco / "set").exists()
+    assert cli.run([*command, "--unlabeled"]) == 0
+
+
+def test_verify_names_the_images_that_were_left_out(coco: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (coco / "images/3.jpg").unlink()
+    dataset = shard(config(coco))
+    capsys.readouterr()
+    assert cli.run(["verify", dataset.root, "--workers", "1"]) == 0
+    assert "1 x image left out (missing file): 3.jpg" in capsys.readouterr().out

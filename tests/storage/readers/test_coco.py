@@ -79,9 +79,9 @@ def test_boxes_become_corners_and_crowds_are_kept_apart(tmp_path: Path) -> None:
         ({"bbox": [200, 5, 9, 9]}, "box wholly outside its image (dropped)"),
         ({"bbox": [1, 2, 3]}, "malformed annotation (dropped)"),
         ({"bbox": [1, 2, 3, float("nan")]}, "malformed annotation (dropped)"),
-        ({"bbox": [1, 2, 3, "4"]}, "malformed annotation (dropped)"),
+        ({"bbox": [1, 2, 3, "four"]}, "malformed annotation (dropped)"),
         ({"category_id": None}, "malformed annotation (dropped)"),
-        ({"id": 1}, "duplicate annotation id (first kept)"),
+        ({"id": 2, "bbox": [0, 0, 100, 50]}, "annotation twice (first kept)"),
     ],
 )
 def test_a_bad_annotation_is_dropped_counted_and_named(
@@ -115,18 +115,91 @@ def test_a_rounding_error_at_the_edge_is_clipped_without_a_word(tmp_path: Path) 
     assert not source.problems
 
 
-def test_the_first_of_two_images_with_one_id_is_kept(tmp_path: Path) -> None:
+def test_an_id_of_two_files_makes_both_suspect_and_an_equal_record_counts_once(tmp_path: Path) -> None:
     document = copy.deepcopy(SOUND)
     document["images"].append({"id": 2, "file_name": "other.jpg", "width": 9, "height": 9})
     source = read(tmp_path, document)
-    assert source.file_names == ("b.jpg", "a.jpg")
-    assert source.problems.examples == {"duplicate image id (first kept)": ["2 is a.jpg and other.jpg"]}
+    assert source.file_names == ("b.jpg",)
+    kind = "image id of several files (all left out)"
+    assert source.problems.examples[kind] == ["2 is a.jpg and other.jpg"]
+    assert "unknown image (dropped)" in source.problems.counts
+    document["images"][-1] = document["images"][0]
+    assert read(tmp_path, document).problems.counts == {"image record twice (first kept)": 1}
+    everywhere = [image | {"id": 1} for image in SOUND["images"]]
+    with pytest.raises(SourceError, match="an id of its own for every image, got the same"):
+        read(tmp_path, document | {"images": everywhere})
+
+
+def test_a_file_that_two_images_name_is_said(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    document["images"].append(document["images"][0] | {"id": 99})
+    source = read(tmp_path, document)
+    assert source.problems.counts == {"file named twice (each image keeps its own boxes)": 1}
+    assert "b.jpg (ids " in source.problems.lines()[0]
+
+
+@pytest.mark.parametrize("identity", [0, 1, "same", None])
+def test_ids_of_annotations_may_repeat_and_only_equal_entries_are_doubles(
+    tmp_path: Path, identity: object
+) -> None:
+    document = copy.deepcopy(SOUND)
+    boxes = [{**SOUND_BOX, "id": identity, "bbox": [5, 5, 6 + n, 7]} for n in range(3)]
+    document["annotations"] = [*boxes, *boxes[:1], *boxes[:1]]
+    source = read(tmp_path, document)
+    assert source.truth is not None
+    if isinstance(identity, int):
+        assert len(source.truth.labels.boxes_N4) == 3
+        assert source.problems.counts == {"annotation twice (first kept)": 2}
+        assert source.problems.remarks == {"id of several annotations (all kept)": 2}
+    else:
+        assert len(source.truth.labels.boxes_N4) == 5  # without a whole number for an id, none is a double
+
+
+def test_ids_and_sizes_may_be_text_or_floats(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    for image in document["images"]:
+        image |= {"id": str(image["id"]), "width": float(image["width"]), "height": str(image["height"])}
+    for category in document["categories"]:
+        category["id"] = float(category["id"])
+    for annotation in document["annotations"]:
+        annotation |= {
+            "image_id": float(annotation["image_id"]),
+            "category_id": f" {annotation['category_id']}",
+        }
+    source, sound = read(tmp_path, document), read(tmp_path, SOUND)
+    assert source.truth is not None
+    assert sound.truth is not None
+    assert source.truth.labels.boxes_N4.tolist() == sound.truth.labels.boxes_N4.tolist()
+    assert (source.image_ids, source.category_ids) == (sound.image_ids, sound.category_ids)
+    assert not source.problems
+
+
+def test_crowds_are_counted_with_their_first_places_and_are_no_problem(tmp_path: Path) -> None:
+    source = read(tmp_path, SOUND)
+    assert source.problems.remarks == {"crowd region (kept apart, not trained on)": 1}
+    assert "annotation 3" in source.problems.lines()[0]
+    assert source.problems.as_json().keys() == source.problems.remarks.keys()
+    assert not source.problems
+    assert source.num_annotations == 3
+
+
+def test_boxes_in_shares_of_the_image_are_recognised_by_the_whole_set(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    share = {**SOUND_BOX, "bbox": [0.1, 0.2, 0.5, 0.5], "iscrowd": 0}
+    document["annotations"] = [share | {"id": n, "bbox": [0.1, 0.2, 0.5, 0.05 * n]} for n in range(1, 12)]
+    source = read(tmp_path, document)
+    assert source.truth is not None
+    width = source.sizes[source.image_ids.index(SOUND_BOX["image_id"]), 1]
+    np.testing.assert_allclose(source.truth.labels.boxes_N4[0, ::2], [0.1 * width, 0.6 * width], rtol=1e-5)
+    assert source.problems.remarks == {"box in shares of its image (taken times its size)": 11}
+    document["annotations"] = document["annotations"][:2]
+    assert read(tmp_path, document).problems.remarks == {"box within the first pixel (of its image?)": 2}
 
 
 def test_only_the_first_examples_of_many_are_named(tmp_path: Path) -> None:
     document = copy.deepcopy(SOUND)
     document["annotations"] += [{"id": 10 + n, **SOUND_BOX, "category_id": 77} for n in range(12)]
-    (line,) = read(tmp_path, document).problems.lines()
+    line, _ = read(tmp_path, document).problems.lines()
     assert line.startswith("12 x unknown category (dropped): annotation 10: category 77;")
     assert line.endswith("and 7 more")
 
@@ -146,7 +219,7 @@ def test_without_annotations_a_file_is_unlabeled_and_with_an_empty_list_labeled(
         ({"annotations": []}, "a list 'images', got an object with annotations"),
         (SOUND | {"annotations": {}}, "a list 'annotations', got an object with no keys"),
         (SOUND | {"images": ["a.jpg"]}, r"got id = None: .*images\[0\]"),
-        (SOUND | {"images": [{"id": "4", "file_name": "b", "width": 1, "height": 1}]}, "got id = '4'"),
+        (SOUND | {"images": [{"id": "four", "file_name": "b", "width": 1, "height": 1}]}, "got id = 'four'"),
         (SOUND | {"images": [{"id": 4, "width": 1, "height": 1}]}, "got file_name = None"),
         (SOUND | {"images": [{"id": 2**70, "file_name": "b", "width": 1, "height": 1}]}, "got id = 11805"),
         (SOUND | {"images": [{"id": True, "file_name": "b", "width": 1, "height": 1}]}, "got id = True"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -103,8 +104,8 @@ def test_an_area_that_is_none_counts_as_unknown(area: Any) -> None:
     [
         "{}", "[]", "3", "null", '"text"',
         '{"id": 7, "image_id": 3, "category_id": 2}',
-        changed(image_id=10**20), changed(image_id=3.0), changed(image_id="3"), changed(category_id=None),
-        changed(bbox=[1, 2, 3]), changed(bbox=[1, 2, 3, 4, 5]), changed(bbox=[1, 2, 3, "4"]), changed(bbox=None),
+        changed(image_id=10**20), changed(image_id=3.5), changed(image_id="a3"), changed(category_id=None),
+        changed(bbox=[1, 2, 3]), changed(bbox=[1, 2, 3, 4, 5]), changed(bbox=[1, 2, 3, "4x"]), changed(bbox=None),
         changed(bbox=[1, 2, 3, math.nan]), changed(bbox=[1, 2, 3, -math.inf]), changed(bbox=[1, 2, 3, 10**400]),
         changed().replace("2.5", "1e400"),
     ],
@@ -113,9 +114,42 @@ def test_a_malformed_record_is_dropped_and_named(record: str) -> None:
     columns, problems = read(changed(id=1), record, changed(id=3))
     assert columns.ids_E.tolist() == [1, 3]
     name = "7" if '"id": 7' in record else "[1]"
-    assert problems.as_json() == {
-        "malformed annotation (dropped)": {"count": 1, "examples": [f"annotation {name}"]}
-    }
+    assert problems.counts == {"malformed annotation (dropped)": 1}
+    ((example,),) = problems.examples.values()
+    assert re.match(rf"annotation {re.escape(name)}: (no )?(image_id|category_id|bbox)( = .+)?$", example)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        changed(image_id=3.0), changed(image_id="3"), changed(category_id="2.0"),
+        changed(bbox=["1", "2.5", "30", "4"]),
+        changed(bbox={"x": 1, "y": 2.5, "width": 30, "height": 4}),
+        changed(bbox={"x": 1, "y": 2.5, "w": 30, "h": "4"}),
+    ],
+)  # fmt: skip
+def test_numbers_as_text_and_boxes_as_objects_are_read(record: str) -> None:
+    columns, problems = read(record)
+    assert columns.xywh_E4.tolist() == [[1, 2.5, 30, 4]]
+    assert (columns.image_ids_E.tolist(), columns.category_ids_E.tolist()) == ([3], [2])
+    assert not problems
+
+
+@pytest.mark.parametrize("box", [None, []])
+@pytest.mark.parametrize(
+    "polygon", [[[1, 2, 31, 2, 20, 6]], [1, 2, 31, 2, 20, 6], [[1, 2, 9, 2, 9, 6], [20, 5, 31, 5, 20, 6]]]
+)
+def test_a_polygon_stands_for_the_box_that_is_missing(box: object, polygon: object) -> None:
+    columns, problems = read(changed(bbox=box, segmentation=polygon))
+    assert columns.xywh_E4.tolist() == [[1, 2, 30, 4]]
+    assert not problems
+    assert problems.remarks == {"no bbox (that of its polygon taken)": 1}
+
+
+@pytest.mark.parametrize("mask", [{"counts": "abc", "size": [4, 4]}, [], [[1, 2, 3]], [["a"] * 6]])
+def test_a_mask_without_a_box_is_dropped_with_the_reason(mask: object) -> None:
+    _, problems = read(changed(bbox=None, segmentation=mask))
+    assert problems.examples["malformed annotation (dropped)"] == ["annotation 7: bbox = null"]
 
 
 def test_the_last_of_two_equal_names_counts_as_json_has_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storage.errors import SourceError
@@ -145,7 +146,7 @@ def test_scores_of_other_tools_are_read(voc: Path) -> None:
     scored = text.replace("<difficult>0", "<confidence>0.25</confidence><difficult>0")
     assert [one.score for one in parse_voc(scored.encode()).objects] == [0.25, 1]
     wrong = text.replace("<difficult>0", "<score>nan</score><difficult>0")
-    assert parse_voc(wrong.encode()).num_malformed == 1
+    assert parse_voc(wrong.encode()).malformed == ("dog: a score outside 0..1",)
 
 
 def test_the_hash_follows_the_annotations(voc: Path, write_voc: Any) -> None:
@@ -159,3 +160,56 @@ def test_a_folder_that_is_none_and_a_list_that_is_none_are_errors(voc: Path, tmp
         read_voc(str(tmp_path))
     with pytest.raises(SourceError, match=r"Main/nope\.txt; name one of its lists with --subset"):
         read_voc(str(voc), subset="nope")
+
+
+POLYGON = "<polygon><x1>10</x1><y1>10</y1><x2>40</x2><y2>12</y2><x3>30</x3><y3>25</y3></polygon>"
+TURNED = "<robndbox><cx>20</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963</angle></robndbox>"
+POINTS = (
+    "<polygon><pt><x>10</x><y>10</y></pt><pt><x>40</x><y>12</y></pt><pt><x>30</x><y>25</y></pt></polygon>"
+)
+
+
+@pytest.mark.parametrize(
+    ("outline", "box"), [(POLYGON, [10, 10, 40, 25]), (POINTS, [10, 10, 40, 25]), (TURNED, [15, 10, 25, 30])]
+)
+def test_an_outline_stands_for_the_bndbox_that_is_missing(voc: Path, outline: str, box: list[int]) -> None:
+    path = voc / "VOC2007/Annotations/000007.xml"
+    path.write_text(f"<annotation><object><name>dog</name>{outline}</object></annotation>")
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.truth is not None
+    np.testing.assert_allclose(source.truth.labels.image(1).boxes_N4, [box], atol=1e-4)
+    assert source.problems.remarks["no bndbox (the box around its outline taken)"] == 1
+    assert not source.problems
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ("<name>dog</name>", "dog has no bndbox, polygon or robndbox"),
+        ("<name>dog</name><bndbox><xmin>a</xmin></bndbox>", "dog: bndbox with xmin 'a'"),
+        ("<name>dog</name><polygon><x1>3</x1></polygon>", "dog: polygon with x1 '3'"),
+        ("<name> </name><bndbox/>", "no name"),
+    ],
+)
+def test_what_is_wrong_with_an_object_is_said(voc: Path, inside: str, words: str) -> None:
+    path = voc / "VOC2007/Annotations/000007.xml"
+    path.write_text(f"<annotation><object>{inside}</object></annotation>")
+    examples = read_voc(str(voc / "VOC2007")).problems.examples
+    assert examples["malformed object (dropped)"] == [f"JPEGImages/000007.jpg: {words}"]
+
+
+def test_difficult_objects_are_counted_with_the_option_that_takes_them(voc: Path) -> None:
+    source = read_voc(str(voc / "VOC2007"))
+    ((kind, count),) = source.problems.remarks.items()
+    assert count == 2
+    assert "difficult" in kind
+    assert "--keep-difficult" in kind
+    assert not read_voc(str(voc / "VOC2007"), keep_difficult=True).problems.remarks
+
+
+def test_corners_from_zero_are_edges_and_said(voc: Path, write_voc: Any) -> None:
+    write_voc(voc / "VOC2007", "000007", [("dog", (0, 3, 10, 20), 0), ("cat", (5, 6, 50, 40), 0)])
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.truth is not None
+    assert source.truth.labels.image(1).boxes_N4.tolist() == [[0, 3, 10, 20], [5, 6, 50, 40]]
+    assert source.problems.remarks["corner from 0 (all corners of the set taken as edges from 0)"] == 1

@@ -1,0 +1,92 @@
+"""One `<object>` of a Pascal VOC annotation file.
+
+In: the XML element. Out: `VocObject`, or in a few words what is wrong with it. Where it has no `bndbox`, as tools
+for polygons and turned boxes write it, its box is that around the `polygon` or `robndbox`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+from xml.etree.ElementTree import Element
+
+Sides = tuple[float, float, float, float]
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_TURNED = ("cx", "cy", "w", "h", "angle")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocObject:
+    """One object of an annotation file."""
+
+    name: str
+    box: Sides
+    """xyxy as written: of a bndbox the pixels, of another outline the edges."""
+    outline: Literal["bndbox", "polygon", "robndbox"]
+    """What the box is taken from."""
+    difficult: bool
+    score: float
+    """Of `<score>` or `<confidence>`, which only tools write; else 1."""
+
+
+def parse_object(element: Element) -> VocObject | str:
+    """Return an object, or what is wrong with it."""
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        return "no name"
+    outline = next(
+        (kind for kind in ("bndbox", "polygon", "robndbox") if element.find(kind) is not None), None
+    )
+    if outline is None:
+        return f"{name} has no bndbox, polygon or robndbox"
+    shape = element.find(outline)
+    assert shape is not None
+    box = {"bndbox": _bndbox, "polygon": _polygon, "robndbox": _turned_box}[outline](shape)
+    if box is None:
+        texts = ", ".join(f"{side.tag} {(side.text or '').strip()!r}" for side in shape)
+        return f"{name}: {outline} with {texts or 'nothing in it'}"
+    score = finite_number(element.findtext("confidence", element.findtext("score")), 1.0)
+    if score is None or not 0 <= score <= 1:
+        return f"{name}: a score outside 0..1"
+    difficult = (element.findtext("difficult") or "").strip().lower() in {"1", "true"}
+    return VocObject(name=name, box=box, outline=outline, difficult=difficult, score=score)  # type: ignore[arg-type]
+
+
+def finite_number(text: str | None, default: float | None = None) -> float | None:
+    """Return a finite number, the default where there is no text, None where it is something else."""
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        return None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _bndbox(shape: Element) -> Sides | None:
+    sides = [finite_number(shape.findtext(side)) for side in _SIDES]
+    left, top, right, bottom = sides
+    if left is None or top is None or right is None or bottom is None:
+        return None
+    return left, top, right, bottom
+
+
+def _polygon(shape: Element) -> Sides | None:
+    """Return the box around x1, y1, x2, y2 …, or around `pt` elements with x and y."""
+    read_xs, read_ys = (
+        [finite_number(side.text) for side in shape.iter() if re.fullmatch(rf"{axis}\d*", side.tag)]
+        for axis in "xy"
+    )
+    xs, ys = [x for x in read_xs if x is not None], [y for y in read_ys if y is not None]
+    if len(xs) < 3 or not len(xs) == len(ys) == len(read_xs) == len(read_ys):
+        return None
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _turned_box(shape: Element) -> Sides | None:
+    x, y, width, height, angle = (finite_number(shape.findtext(side)) for side in _TURNED)
+    if x is None or y is None or width is None or height is None or angle is None:
+        return None
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    half_width, half_height = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+    return x - half_width, y - half_height, x + half_width, y + half_height
