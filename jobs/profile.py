@@ -18,7 +18,6 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
@@ -47,6 +46,7 @@ from pipeline.inspect.breakdown import BatchRecipe, Breakdown
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.timing import finish, resident_mib, timed
+from storage import files
 
 STEPS = 20
 """Steps that are measured when no number is given."""
@@ -94,7 +94,7 @@ def profile(config: ProfileConfig) -> Figures:
         print(sentence)
     if config.json is not None:
         document = dataclasses.asdict(figures) | {"kernels_ms": kernels, "advice": advice}
-        Path(config.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        files.write_atomic(config.json, json.dumps(document, indent=2).encode() + b"\n")
     return figures
 
 

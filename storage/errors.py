@@ -13,6 +13,20 @@ prints an `InputError`, and an `OSError` that names its path, without a tracebac
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+_ERRNOS = {
+    FileNotFoundError: errno.ENOENT,
+    FileExistsError: errno.EEXIST,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+    PermissionError: errno.EACCES,
+}
+"""The numbers of errors that Python files made without one, as object stores' packages do."""
+
 
 class InputError(ValueError):
     """What came from outside cannot be used; the message says what to do."""
@@ -37,3 +51,20 @@ class RunStoppedError(InputError):
 def came_from_outside(error: BaseException) -> bool:
     """Return whether an error is one line for the user: an `InputError`, or an `OSError` that names its path."""
     return isinstance(error, InputError) or (isinstance(error, OSError) and error.filename is not None)
+
+
+@contextlib.contextmanager
+def names_location(location: str) -> Iterator[None]:
+    """Give an OSError of the block its location, where it names no file: full disks and object stores name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        number = error.errno or _ERRNOS.get(type(error), errno.EIO)
+        text = " ".join((error.strerror or str(error)).split())
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            text = "no space left to write it; make room, then run the same command again"
+        elif location.endswith(text):  # only the path, which is named anyway
+            text = os.strerror(number)
+        raise type(error)(number, text, location) from error

@@ -4,12 +4,13 @@ In: locations as text, a local path or any fsspec URL (`s3://`, `gs://`, `https:
 bytes, sizes, sorted listings. Guarantees: a file that can be seen under its name is complete. Writers put
 the bytes beside it under a hidden name, fsync, rename, and fsync the folder, so a process killed at any
 moment leaves either the old file, or the new one, or a hidden `.*.tmp` that no reader looks at. On object
-stores one put does the same.
+stores one put does the same. An OSError names the location.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from storage.errors import StoreError
+from storage.errors import StoreError, names_location
 from storage.remote import Persistent, open_filesystem
 
 
@@ -66,7 +67,8 @@ def size(location: str) -> int:
 def read_bytes(location: str) -> bytes:
     """Return a whole file. Raises FileNotFoundError and other OSError."""
     if is_local(location):
-        return local_path(location).read_bytes()
+        with names_location(location):
+            return local_path(location).read_bytes()
     filesystem, path = _remote(location)
     return bytes(filesystem.cat_file(path))
 
@@ -78,7 +80,7 @@ def read_range(location: str, offset: int, length: int) -> bytes:
     read.
     """
     if is_local(location):
-        with local_path(location).open("rb") as file:
+        with names_location(location), local_path(location).open("rb") as file:
             data = os.pread(file.fileno(), length, offset)
             while 0 < len(data) < length:
                 more = os.pread(file.fileno(), length - len(data), offset + len(data))
@@ -90,8 +92,9 @@ def read_range(location: str, offset: int, length: int) -> bytes:
         data = bytes(filesystem.cat_file(path, start=offset, end=offset + length))
     if len(data) != length:
         raise OSError(
-            f"expected {length} bytes at offset {offset}, got {len(data)}: {location} is truncated; "
-            "write it again or copy it again"
+            errno.EIO,
+            f"expected {length} bytes at offset {offset}, got {len(data)}: truncated; write or copy it again",
+            location,
         )
     return data
 
@@ -155,10 +158,11 @@ def local_atomic(location: str) -> Iterator[Path]:
         raise StoreError(f"expected the name of a file to write, got a folder: {location}; name another file")
     temporary = _beside(final)
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(final)
-        _sync(final.parent)
+        with names_location(location):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(final)
+            _sync(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -274,7 +278,7 @@ def _walk(folder: Path) -> list[str]:
 
 def _remote(location: str) -> tuple[Any, str]:
     filesystem, path = open_filesystem(location)
-    return Persistent(filesystem), path
+    return Persistent(filesystem, location), path
 
 
 def _sync(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import fsspec
 
-from storage.errors import StoreError
+from storage.errors import StoreError, names_location
 
 TRIES = 4
 FIRST_WAIT = 0.2
@@ -26,14 +26,15 @@ _ANSWERS = (
 
 
 class Persistent:
-    """The methods of a file system, each tried again when it fails."""
+    """The methods of a file system, each tried again when it fails; an OSError that they raise names `location`."""
 
-    def __init__(self, filesystem: Any) -> None:
-        self._filesystem = filesystem
+    def __init__(self, filesystem: Any, location: str) -> None:
+        self._filesystem, self._location = filesystem, location
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._filesystem, name)
 
+        @names_location(self._location)
         def insist(path: str, *arguments: Any, **named: Any) -> Any:
             for attempt in range(TRIES):
                 try:
@@ -42,7 +43,7 @@ class Persistent:
                     if _is_answer(error):
                         raise
                     if attempt == TRIES - 1:
-                        raise OSError(_gave_up(name, path, error)) from error
+                        raise OSError(_gave_up(name, error)) from error
                     time.sleep(FIRST_WAIT * 2**attempt)
             raise AssertionError("the last try returns or raises")
 
@@ -50,20 +51,20 @@ class Persistent:
 
 
 def open_filesystem(location: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL, and the path in it. Raises StoreError when its package is missing."""
+    """Return fsspec's file system of a URL, and the path in it. Raises StoreError when it has no package here."""
     try:
         filesystem, path = fsspec.core.url_to_fs(location, use_listings_cache=False)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: of a protocol that fsspec does not know
         raise StoreError(
             f"expected the package of such URLs, got none ({error}): {location}; for s3:// install mixpl[s3]"
         ) from None
     return filesystem, str(path)
 
 
-def _gave_up(name: str, path: str, error: Exception) -> str:
+def _gave_up(name: str, error: Exception) -> str:
     return (
-        f"expected {name} to work, got {type(error).__name__}: {error} (tried {TRIES} times): {path}; "
-        "check the network and the service, then run the same command again"
+        f"expected {name} to work, got {type(error).__name__}: {error} (tried {TRIES} times); check the network, "
+        "the credentials and the service, then run the same command again"
     )
 
 

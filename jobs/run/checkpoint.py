@@ -26,8 +26,8 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     files.make_folder(str(folder))
     files.remove_leftovers(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
-    with files.local_atomic(str(path)) as beside:
-        torch.save(state, beside)
+    with files.local_atomic(str(path)) as beside, beside.open("wb") as file:
+        torch.save(state, file)  # not to the path: torch makes a RuntimeError of a full disk there
     for old in steps(folder)[:-keep]:
         (folder / f"{PREFIX}{old:09d}{SUFFIX}").unlink(missing_ok=True)
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import files
+from storage.errors import names_location
 
 
 class MetricsFile:
@@ -25,12 +26,14 @@ class MetricsFile:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with names_location(str(self.path)):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with names_location(str(self.path)):  # it writes again what a full disk did not take
+            self._file.close()
 
 
 def _drop_steps_after(path: Path, step: int) -> None:

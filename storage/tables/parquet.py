@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import files
+from storage.errors import names_location
 
 UNREADABLE = (pa.ArrowException, OSError)
 """What reading a missing or damaged table raises: Arrow reports bad pages as OSError, bad types in its own way."""
@@ -22,12 +23,14 @@ def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy"
 
 def read_parquet(location: str) -> pa.Table:
     """Return a whole table. Raises FileNotFoundError, or another of `UNREADABLE` when it is damaged."""
-    return pq.read_table(pa.BufferReader(files.read_bytes(location)))
+    with names_location(location):
+        return pq.read_table(pa.BufferReader(files.read_bytes(location)))
 
 
 def reason(error: Exception) -> str:
-    """Return what an error of `UNREADABLE` says, on one line."""
-    return " ".join(str(error).split())
+    """Return what an error of `UNREADABLE` says, on one line and without its path."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return " ".join((text or str(error)).split())
 
 
 def encode_parquet(table: pa.Table, *, compression: str) -> bytes:

@@ -118,6 +118,17 @@ def test_a_file_in_place_of_a_folder_is_one_line_with_its_path(
     assert str(tmp_path / "file") in error
 
 
+def test_a_file_that_the_disk_does_not_take_is_one_line_with_its_path(tmp_path: Path) -> None:
+    answer = tmp_path / "answer.csv"
+    query = ["sql", "from range(100_000)", "--format", "csv", "--output", str(answer)]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    code = f"{limit}; import jobs.cli; jobs.cli.main({query})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"mixpl sql: [Errno 27] File too large: '{answer}'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "fault",
     [

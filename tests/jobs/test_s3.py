@@ -36,7 +36,7 @@ class Quiet(WSGIRequestHandler):
 
 
 class Line:
-    """What stands between client and server: it breaks when it is told to."""
+    """What stands between client and server: it breaks, and refuses, when it is told to."""
 
     def __init__(self) -> None:
         self._server = DomainDispatcherApplication(create_backend_app)
@@ -45,8 +45,13 @@ class Line:
         self.refused_writes = 0
         """PUT requests yet to be cut off before the server has seen the whole of them."""
         self.num_cut = 0
+        self.refuses_all = False
+        """Whether the credentials are not the right ones."""
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if self.refuses_all:
+            start("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
         if environ["REQUEST_METHOD"] == "PUT" and self.refused_writes:
             self.refused_writes -= 1
             raise ConnectionResetError
@@ -167,3 +172,20 @@ def test_a_data_set_on_s3_is_verified_there(line: Line, drawn: Path) -> None:
         ("stray shard", "shard-000077.tar", None),
         ("changed bytes", source.shards[0], row["key"]),
     ]
+
+
+@pytest.mark.parametrize(
+    "location", ["s3://labels/none.json", "s3://no-such-bucket/none.json", "s3://labels/refused.json"]
+)
+def test_what_s3_does_not_give_is_one_line_with_its_url(
+    location: str, line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line.refuses_all = "refused" in location
+    try:
+        code = cli.run(["split", location, "--out", str(tmp_path)])
+    finally:
+        line.refuses_all = False
+    error = capsys.readouterr().err
+    print(error)
+    assert (code, error.count("\n")) == (2, 1)
+    assert location in error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import uuid
 from pathlib import Path
 
 import pytest
 
 from storage import files
-from storage.errors import InputError
+from storage.errors import InputError, names_location
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -29,7 +31,7 @@ def test_what_is_written_is_read_back_whole_and_in_ranges(root: str) -> None:
 def test_a_range_past_the_end_is_an_error_that_names_the_file(root: str) -> None:
     location = files.join(root, "short.tar")
     files.write_atomic(location, b"0123456789")
-    with pytest.raises(OSError, match=r"expected 5 bytes at offset 8, got 2: .*short\.tar"):
+    with pytest.raises(OSError, match=r"expected 5 bytes at offset 8, got 2: .*short\.tar'$"):
         files.read_range(location, 8, 5)
 
 
@@ -111,3 +113,27 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
         files.write_atomic(str(tmp_path / "folder"), b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
+    location = str(tmp_path / "table.parquet")
+    with pytest.raises(OSError, match="no space left to write it") as caught, files.local_atomic(location):
+        Path("/dev/full").write_bytes(b"one byte too many")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, location)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError("bucket/key"), "[Errno 2] No such file or directory: 's3://bucket/key'"),
+        (PermissionError("Access\nDenied"), "[Errno 13] Access Denied: 's3://bucket/key'"),
+        (OSError("bad page"), "[Errno 5] bad page: 's3://bucket/key'"),
+        (OSError(errno.EIO, "no medium", "other"), "[Errno 5] no medium: 'other'"),
+    ],
+)
+def test_an_error_keeps_its_kind_and_says_where(error: OSError, message: str) -> None:
+    with pytest.raises(type(error)) as caught, names_location("s3://bucket/key"):
+        raise error
+    assert str(caught.value) == message
+    assert str(pickle.loads(pickle.dumps(caught.value))) == message

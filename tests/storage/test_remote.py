@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from storage import files, remote
-from storage.errors import InputError
+from storage.errors import InputError, StoreError
 
 
 class Shaky(MemoryFileSystem):  # type: ignore[misc]
@@ -64,15 +64,17 @@ def test_a_read_and_a_write_that_fail_for_a_moment_are_tried_again(root: str) ->
 def test_a_failure_that_stays_is_one_error_that_names_the_file_and_leaves_none(root: str) -> None:
     Shaky.failures = remote.TRIES
     with pytest.raises(
-        OSError, match=r"ConnectionResetError: the line went dead \(tried 4 times\): .*/file;"
-    ):
+        OSError, match=r"ConnectionResetError: the line went dead \(tried 4 times\); check .*: '.*/file'"
+    ) as caught:
         files.write_atomic(f"{root}/file", b"new")
+    assert caught.value.filename == f"{root}/file"
     assert not files.exists(f"{root}/file")
 
 
 def test_an_answer_is_final_at_once(root: str) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         files.read_bytes(f"{root}/nothing")
+    assert str(caught.value) == f"[Errno 2] No such file or directory: '{root}/nothing'"
     files.write_atomic(f"{root}/short", b"0123")
     with pytest.raises(OSError, match="expected 4 bytes at offset 2, got 2"):
         files.read_range(f"{root}/short", 2, 4)
@@ -86,3 +88,5 @@ def test_a_backend_that_is_not_installed_is_named() -> None:
         InputError, match=r"Please install no_such_package\): nowhere://a/b; for s3:// install"
     ):
         files.read_bytes("nowhere://a/b")
+    with pytest.raises(StoreError, match=r"Protocol not known: nothing\): nothing://a/b; for s3:// install"):
+        files.read_bytes("nothing://a/b")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,16 @@ def test_why_a_checkpoint_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a readable checkpoint") as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_names_the_checkpoint_and_leaves_the_last_one(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 5, state(5), keep=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            checkpoint.save(tmp_path, 10, state(10), keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(tmp_path / "step-000000010.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000005.pt"]

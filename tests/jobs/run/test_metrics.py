@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from jobs.run.metrics import MetricsFile
 
 
@@ -28,3 +30,14 @@ def test_a_line_that_lost_only_its_end_is_not_joined_with_the_next(tmp_path: Pat
     resumed.write({"step": 20})
     resumed.close()
     assert path.read_text() == '{"step": 10}\n{"step": 20}\n'
+
+
+def test_a_full_disk_names_the_file_of_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "jobs.run.metrics._drop_steps_after", lambda *_: None
+    )  # /dev/full can be read for ever
+    full = MetricsFile(Path("/dev/full"), start_step=0)
+    with pytest.raises(OSError, match=r"no space left to write it; make room.*'/dev/full'"):
+        full.write({"step": 10})
+    with pytest.raises(OSError, match="/dev/full"):
+        full.close()
