@@ -114,6 +114,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_verb(name: str, rest: Sequence[str]) -> int:
+    job, config = parse(name, rest)
+    result = job(config)
+    return result if isinstance(result, int) else 0
+
+
+def parse(name: str, rest: Sequence[str]) -> tuple[Job, Any]:
+    """Return the function of a verb and the configuration that these arguments make. Raises ConfigError."""
     if name not in VERBS:
         raise ConfigError(f"unknown verb; {_nearest_verb(name)}")
     job, kind = _load(name)
@@ -127,9 +134,7 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
             "default": recipe.config if isinstance(recipe.config, kind) else kind.from_recipe(recipe.config)
         }
     with answer_model_errors():
-        config = tyro.cli(kind, prog=prog, description=VERBS[name].meaning, args=list(rest), **default)
-    result = job(config)
-    return result if isinstance(result, int) else 0
+        return job, tyro.cli(kind, prog=prog, description=VERBS[name].meaning, args=list(rest), **default)
 
 
 def _load(name: str) -> tuple[Job, type[Any]]:

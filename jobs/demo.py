@@ -3,41 +3,35 @@
     synth ─▶ split ─▶ shard ─▶ supervised arm ┐
                           └──▶ MixPL arm ─────┴▶ eval ─▶ label ─▶ quality ─▶ sql ─▶ pictures
 
-Each stage is the verb of the same name with its own configuration; the printed lines are commands that can be
-repeated. Stopped at any moment and started again, the demo goes on where it was; the same seed gives the same
-figures. `summary.json` holds what the last screen says.
+Each stage is the command that is printed: it is parsed and run as from the command line, and can be repeated.
+Stopped at any moment and started again, the demo goes on where it was; the same seed gives the same figures.
+`summary.json` holds what the last screen says.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
-from rich.console import Console
-from rich.rule import Rule
-from rich.table import Table
 
 from analysis.coco_eval import Evaluation
 from analysis.quality import Quality
-from jobs.eval import EvalConfig, evaluate
+from jobs.cli import parse
+from jobs.console.print_table import print_table, rounded
 from jobs.inference.trained import open_trained
-from jobs.label import LabelConfig, label
 from jobs.pictures import demo_pictures
 from jobs.quality import QualityConfig, quality
 from jobs.recipes import config_file
 from jobs.recipes.choose_recipe import recipe_config
 from jobs.recipes.score_threshold import score_threshold
-from jobs.recipes.train_config import Arm, TrainConfig
-from jobs.shard import ShardConfig, shard
-from jobs.split import SplitConfig, split
-from jobs.synth import SynthConfig, synth
-from jobs.train import train
+from jobs.recipes.train_config import Arm
+from jobs.run.interrupt import INTERRUPTED
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
@@ -92,14 +86,23 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     torch.set_num_threads(1)
     prepare(config, root)
     results = {arm: run_arm(config, root, arm) for arm in ARMS}
-    label_unlabeled(root)
-    heading(f"mixpl quality --root {root} --out {root}/quality.parquet")
-    pseudo_labels = quality(QualityConfig(root=str(root), out=f"{root}/quality.parquet"))
+    stage("label", f"{root}/runs/mixpl", "--data", f"{root}/unlabeled", "--out", f"{root}/labels")
+    pseudo_labels: Quality = stage("quality", "--root", str(root), "--out", f"{root}/quality.parquet")
     draw(config, root, pseudo_labels)
     summary = summarise(config, results, pseudo_labels, seconds=time.monotonic() - began)
     SUMMARY.write(str(root / "summary.json"), summary)
     show(summary, root)
     return summary
+
+
+def stage(verb: str, *arguments: str) -> Any:
+    """Print the command of the stage that begins, run it, and return what its verb returns."""
+    print(f"\n$ mixpl {verb} {shlex.join(arguments)}", flush=True)
+    job, config = parse(verb, arguments)
+    result = job(config)
+    if result == INTERRUPTED:
+        raise KeyboardInterrupt
+    return result
 
 
 def claim(root: Path, config: DemoConfig) -> None:
@@ -118,90 +121,38 @@ def claim(root: Path, config: DemoConfig) -> None:
 
 def prepare(config: DemoConfig, root: Path) -> None:
     """Draw the images, split them, and pack the shards."""
-    images = f"{root}/images"
-    heading(f"mixpl synth {images} --preset {config.preset} --seed {config.seed}")
-    synth(SynthConfig(out=images, preset=config.preset, seed=config.seed, workers=config.workers))
-    parts = f"{root}/split"
-    heading(
-        f"mixpl split {images}/train.json --percent {config.percent:g} --fold {config.seed} "
-        f"--family exact --out {parts}"
-    )
-    split(
-        SplitConfig(
-            annotations=f"{images}/train.json",
-            out=parts,
-            percent=config.percent,
-            fold=config.seed,
-            family="exact",
-        )
-    )
+    images, parts, seed, workers = f"{root}/images", f"{root}/split", str(config.seed), str(config.workers)
+    stage("synth", images, "--preset", config.preset, "--seed", seed, "--workers", workers)
+    share = ("--percent", str(config.percent), "--fold", seed, "--family", "exact")
+    stage("split", f"{images}/train.json", *share, "--out", parts)
+    truth = ("--hidden-truth", f"{parts}/unlabeled-truth.json")
     sources = {
-        "labeled": (f"{parts}/labeled.json", "train", None),
-        "unlabeled": (f"{parts}/unlabeled.json", "train", f"{parts}/unlabeled-truth.json"),
-        "test": (f"{images}/test.json", "test", None),
+        "labeled": (f"{parts}/labeled.json", "--images", f"{images}/images/train"),
+        "unlabeled": (f"{parts}/unlabeled.json", "--images", f"{images}/images/train", *truth),
+        "test": (f"{images}/test.json", "--images", f"{images}/images/test"),
     }
-    for name, (source, part, truth) in sources.items():
-        kept_apart = f" --hidden-truth {truth}" if truth else ""
-        heading(
-            f"mixpl shard {source} --images {images}/images/{part} --out {root}/{name} --per-shard 100{kept_apart}"
-        )
-        shard(
-            ShardConfig(
-                source=source,
-                images=f"{images}/images/{part}",
-                out=f"{root}/{name}",
-                name=name,
-                per_shard=100,
-                workers=config.workers,
-                hidden_truth=truth,
-            )
-        )
+    for name, source in sources.items():
+        stage("shard", *source, "--out", f"{root}/{name}", "--per-shard", "100", "--workers", workers)
 
 
 def run_arm(config: DemoConfig, root: Path, arm: Arm) -> Evaluation:
-    """Train one arm and score its teacher."""
-    train_config = arm_config(config, root, arm)
-    run = train_config.out
-    heading(f"mixpl train {config.preset} --arm {arm} --out {run}  (whole: {run}/config.json)")
-    if train(train_config):
-        raise KeyboardInterrupt
-    heading(f"mixpl eval {run} --data {root}/test")
-    return evaluate(EvalConfig(run=run, data=f"{root}/test"))
-
-
-def label_unlabeled(root: Path) -> None:
-    """Let the MixPL arm's teacher label every unlabeled image."""
-    config = LabelConfig(run=f"{root}/runs/mixpl", data=f"{root}/unlabeled", out=f"{root}/labels")
-    heading(f"mixpl label {config.run} --data {config.data} --out {config.out}")
-    if label(config):
-        raise KeyboardInterrupt
-
-
-def arm_config(config: DemoConfig, root: Path, arm: Arm) -> TrainConfig:
-    """Return the recipe of the preset with the demo's folders; arms differ in nothing but `arm`."""
-    recipe = recipe_config(config.preset)
-    data = dataclasses.replace(
-        recipe.data, labeled=str(root / "labeled"), unlabeled=str(root / "unlabeled"), test=str(root / "test")
-    )
-    return dataclasses.replace(
-        recipe,
-        out=str(root / "runs" / arm),
-        arm=arm,
-        steps=config.steps or recipe.steps,
-        burn_in=recipe.burn_in if config.burn_in is None else config.burn_in,
-        seed=config.seed,
-        data=data,
-        resume=True,
-    )
+    """Train one arm and score its teacher; the arms differ in nothing but `--arm`."""
+    run = f"{root}/runs/{arm}"
+    data = [f"--data.{name}={root}/{name}" for name in ("labeled", "unlabeled", "test")]
+    lengths = {"--steps": config.steps, "--burn-in": config.burn_in}
+    changes = [f"{flag}={value}" for flag, value in lengths.items() if value is not None]
+    seed = f"--seed={config.seed}"
+    stage("train", config.preset, f"--arm={arm}", f"--out={run}", *data, *changes, seed, "--resume")
+    result: Evaluation = stage("eval", run, "--data", f"{root}/test")
+    return result
 
 
 def draw(config: DemoConfig, root: Path, pseudo_labels: Quality) -> None:
     """Draw the pictures."""
-    recipe = arm_config(config, root, "mixpl")
     unlabeled, test = Dataset.open(str(root / "unlabeled")), Dataset.open(str(root / "test"))
-    trained = open_trained(recipe.out, weights="teacher", device=torch.device("cpu"))
-    pictures = f"{root}/pictures"
-    threshold = score_threshold(trained.config)
+    trained = open_trained(f"{root}/runs/mixpl", weights="teacher", device=torch.device("cpu"))
+    recipe, pictures = trained.config, f"{root}/pictures"
+    threshold = score_threshold(recipe)
     demo_pictures.draw_views(f"{pictures}/views.png", unlabeled, view=recipe.view, seed=config.seed)
     demo_pictures.draw_mixes(
         f"{pictures}/mixes.png", unlabeled, view=recipe.view, mix=recipe.mix, seed=config.seed
@@ -221,7 +172,7 @@ def summarise(
     }
     return {
         "seed": config.seed,
-        "steps": arm_config(config, Path(config.out), "mixpl").steps,
+        "steps": config.steps or recipe_config(config.preset).steps,
         "seconds": round(seconds, 1),
         **arms,
         "pseudo_labels": {
@@ -235,28 +186,15 @@ def summarise(
 
 def show(summary: Mapping[str, Any], root: Path) -> None:
     """Print the last screen: both arms, the labels by class, and where everything lies."""
-    console = Console()
-    table = Table(title=f"Teacher on the test images after {summary['steps']} steps, in percent")
-    table.add_column("arm")
-    for name in FIGURES:
-        table.add_column(name, justify="right")
-    for arm in ARMS:
-        table.add_row(arm, *(f"{summary[arm][name]:.1f}" for name in FIGURES))
-    gains = {name: summary["mixpl"][name] - summary["supervised"][name] for name in FIGURES}
-    table.add_section()
-    table.add_row("gain", *(f"{gains[name]:+.1f}" for name in FIGURES))
-    console.print(table)
-    before, after = summary["supervised"]["AP50"], summary["mixpl"]["AP50"]
-    verdict = "above" if after > before else "not above"
+    before, after = summary["supervised"], summary["mixpl"]
+    columns = {name: rounded([before[name], after[name], after[name] - before[name]]) for name in FIGURES}
+    title = f"Teacher on the test images after {summary['steps']} steps, in percent"
+    print_table(pa.table({"arm": [*ARMS, "gain"], **columns}), title)
+    gain = after["AP50"] - before["AP50"]
     print(
-        f"MixPL is {verdict} supervised training at equal steps: AP50 {after:.1f} against {before:.1f} "
-        f"({after - before:+.1f}), in {summary['seconds']:.0f} s all told.\n"
+        f"MixPL is {'above' if gain > 0 else 'not above'} supervised training at equal steps: AP50 "
+        f"{after['AP50']:.1f} against {before['AP50']:.1f} ({gain:+.1f}), in {summary['seconds']:.0f} s all told.\n"
     )
     for name, meaning in OUTPUTS.items():
         print(f"  {root / name!s:<24} {meaning}")
-    print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {quote(str(root))}')
-
-
-def heading(command: str) -> None:
-    """Print the command of the stage that begins."""
-    Console().print(Rule(f"[bold]{command}", align="left", style="dim"))
+    print(f'\nAsk the tables:  mixpl sql "{COUNTS_SQL}" --root {shlex.quote(str(root))}')

@@ -19,6 +19,7 @@ from jobs.console.progress import Progress
 from jobs.inference.predictions import MAX_NAMED, PredictSettings
 from jobs.inference.score import score, write_evaluation
 from jobs.inference.trained import Weights, choose_device, open_trained
+from jobs.recipes.ranges import require_at_least
 from storage.dataset.dataset import Dataset
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AP50_tiny", "AP_tail")
@@ -40,6 +41,10 @@ class EvalConfig:
     """Threads of the DALI graph."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to predict."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require_at_least(1, self, "batch", "threads")
 
 
 def evaluate(config: EvalConfig) -> Evaluation:

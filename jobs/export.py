@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import tyro
 
 from jobs.console.progress import Progress
+from jobs.recipes.ranges import require_at_least
 from storage.export.condition import Condition
 from storage.export.export import Exported, Format, export_labels
 from storage.export.source import find_source
@@ -40,6 +41,10 @@ class ExportConfig:
     """Scores in yolo; trainers want the five columns without."""
     image_url: str = ""
     """What stands before the file names in labelstudio: "https://host/images/"."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        require_at_least(1, self, "round")
 
 
 def export(config: ExportConfig) -> Exported:

@@ -22,6 +22,7 @@ from jobs.inference.trained import TrainedDetector, Weights, choose_device, open
 from jobs.labeling.label_round import choose_round, complete_round, require_not_compacted, require_tables
 from jobs.labeling.label_shards import CountedStore, label_shards
 from jobs.labeling.round_thresholds import require_same_thresholds
+from jobs.recipes.ranges import require_at_least
 from jobs.recipes.score_threshold import score_threshold
 from jobs.run.interrupt import INTERRUPTED
 from jobs.run.run_directory import versions
@@ -63,6 +64,7 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        require_at_least(1, self, "batch", "threads")
         if self.score_threshold is not None and not 0 <= self.score_threshold < 1:
             raise ConfigError(f"--score-threshold must lie in 0 .. 1, got {self.score_threshold}")
         if not 0 <= self.worker < self.workers:

@@ -28,6 +28,7 @@ from jobs.pictures.preview_step import (
     steps_to_fill,
     truth_on_weak,
 )
+from jobs.recipes.ranges import require_at_least
 from jobs.recipes.score_threshold import score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.training.run_data import open_data
@@ -62,8 +63,7 @@ class PreviewConfig:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if self.step is not None and self.step < 0:
-            raise ConfigError(f"--step must not be negative, got {self.step}")
+        require_at_least(0, self, "step")
 
     @staticmethod
     def from_recipe(config: TrainConfig) -> PreviewConfig:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import tyro
 from PIL import Image
 
+from jobs.recipes.ranges import require_at_least
 from jobs.synthetic.scene import PARTS, SceneSettings, draw_scene
 from jobs.synthetic.shapes import SHAPES, Part
 from storage import files
@@ -60,8 +61,7 @@ class SynthConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.seed < 0 or self.workers < 0:
-            raise ConfigError(f"expected --seed and --workers >= 0, got {self.seed} and {self.workers}")
+        require_at_least(0, self, "seed", "workers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,19 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import pyarrow as pa
 import tyro
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from jobs.console.print_table import print_table
 from jobs.console.progress import Progress
+from jobs.recipes.ranges import require_at_least
 from jobs.run.interrupt import INTERRUPTED, Interrupt
 from storage import files
 from storage.errors import ConfigError
 from storage.verify.check_dataset import CheckResult, check_dataset, num_shards
 from storage.verify.check_rounds import check_rounds, holds_rounds
 from storage.verify.check_shard import ShardReport
-from storage.verify.findings import REMEDIES
+from storage.verify.findings import REMEDIES, Finding
 
 FOUND = 1
 """Exit code when anything is wrong."""
@@ -52,10 +52,8 @@ class VerifyConfig:
         """Check the ranges."""
         if not self.data:
             raise ConfigError("expected a data set or a folder of label rounds, got none; name one")
-        if self.workers < 0 or self.named < 1:
-            raise ConfigError(
-                f"expected --workers of 0 or more and --named of 1 or more, got {self.workers} and {self.named}"
-            )
+        require_at_least(0, self, "workers")
+        require_at_least(1, self, "named")
 
 
 def verify(config: VerifyConfig) -> int:
@@ -109,15 +107,14 @@ def _show(result: CheckResult, seconds: float, config: VerifyConfig) -> None:
     total = result.findings.total()
     wrong = f"{total:,} {'thing' if total == 1 else 'things'} wrong{so_far}"
     print(f"{result.root}: {scope}: {wrong} ({_details(result, depth, seconds)})")
-    table = Table(show_lines=True)
-    table.add_column("wrong")
-    table.add_column("how often", justify="right")
-    table.add_column("the first of them, and what to do", overflow="fold")
-    for kind, count in result.findings.counts.items():
-        named = [str(finding) for finding in result.findings.kept[kind][: config.named]]
-        more = [f"and {count - len(named):,} more"] if count > len(named) else []
-        table.add_row(kind, f"{count:,}", _lines([*named, *more], REMEDIES[kind]))
-    Console().print(table)
+    counts = result.findings.counts
+    texts = [_text(kind, count, result.findings.kept[kind][: config.named]) for kind, count in counts.items()]
+    columns = {
+        "wrong": list(counts),
+        "how often": list(counts.values()),
+        "the first of them, and what to do": texts,
+    }
+    print_table(pa.table(columns), lines=True)
     _show_set_apart(result)
     if result.origin:
         print(f"To write {result.root} again: delete it and run `mixpl shard` on {result.origin}")
@@ -128,8 +125,9 @@ def _show_set_apart(result: CheckResult) -> None:
         print(f"  not in it, or not trained on: {line}")
 
 
-def _lines(named: Sequence[str], remedy: str) -> str:
-    return "\n".join([*map(escape, named), f"[bold]What to do:[/bold] {escape(remedy)}."])
+def _text(kind: str, count: int, named: Sequence[Finding]) -> str:
+    more = [f"and {count - len(named):,} more"] if count > len(named) else []
+    return "\n".join([*map(str, named), *more, f"What to do: {REMEDIES[kind]}."])
 
 
 def _details(result: CheckResult, depth: str, seconds: float) -> str:

@@ -53,12 +53,15 @@ def write_answer(answer: pa.Table, form: Format, output: str | None = None) -> N
         print(f"{answer.num_rows:,} rows in {output}", file=sys.stderr)
 
 
-def print_table(answer: pa.Table, title: str | None = None) -> None:
-    """Print as a table, or where that is wider than the terminal, each row as lines of name and value."""
+def print_table(answer: pa.Table, title: str | None = None, *, lines: bool = False) -> None:
+    """Print as a table, or where that is wider than the terminal, each row as lines of name and value.
+
+    `lines`: with a line between two rows, where rows are texts of several lines.
+    """
     if title is not None:
         print(title)
     console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
-    table = _table(answer, MAX_ROWS_SHOWN)
+    table = _table(answer, MAX_ROWS_SHOWN, lines=lines)
     unbounded = console.options.update(max_width=UNBOUNDED)
     fits = Measurement.get(console, unbounded, table).maximum <= console.width
     shown = MAX_ROWS_SHOWN if fits else MAX_RECORDS_SHOWN
@@ -123,8 +126,8 @@ def _records(answer: pa.Table, max_rows: int) -> Iterator[Table]:
         yield record
 
 
-def _table(answer: pa.Table, max_rows: int) -> Table:
-    table = Table()
+def _table(answer: pa.Table, max_rows: int, *, lines: bool = False) -> Table:
+    table = Table(show_lines=lines)
     for field in answer.schema:
         numeric = any(is_kind(field.type) for is_kind in NUMBERS)
         table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")

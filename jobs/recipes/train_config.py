@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from analysis.thresholds import ThresholdPolicy
+from jobs.recipes.ranges import require_at_least, require_share
 from model.detectors.build import DetectorName
 from model.method.gate import SemiSupervisedSettings
 from pipeline.settings import MixSettings, ViewSettings
@@ -44,8 +45,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("batch_labeled", "batch_unlabeled", "shuffle_window", "decode_threads", "prefetch"):
-            _require_at_least(1, f"data.{name}", getattr(self, name))
+        positive = ("batch_labeled", "batch_unlabeled", "shuffle_window", "decode_threads", "prefetch")
+        require_at_least(1, self, *positive, prefix="data.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,10 @@ class TeacherConfig:
     """The share at iteration i is max(momentum, warmup / (warmup + i))."""
     interval: int = 3
     """Iterations between two updates."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        require_at_least(1, self, "interval", prefix="teacher.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +114,7 @@ class ThresholdConfig:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        _require_at_least(1, "thresholds.every", self.every)
+        require_at_least(1, self, "every", prefix="thresholds.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +153,7 @@ class LabelsConfig:
                 "--labels.until is the number of steps, above 0, before the teacher takes over, with "
                 f"--labels.source round-then-teacher and no other; got {self.until} with {self.source}"
             )
-        _require_share("labels.resample", self.resample)
+        require_share(self, "resample", prefix="labels.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,8 +171,8 @@ class ResamplingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _require_share("resampling.threshold", self.threshold)
-        _require_at_least(0, "resampling.every", self.every)
+        require_share(self, "threshold", prefix="resampling.")
+        require_at_least(0, self, "every", prefix="resampling.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,9 +192,8 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("metrics", "checkpoint", "evaluate", "online_labels"):
-            _require_at_least(0, f"log.{name}", getattr(self, name))
-        _require_at_least(1, "log.keep", self.keep)
+        require_at_least(0, self, "metrics", "checkpoint", "evaluate", "online_labels", prefix="log.")
+        require_at_least(1, self, "keep", prefix="log.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,9 +234,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check what no single part can see."""
-        _require_at_least(1, "steps", self.steps)
-        for name in ("burn_in", "seed", "threads"):
-            _require_at_least(0, name, getattr(self, name))
+        require_at_least(1, self, "steps")
+        require_at_least(0, self, "burn_in", "seed", "threads")
         if not self.timeout > 0:
             raise ConfigError(f"--timeout must be above 0 seconds, got {self.timeout}")
         if self.arm != "supervised" and self.data.unlabeled is None:
@@ -247,13 +250,3 @@ class TrainConfig:
                 f"--labels.until must be above --burn-in {self.burn_in}, before which no unlabeled image is drawn; "
                 f"got {self.labels.until}"
             )
-
-
-def _require_at_least(least: int, key: str, value: int) -> None:
-    if value < least:
-        raise ConfigError(f"--{key.replace('_', '-')} must be at least {least}, got {value}")
-
-
-def _require_share(key: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"--{key} must lie in 0 .. 1, got {value}")

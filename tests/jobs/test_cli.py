@@ -79,11 +79,27 @@ def test_an_error_of_the_outside_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert error.count("\n") == 1
 
 
-def test_a_value_out_of_range_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "option", "least"),
+    [
+        ("train tiny", "--steps", 1),
+        ("train tiny", "--teacher.interval", 1),
+        ("profile tiny", "--data.prefetch", 1),
+        ("preview tiny", "--step", 0),
+        ("eval run --data data", "--batch", 1),
+        ("label run --data data", "--threads", 1),
+        ("export labels --format coco --out out", "--round", 1),
+        ("verify data", "--named", 1),
+        ("synth out", "--workers", 0),
+    ],
+)
+def test_a_value_out_of_range_names_its_option(
+    command: str, option: str, least: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["train", "tiny", "--steps", "0"])
+        main([*command.split(), f"{option}={least - 1}"])
     assert left.value.code == 2
-    assert "--steps must be at least 1, got 0" in capsys.readouterr().err
+    assert f"{option} must be at least {least}, got {least - 1}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from jobs.demo import COUNTS_SQL, DemoConfig, demo
+from jobs.label import LabelConfig
 from storage.database.connect import connect
 from storage.errors import ConfigError
 
@@ -72,14 +73,14 @@ def test_an_interrupted_demo_continues_and_the_same_seed_gives_the_same_figures(
     _, first = finished
     config = DemoConfig(out=str(tmp_path / "demo"), steps=14, burn_in=8)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.demo.label", interrupt)
+        patch.setattr("jobs.label.label", interrupt)
         with pytest.raises(KeyboardInterrupt):
             demo(config)
     second = demo(config)
     assert {**second, "seconds": 0} == {**first, "seconds": 0}
 
 
-def interrupt(_config: object) -> int:
+def interrupt(config: LabelConfig) -> int:
     raise KeyboardInterrupt
 
 

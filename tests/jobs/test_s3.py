@@ -168,7 +168,7 @@ def test_a_data_set_on_s3_is_verified_there(line: Line, drawn: Path) -> None:
     files.write_atomic(f"{root}/{source.shards[0]}", bytes(data))
     files.write_atomic(f"{root}/shard-000077.tar", b"")
     found = check_dataset(root, on_shard=lambda _: True).findings.kept
-    assert [(kind, one.place, one.key) for kind, kept in found.items() for one in kept] == [
+    assert [(kind, one.file, one.key) for kind, kept in found.items() for one in kept] == [
         ("stray shard", "shard-000077.tar", None),
         ("changed bytes", source.shards[0], row["key"]),
     ]
