@@ -116,7 +116,7 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
 
 
 def _whole(seen: PreviewStep, step: int, unlabeled: Dataset | None) -> Dataset:
-    """Return the unlabeled data; ValueError unless everything of the step is mixed."""
+    """Return the unlabeled data; ConfigError unless everything of the step is mixed."""
     plan = seen.batch.plan
     if unlabeled is None or plan is None or plan.mix.mosaic is None or plan.mix.mixup.partner is None:
         raise ConfigError(
