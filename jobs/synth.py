@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +24,7 @@ from jobs.synthetic.shapes import SHAPES, Part
 from storage import files
 from storage.errors import ConfigError
 from storage.json_head import HeadFormat
+from storage.worker_pool import spawn_pool
 
 Preset = Literal["tiny", "small", "large"]
 
@@ -121,7 +120,7 @@ def _draw_part(config: SynthConfig, root: Path, part: Part) -> dict[str, Any]:
     if workers == 1:
         drawn = [truth for chunk in chunks for truth in draw(chunk)]
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with spawn_pool(workers) as pool:
             drawn = [truth for truths in pool.map(draw, chunks) for truth in truths]
     return _coco(config, settings, part, drawn)
 

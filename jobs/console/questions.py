@@ -74,22 +74,19 @@ def empty_views(query: str, workspace: Workspace) -> list[str]:
     labeled = any(dataset.labeled or dataset.has_hidden_truth for dataset in workspace.datasets)
     complete = any(round_.complete for round_ in workspace.rounds)
     filled = {
-        "datasets": (workspace.datasets, "no data set", "run `mixpl shard`"),
-        "images": (workspace.datasets, "no data set", "run `mixpl shard`"),
-        "categories": (workspace.datasets, "no data set", "run `mixpl shard`"),
+        "datasets images categories": (workspace.datasets, "no data set", "run `mixpl shard`"),
         "ground_truth": (labeled, "no data set with truth", "run `mixpl shard` on annotated images"),
-        "pseudo_labels": (complete, "no complete round of labels", "run `mixpl label`"),
-        "thresholds": (complete, "no complete round of labels", "run `mixpl label`"),
+        "pseudo_labels thresholds": (complete, "no complete round of labels", "run `mixpl label`"),
         "rounds": (workspace.rounds, "no round of labels", "run `mixpl label`"),
-        "online_labels": (workspace.runs, "no run", "run `mixpl train`"),
-        "metrics": (workspace.runs, "no run", "run `mixpl train`"),
+        "online_labels metrics": (workspace.runs, "no run", "run `mixpl train`"),
         "evaluations": (workspace.runs, "no run", "run `mixpl eval`"),
     }
     words = set(re.findall(r"\w+", query.lower()))
     return [
         f"{view} is empty: {what} below {workspace.root}; {remedy}, or name another folder with --root"
-        for view, (there, what, remedy) in filled.items()
-        if view in words and not there
+        for views, (contents, what, remedy) in filled.items()
+        for view in views.split()
+        if view in words and not contents
     ]
 
 
