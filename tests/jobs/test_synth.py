@@ -186,7 +186,7 @@ def test_a_missing_photo_is_named(monkeypatch):
 
 
 def test_negative_numbers_are_refused():
-    with pytest.raises(ConfigError, match="got -1 and 0"):
+    with pytest.raises(ConfigError, match="--seed must be at least 0, got -1"):
         SynthConfig(out="x", seed=-1)
 
 
