@@ -70,10 +70,6 @@ class TeacherConfig:
     interval: int = 3
     """Iterations between two updates."""
 
-    def __post_init__(self) -> None:
-        """Check the range."""
-        require_at_least(1, self, "interval", prefix="teacher.")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:

@@ -83,7 +83,6 @@ def test_an_error_of_the_outside_is_one_line(tmp_path: Path, capsys: pytest.Capt
     ("command", "option", "least"),
     [
         ("train tiny", "--steps", 1),
-        ("train tiny", "--teacher.interval", 1),
         ("profile tiny", "--data.prefetch", 1),
         ("preview tiny", "--step", 0),
         ("eval run --data data", "--batch", 1),
