@@ -18,6 +18,7 @@ from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
 from storage.errors import ConfigError
+from storage.readers.class_list import ClassList, read_classes
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.open_source import Source, detect_format, open_source
@@ -57,7 +58,9 @@ class ShardConfig:
     hidden_truth: str | None = None
     """Truth of an unlabeled file, as `mixpl split` keeps it apart; analysis sees it, training does not."""
     classes_from: str | None = None
-    """Data set that lends its classes to a folder of images or to VOC."""
+    """Data set whose classes a source takes, matched by name; a folder of images takes them as they are."""
+    classes: str | None = None
+    """The same with a list of names, one a line, a YOLO data.yaml, or a COCO file."""
 
 
 def shard(config: ShardConfig) -> Dataset:
@@ -92,15 +95,15 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
             f"expected --hidden-truth with an annotation file only, got a source of format {kind}: "
             f"{config.source}; --unlabeled keeps the source's own truth apart"
         )
-    lender = Dataset.open(config.classes_from) if config.classes_from else None
+    classes, category_ids = _classes(config)
     source = open_source(
         config.source,
         kind=kind,
         images=config.images,
         subset=config.subset,
         keep_difficult=config.keep_difficult,
-        classes=lender.classes if lender else (),
-        category_ids=lender.category_ids if lender else (),
+        classes=classes,
+        category_ids=category_ids,
     )
     if config.unlabeled and config.hidden_truth:
         raise ConfigError(
@@ -111,6 +114,18 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
     if config.hidden_truth:
         return source, read_coco(config.hidden_truth)
     return source, None
+
+
+def _classes(config: ShardConfig) -> ClassList:
+    """Return the classes that are asked for; none where the source's own are taken."""
+    if config.classes and config.classes_from:
+        raise ConfigError("expected --classes or --classes-from, got both; leave one out")
+    if config.classes:
+        return read_classes(config.classes)
+    if config.classes_from:
+        lender = Dataset.open(config.classes_from)
+        return lender.classes, lender.category_ids
+    return (), ()
 
 
 def _report(written: Written, source: ImageSet, hidden: ImageSet | None) -> None:

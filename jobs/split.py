@@ -1,9 +1,9 @@
-"""`mixpl split`: a COCO file into a labeled and an unlabeled part.
+"""`mixpl split`: an annotated source into a labeled and an unlabeled part.
 
-In: one annotation file, and percent, fold, family, or a published list of the labeled images. Out, in one folder:
-`labeled.json`, `unlabeled.json` (no ground truth in it), `unlabeled-truth.json` (kept apart, for analysis only),
-and last `split.json` with the ids and their hash. The same arguments give the same files; a different split is not
-overwritten unasked.
+In: one COCO file, YOLO or VOC source, and percent, fold, family, or a published list of the labeled images. Out,
+in one folder: `labeled.json`, `unlabeled.json` (no ground truth in it), `unlabeled-truth.json` (kept apart, for
+analysis only), and last `split.json` with the ids and their hash. The same arguments give the same files; a
+different split is not overwritten unasked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from storage.errors import ConfigError
 from storage.problems import Problems
 from storage.readers.coco import unique_images
 from storage.readers.coco_document import read_document
+from storage.readers.open_source import detect_format, open_source
+from storage.splits.coco_parts import coco_document
 from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
 from storage.splits.published_list import SPLIT_HEAD, import_split
 
@@ -31,7 +33,8 @@ class SplitConfig:
     """Divide a COCO file into labeled and unlabeled images."""
 
     annotations: tyro.conf.Positional[str]
-    """COCO annotation file with the truth of all images."""
+    """COCO annotation file with the truth of all images, or a YOLO or Pascal VOC source; the parts are COCO
+    files."""
     out: str
     """Folder for labeled.json, unlabeled.json, unlabeled-truth.json and split.json."""
     percent: float = 10.0
@@ -48,6 +51,9 @@ class SplitConfig:
     file of the labeled images, or another split.json."""
     hash: str | None = None
     """With --ids: the split's hash or that of the labeled ids must begin like this (8 digits or more)."""
+    subset: str | None = None
+    """Which part of a VOC or YOLO source: a list of ImageSets/Main (else trainval), or train, val, test (else
+    train)."""
     overwrite: bool = False
     """Replace a different split that lies in the folder."""
 
@@ -58,7 +64,7 @@ def split(config: SplitConfig) -> Split:
     Raises ConfigError when the file is no COCO file with annotations, a part would be empty, or the folder
     holds a different split or other files of the same names.
     """
-    document, sha256 = read_document(config.annotations)
+    document, sha256 = _document(config)
     if not isinstance(document.get("annotations"), list):
         raise ConfigError(
             f"expected a COCO file with annotations, got one without: {config.annotations}; "
@@ -86,6 +92,19 @@ def split(config: SplitConfig) -> Split:
     files.write_atomic(files.join(config.out, SPLIT_FILE), _json(description))
     _report(config, drawn, problems)
     return drawn
+
+
+def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
+    """Return the source as a COCO document, and its sha256."""
+    kind = detect_format(config.annotations)
+    if kind == "coco":
+        return read_document(config.annotations)
+    source = open_source(config.annotations, subset=config.subset)
+    print(f"  read as {kind.upper()}; shard the parts with --images {source.images_root}")
+    document = coco_document(source.images)
+    for line in source.images.problems.lines():
+        print(f"  note       {line}")
+    return document, source.images.sha256
 
 
 def _drawn(config: SplitConfig, images: list[dict[str, Any]]) -> Split:

@@ -35,6 +35,13 @@ class CheckedImage:
     extension: str
     width: int
     height: int
+    orientation: int = 1
+    """How EXIF says that the stored pixels are turned; 1 where it does not say."""
+
+    @property
+    def keeps_its_size(self) -> bool:
+        """Return whether the image is turned so that its size alone does not tell stored from upright boxes."""
+        return self.orientation > 1 and (self.orientation < _FIRST_QUARTER_TURN or self.width == self.height)
 
 
 def check_image(data: bytes, *, width: int = 0, height: int = 0) -> CheckedImage:
@@ -46,9 +53,20 @@ def check_image(data: bytes, *, width: int = 0, height: int = 0) -> CheckedImage
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             checked = _decode(data)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except SourceError:
+        raise
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise SourceError(f"larger than {limit:,} pixels; cut it into tiles") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise SourceError(str(error).replace("\n", " ") or type(error).__name__) from None
     if (width, height) not in {(0, 0), (checked.width, checked.height)}:
+        if (width, height) == (checked.height, checked.width) and checked.orientation >= _FIRST_QUARTER_TURN:
+            raise SourceError(
+                f"{width} x {height} annotated; the file is {width} x {height} stored, {height} x {width} upright "
+                f"by EXIF orientation {checked.orientation}: turn the pixels of the image and take that mark "
+                "out, or annotate it upright"
+            )
         raise SourceError(f"{width} x {height} annotated, {checked.width} x {checked.height} in the file")
     return checked
 
@@ -84,6 +102,14 @@ def _decode(data: bytes) -> CheckedImage:
         if image.format not in EXTENSIONS:
             raise SourceError(f"{image.format} is not supported")
         width, height = _turned_size(image)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        if orientation not in range(1, 9) or isinstance(orientation, bool):
+            raise SourceError(
+                f"EXIF orientation {orientation!r}, which is none of 1 to 8; take that mark out"
+            )
+        if image.mode == "F":
+            raise SourceError("pixels are floats; convert it to 8 bits a channel")
         image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
-        return CheckedImage(extension=EXTENSIONS[image.format], width=width, height=height)
+        extension = EXTENSIONS[image.format]
+        return CheckedImage(extension=extension, width=width, height=height, orientation=orientation)

@@ -280,6 +280,10 @@ def _finish(
         )
     num_boxes = sum(part.num_boxes for part in parts) if source.truth else None
     write_parquet(files.join(root, IMAGES_FILE), images, compression="zstd")
+    for part in parts:
+        for kind, examples in part.remarks.items():
+            for example in examples:
+                source.problems.remark(kind, example)
     if skipped:
         _refuse_lost(source, num_boxes)
     report = SkippedReport(

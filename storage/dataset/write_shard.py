@@ -14,7 +14,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,15 @@ from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.errors import InputError, SourceError
 from storage.image_check import CheckedImage, check_image
 from storage.json_head import HeadFormat
+from storage.readers.find_file import find_file
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import label_table
 from storage.tables.parquet import read_parquet, write_parquet
 from storage.tables.truth_table import truth_table, with_truth_columns
 from storage.truth import Truth
+
+RENAMED_REMARK = "image under another spelling of its name (taken)"
+TURNED_REMARK = "image turned by its EXIF orientation (boxes taken as of the upright image)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,6 +65,8 @@ class ShardPart:
     images: pa.Table
     skipped: list[dict[str, Any]]
     num_boxes: int
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+    """Images of which something is worth knowing, by what that is."""
 
 
 _PART = HeadFormat(
@@ -80,9 +86,10 @@ def write_shard(task: ShardTask) -> ShardPart:
     rows: list[dict[str, Any]] = []
     kept: list[int] = []
     skipped: list[dict[str, Any]] = []
+    remarks: dict[str, list[str]] = {}
     for index, (image_id, name) in enumerate(zip(task.image_ids, task.file_names, strict=True)):
         try:
-            data, checked = _load(task, index)
+            found, data, checked = _load(task, index)
         except InputError as error:
             if task.strict:
                 raise SourceError(
@@ -91,14 +98,18 @@ def write_shard(task: ShardTask) -> ShardPart:
                 ) from None
             skipped.append({"image_id": image_id, "file_name": name, "reason": str(error)})
             continue
-        rows.append(_add_sample(task, tar, index, data, checked))
+        if found != name:
+            remarks.setdefault(RENAMED_REMARK, []).append(f"{name} is {found}")
+        if task.truth is not None and _may_be_turned(checked, task.sizes[index]):
+            remarks.setdefault(TURNED_REMARK, []).append(f"{found} (orientation {checked.orientation})")
+        rows.append(_add_sample(task, tar, index, found, data, checked))
         kept.append(index)
     images = pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
     if rows:
         files.write_atomic(files.join(task.root, f"{task.stem}.tar"), tar.close())
     num_boxes = _write_truth(task, "ground_truth", task.truth, images, kept)
     _write_truth(task, "hidden_truth", task.hidden, images, kept)
-    part = ShardPart(images=images, skipped=skipped, num_boxes=num_boxes)
+    part = ShardPart(images=images, skipped=skipped, num_boxes=num_boxes, remarks=remarks)
     _write_part(task, part)
     return part
 
@@ -115,26 +126,46 @@ def read_part(task: ShardTask) -> ShardPart | None:
     return _PART.parse(metadata, where=location, images=images.replace_schema_metadata(None))
 
 
-def _load(task: ShardTask, index: int) -> tuple[bytes, CheckedImage]:
+def _load(task: ShardTask, index: int) -> tuple[str, bytes, CheckedImage]:
+    """Return the name under which the image lies below the folder, its bytes, and what is known of it."""
     name = task.file_names[index]
-    if name.startswith("/") or ".." in name.split("/"):
-        raise SourceError("the file name leaves the image folder")
     try:
-        data = files.read_bytes(files.join(task.images_root, name))
-    except FileNotFoundError:
-        raise SourceError("missing file") from None
+        if ".." in name.split("/"):
+            raise SourceError("the file name leaves the image folder")
+        if name.startswith("/"):
+            name = _found(task, name, "the file name leaves the image folder")
+        try:
+            data = files.read_bytes(files.join(task.images_root, name))
+        except FileNotFoundError:
+            name = _found(task, name, "missing file")
+            data = files.read_bytes(files.join(task.images_root, name))
     except OSError as error:
         raise SourceError(f"unreadable file: {error.strerror or error}") from None
     height, width = task.sizes[index].tolist()
-    return data, check_image(data, width=width, height=height)
+    return name, data, check_image(data, width=width, height=height)
 
 
-def _add_sample(task: ShardTask, tar: _Tar, index: int, data: bytes, checked: CheckedImage) -> dict[str, Any]:
+def _may_be_turned(checked: CheckedImage, size: npt.NDArray[np.int32]) -> bool:
+    """Return whether boxes may be of the stored image and nothing tells: no other size, or none annotated."""
+    return checked.keeps_its_size or (checked.orientation > 1 and not size.all())
+
+
+def _found(task: ShardTask, name: str, reason: str) -> str:
+    """Return the file that a name of another system means. Raises SourceError with the names that come near."""
+    found, near = find_file(task.images_root, name)
+    if found is None:
+        raise SourceError(f"{reason}; near it lie {', '.join(near)}" if near else reason)
+    return found
+
+
+def _add_sample(
+    task: ShardTask, tar: _Tar, index: int, file_name: str, data: bytes, checked: CheckedImage
+) -> dict[str, Any]:
     image_id = task.image_ids[index]
     key = f"{image_id:012d}"
     description: dict[str, Any] = {
         "image_id": image_id,
-        "file_name": task.file_names[index],
+        "file_name": file_name,
         "width": checked.width,
         "height": checked.height,
     }
@@ -148,7 +179,7 @@ def _add_sample(task: ShardTask, tar: _Tar, index: int, data: bytes, checked: Ch
     return {
         "key": key,
         "image_id": image_id,
-        "file_name": task.file_names[index],
+        "file_name": file_name,
         "shard": f"{task.stem}.tar",
         "offset": offset,
         "size": len(data),
@@ -180,7 +211,8 @@ def _part_location(task: ShardTask) -> str:
 
 
 def _write_part(task: ShardTask, part: ShardPart) -> None:
-    head = _PART.encode({"skipped": part.skipped, "num_boxes": part.num_boxes}, indent=None)
+    fields = {"skipped": part.skipped, "num_boxes": part.num_boxes, "remarks": part.remarks}
+    head = _PART.encode(fields, indent=None)
     write_parquet(_part_location(task), part.images.replace_schema_metadata({"mixpl": head}))
 
 

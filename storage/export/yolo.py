@@ -14,7 +14,7 @@ from pathlib import Path
 from storage.export.header import ExportHeader
 from storage.export.image_files import stem_of, write_image_files
 from storage.export.labeled_images import LabeledImages
-from storage.readers.yolo import label_path
+from storage.readers.yolo_labels import label_path
 
 
 def write_yolo(folder: Path, batches: Iterable[LabeledImages], header: ExportHeader, *, scores: bool) -> None:

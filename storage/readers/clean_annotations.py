@@ -30,7 +30,9 @@ CUT_OFF_TOLERANCE = 1.0
 MIN_SHARES = 10
 """Boxes within 0..1 from which on a source without any other is taken to speak of shares of the image."""
 BLOCK = 1 << 16
-DIFFICULT_REMARK = "difficult object (kept apart, not trained on; --keep-difficult takes it as any other)"
+DIFFICULT_REMARK = (
+    "difficult object (kept apart, not trained on; of VOC --keep-difficult takes it as any other)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

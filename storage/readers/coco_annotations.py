@@ -46,7 +46,7 @@ from storage.readers.coco_values import (
 _BLOCK = 256
 """Records that are decoded before their values move into the columns: these fit the processor's cache."""
 _Id = Annotated[int, msgspec.Meta(ge=MIN_ID, le=MAX_ID)]
-_SCALARS = ("id", "image_id", "category_id", "area", "iscrowd")
+_SCALARS = ("id", "image_id", "category_id", "area", "iscrowd", "difficult")
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -58,6 +58,7 @@ class _Record(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
     area: float = math.nan
     iscrowd: bool | float = False
+    difficult: bool | float = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -71,6 +72,8 @@ class AnnotationColumns:
     areas_E: npt.NDArray[np.float64]
     """NaN where there is none above 0."""
     crowd_E: npt.NDArray[np.bool_]
+    difficult_E: npt.NDArray[np.bool_]
+    """As `mixpl split` writes Pascal VOC's; COCO itself has no such field."""
     names: dict[int, str] = field(default_factory=dict)
     """What the file has in place of an integer id, by the id that stands for it here."""
 
@@ -106,6 +109,7 @@ class AnnotationColumns:
             areas_A=self.areas_E[rows_A],
             scores_A=np.ones(len(rows_A), np.float32),
             crowd_A=self.crowd_E[rows_A],
+            difficult_A=self.difficult_E[rows_A] if self.difficult_E.any() else None,
             describe=lambda row: self._with_box(rows_A[row]),
         )
 
@@ -142,10 +146,17 @@ def read_annotations(records: Sequence[msgspec.Raw], path: str, problems: Proble
     """Return the columns of the annotations. Raises SourceError on a record that is no Unicode text."""
     size, end, names = len(records), 0, dict[int, str]()
     ids, image_ids, category_ids = (np.empty(size, np.int64) for _ in range(3))
-    xywh, areas, crowd = np.empty((size, 4)), np.empty(size), np.empty(size, bool)
+    xywh, areas, crowd, difficult = (
+        np.empty((size, 4)),
+        np.empty(size),
+        np.empty(size, bool),
+        np.empty(size, bool),
+    )
     for block in _blocks(records, path, problems, names):
         start, end = end, end + len(block)
-        for name, column in zip(_SCALARS, (ids, image_ids, category_ids, areas, crowd), strict=True):
+        for name, column in zip(
+            _SCALARS, (ids, image_ids, category_ids, areas, crowd, difficult), strict=True
+        ):
             column[start:end] = np.fromiter(map(attrgetter(name), block), column.dtype, len(block))
         sides = chain.from_iterable(map(attrgetter("bbox"), block))
         xywh[start:end] = np.fromiter(sides, np.float64, 4 * len(block)).reshape(-1, 4)
@@ -157,6 +168,7 @@ def read_annotations(records: Sequence[msgspec.Raw], path: str, problems: Proble
         xywh_E4=xywh[:end],
         areas_E=areas[:end],
         crowd_E=crowd[:end],
+        difficult_E=difficult[:end],
         names=names,
     )
 
@@ -204,6 +216,7 @@ def _unusual(fields: dict[str, Any], number: int, problems: Problems, names: dic
             bbox=box,
             area=area if is_finite(area) else math.nan,
             iscrowd=bool(fields.get("iscrowd")),
+            difficult=bool(fields.get("difficult")),
         )
     ]
 

@@ -1,14 +1,13 @@
 """Reader of a plain folder of images, and what the readers of other folders do with single files too.
 
 In: a folder, local or remote. Out: `ImageSet` of unlabeled images, sorted by name and numbered from 1; the size of
-one image file; the lines of one list.
+one image file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,12 +18,12 @@ from storage.problems import Problems
 from storage.readers.image_set import ImageSet
 
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif",
 )  # fmt: skip
 """What counts as an image in a folder; each is checked when it is written."""
 
 
-def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequence[int] = ()) -> ImageSet:
+def read_folder(path: str) -> ImageSet:
     """Take all images below a folder as unlabeled, sorted by name, numbered from 1."""
     names = files.walk_files(path)
     images = tuple(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
@@ -36,8 +35,8 @@ def read_folder(path: str, *, classes: Sequence[str] = (), category_ids: Sequenc
     return ImageSet(
         path=path,
         sha256=hashlib.sha256("\n".join(images).encode()).hexdigest(),
-        classes=tuple(classes),
-        category_ids=tuple(category_ids),
+        classes=(),
+        category_ids=(),
         image_ids=tuple(range(1, len(images) + 1)),
         file_names=images,
         sizes=np.zeros((len(images), 2), np.int32),
@@ -57,11 +56,3 @@ def size_of_file(location: str) -> tuple[int, int]:
         return header_size(io.BytesIO(files.read_bytes(location)))
     except OSError:
         return 0, 0
-
-
-def read_lines(location: str) -> list[str]:
-    """Return the lines of a text file. Raises SourceError when it is no UTF-8."""
-    try:
-        return files.read_bytes(location).decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise SourceError(f"expected a list in UTF-8, got {error}: {location}; convert it") from None

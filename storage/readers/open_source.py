@@ -12,8 +12,9 @@ from typing import Literal
 
 from storage import files
 from storage.errors import ConfigError, SourceError
+from storage.readers.class_list import with_classes
 from storage.readers.coco import read_coco
-from storage.readers.folder import read_folder
+from storage.readers.folder import IMAGE_SUFFIXES, read_folder
 from storage.readers.image_set import ImageSet
 from storage.readers.voc import is_voc, read_voc
 from storage.readers.yolo import find_yaml, read_yolo
@@ -43,7 +44,44 @@ def detect_format(path: str) -> Format:
         raise SourceError(
             f"expected a COCO file *.json, a YOLO data.yaml, or a folder, got neither: {path}; check the path"
         )
-    return "voc" if is_voc(path) else "folder"
+    if is_voc(path):
+        return "voc"
+    _refuse_annotated(path)
+    return "folder"
+
+
+def _refuse_annotated(path: str) -> None:
+    """Raise SourceError where annotations lie among images: an annotated folder is not unlabeled by itself."""
+    names = files.walk_files(path)
+    stems = {_stem(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)}
+    annotations = [name for name in names if _is_annotation(name, stems)]
+    if stems and annotations:
+        raise SourceError(
+            f"expected a folder of images alone, got {len(annotations):,} files of annotations among "
+            f"{len(stems):,} images, such as {annotations[0]}: {path}; {_advice(annotations)}, or take the images "
+            "without labels by --format folder"
+        )
+
+
+def _is_annotation(name: str, image_stems: set[str]) -> bool:
+    lower = name.lower()
+    if lower.endswith((".xml", ".json", ".jsonl", ".csv", ".tfrecord")) or _stem(name) in {"obj", "classes"}:
+        return not lower.endswith(IMAGE_SUFFIXES)
+    return lower.endswith(".txt") and _stem(name) in image_stems
+
+
+def _advice(annotations: Sequence[str]) -> str:
+    suffix = annotations[0].lower().rpartition(".")[2]
+    return {
+        "xml": "Pascal VOC needs Annotations, JPEGImages and ImageSets/Main with a list of the names",
+        "json": "give that file itself with --images if it is COCO, else export COCO from its tool",
+        "txt": "YOLO labels need a data.yaml with `train: images` and `names: [...]` beside",
+        "data": "YOLO labels need a data.yaml with `train: obj_train_data` and `names: [...]` beside",
+    }.get(suffix, "export them as COCO from their tool")
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
 
 
 def open_source(
@@ -59,9 +97,9 @@ def open_source(
     """Read a source of any format; `kind` None: as its path looks.
 
     `images` is the folder of the images that a COCO or LVIS file names; `subset` one of VOC's lists or YOLO's
-    parts; `keep_difficult` takes VOC's difficult objects as any other. `classes` and their ids fix the classes of
-    a folder, and `classes` those of VOC. Raises ConfigError where arguments and format do not fit together,
-    SourceError where the source cannot be read.
+    parts; `keep_difficult` takes VOC's difficult objects as any other. `classes` and their ids are the classes of a
+    folder, and those that any other format is mapped to by name. Raises ConfigError where arguments and format do
+    not fit together, SourceError where the source cannot be read.
     """
     kind = kind or detect_format(path)
     annotation_file = kind in {"coco", "lvis"}
@@ -69,27 +107,32 @@ def open_source(
         (images, annotation_file, "--images", "an annotation file"),
         (subset, kind in {"voc", "yolo"}, "--subset", "VOC and YOLO"),
         (keep_difficult, kind == "voc", "--keep-difficult", "VOC"),
-        (classes, kind in {"voc", "folder"}, "--classes-from", "a folder of images and VOC"),
     ):
         if value and not fits:
             raise ConfigError(
                 f"expected {name} with {wanted} only, got a source of format {kind}: {path}; leave {name} out"
             )
+    source = _read(path, kind, images, subset, keep_difficult)
+    if not classes:
+        return source
+    if kind == "folder":
+        own = replace(source.images, classes=tuple(classes), category_ids=tuple(category_ids))
+        return replace(source, images=own)
+    return replace(source, images=with_classes(source.images, classes, category_ids))
+
+
+def _read(path: str, kind: Format, images: str | None, subset: str | None, keep_difficult: bool) -> Source:
     match kind:
         case "coco" | "lvis":
             return Source(images=read_coco(path), images_root=_checked(images, path))
         case "voc":
-            source = read_voc(
-                path, subset=subset or "trainval", classes=classes, keep_difficult=keep_difficult
-            )
+            source = read_voc(path, subset=subset or "trainval", keep_difficult=keep_difficult)
             return Source(images=source, images_root=path)
         case "yolo":
             source, root = read_yolo(path, subset=subset or "train")
             return Source(images=source, images_root=root)
         case "folder":
-            return Source(
-                images=read_folder(path, classes=classes, category_ids=category_ids), images_root=path
-            )
+            return Source(images=read_folder(path), images_root=path)
 
 
 def _checked(images: str | None, path: str) -> str:

@@ -13,7 +13,6 @@ decides:
     no or broken annotation file      the image is left out; where no image of the list has one the set is unlabeled
     malformed object                  no name, or a bndbox without four finite numbers: dropped
     no bndbox                         the box around its polygon or robndbox is taken: a remark
-    unknown class                     dropped, where the caller gives the classes or some are VOC's own
     image listed twice                the first is kept
 """
 
@@ -34,8 +33,9 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.folder import read_lines, size_of_file
+from storage.readers.folder import size_of_file
 from storage.readers.image_set import ImageSet
+from storage.readers.text import decode_xml, read_lines
 from storage.readers.voc_object import VocObject, finite_number, parse_object
 
 VOC_CLASSES = (
@@ -72,12 +72,10 @@ def is_voc(path: str) -> bool:
     return bool(_folders(path))
 
 
-def read_voc(
-    path: str, *, subset: str = "trainval", classes: Sequence[str] = (), keep_difficult: bool = False
-) -> ImageSet:
-    """Read the images of `ImageSets/Main/SUBSET.txt`. `classes` fixes the classes and their order.
+def read_voc(path: str, *, subset: str = "trainval", keep_difficult: bool = False) -> ImageSet:
+    """Read the images of `ImageSets/Main/SUBSET.txt`.
 
-    Without it they are VOC's twenty where one of them occurs, else those that occur, by name. Raises SourceError
+    The classes are VOC's twenty where no other occurs, else those that occur, by name. Raises SourceError
     when the folder is no VOC folder or has no such list.
     """
     read = _Reading(path, subset)
@@ -88,7 +86,7 @@ def read_voc(
     for image in read.images if annotated else ():
         if image.annotation is None:
             read.problems.add("no annotation file (image left out)", image.file_name)
-    class_names = tuple(classes) or _classes_of(annotated)
+    class_names = _classes_of(annotated)
     sizes_B2 = np.array([image.size for image in images], np.int32).reshape(-1, 2)
     truth = None
     if annotated:
@@ -114,7 +112,7 @@ def read_voc(
 def parse_voc(data: bytes) -> VocImage:
     """Return what an annotation file says. Raises SourceError when it is no XML."""
     try:
-        root = ElementTree.fromstring(data)  # noqa: S314  # expat itself stops entity bombs since 2.4.1
+        root = ElementTree.fromstring(decode_xml(data, "the file"))  # noqa: S314  # expat itself stops entity bombs since 2.4.1
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of its encoding
         raise SourceError(f"expected a VOC annotation file, got {error}; correct it") from None
     objects = [parse_object(element) for element in root.findall("object")]
@@ -205,7 +203,7 @@ def _folders(path: str) -> list[tuple[str, ...]]:
 
 def _classes_of(images: Sequence[_Listed]) -> tuple[str, ...]:
     names = {object_.name for image in images if image.annotation for object_ in image.annotation.objects}
-    return VOC_CLASSES if names & {*VOC_CLASSES} or not names else tuple(sorted(names))
+    return VOC_CLASSES if names <= {*VOC_CLASSES} else tuple(sorted(names))
 
 
 def _image_ids(names: Sequence[str]) -> tuple[int, ...]:
@@ -228,10 +226,7 @@ def _annotations(
             if object_.outline != "bndbox":
                 place = f"{image.file_name}: {object_.name} with a {object_.outline}"
                 problems.remark("no bndbox (the box around its outline taken)", place)
-            if object_.name in index:
-                rows.append((row, object_))
-            else:
-                problems.add("unknown class (dropped)", f"{image.file_name}: {object_.name!r}")
+            rows.append((row, object_))
     count = len(rows)
     boxes_A4 = _edges([object_ for _, object_ in rows])
 

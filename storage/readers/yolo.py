@@ -19,7 +19,6 @@ unlabeled. What is wrong in single entries is counted and named in `problems`, b
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +29,19 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.folder import IMAGE_SUFFIXES, read_lines, size_of_file
+from storage.readers.find_file import find_file, plain_name
+from storage.readers.folder import IMAGE_SUFFIXES, size_of_file
 from storage.readers.image_set import ImageSet
+from storage.readers.text import decode, read_lines
+from storage.readers.yolo_labels import Line, label_path, parse_line, read_label_texts, text_files_below
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
-Line = tuple[int, tuple[float, float, float, float], float]
-"""Class index; left, top, right, bottom as shares of the image; score."""
+_PLACES = {
+    "train": ("images/train", "train/images", "train", "images"),
+    "val": ("images/val", "val/images", "valid/images", "valid", "val"),
+    "test": ("images/test", "test/images", "test"),
+}
+"""Where images usually lie, for a file that names no subset."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +55,8 @@ class YoloFile:
     """Class names by index."""
     subsets: dict[str, list[str]]
     """Folders or lists of images of each subset, relative to the root."""
+    num_key_values: int = 0
+    """Numbers of key points after each box (`kpt_shape`)."""
 
 
 def find_yaml(path: str) -> str | None:
@@ -61,7 +69,7 @@ def find_yaml(path: str) -> str | None:
 def read_yaml(path: str) -> YoloFile:
     """Read a `data.yaml`. Raises SourceError when it is none."""
     try:
-        document = yaml.safe_load(files.read_bytes(path))
+        document = yaml.safe_load(decode(files.read_bytes(path), path))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SourceError(f"expected a YOLO data.yaml, got {error}; check the path") from None
     except yaml.YAMLError as error:
@@ -74,9 +82,15 @@ def read_yaml(path: str) -> YoloFile:
             f"{document.get('names')!r}: {path}; is it a YOLO data.yaml?"
         )
     subsets = {name: document[name] for name in ("train", "val", "test") if document.get(name)}
+    root = _root(path, str(document.get("path") or ""))
+    if not subsets:
+        places = {name: [files.join(root, place) for place in _PLACES[name]] for name in _PLACES}
+        there = {name: next(filter(files.exists, locations), "") for name, locations in places.items()}
+        subsets = {name: location.removeprefix(f"{root}/") for name, location in there.items() if location}
     return YoloFile(
         path=path,
-        root=_root(path, str(document.get("path") or "")),
+        root=root,
+        num_key_values=_num_key_values(document.get("kpt_shape"), path),
         names=names,
         subsets={name: value if isinstance(value, list) else [value] for name, value in subsets.items()},
     )
@@ -88,13 +102,16 @@ def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
     Raises SourceError when there is no `data.yaml`, no such subset, or no image in it.
     """
     head = read_yaml(find_yaml(path) or files.join(path, YAML_NAMES[0]))
-    names = _image_names(head, subset)
     problems = Problems()
-    texts = [_label_text(head.root, name) for name in names]
+    names = _image_names(head, subset, problems)
+    texts = read_label_texts(head.root, names, problems)
     digest = hashlib.sha256(repr((names, sorted(head.names.items()))).encode())
     for text in texts:
-        digest.update(b"-" if text is None else b"%d " % len(text) + text)
+        data = None if text is None else text.encode()
+        digest.update(b"-" if data is None else b"%d " % len(data) + data)
     labeled = any(text is not None for text in texts)
+    if not labeled:
+        _refuse_lost_labels(head, names, problems)
     sizes_B2 = np.zeros((len(names), 2), np.int32)
     if labeled:
         sizes_B2[:] = [size_of_file(files.join(head.root, name)) for name in names]
@@ -112,41 +129,20 @@ def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
         else None,
         split=None,
         problems=problems,
-        num_annotations=sum(len(text.split(b"\n")) for text in texts if text and text.strip()),
+        num_annotations=sum(len(text.split("\n")) for text in texts if text and text.strip()),
         notes={"format": "yolo", "subset": subset}
         | ({"images_without_label_file": missing} if labeled and missing else {}),
     )
     return source, head.root
 
 
-def parse_line(line: str) -> Line:
-    """Return one line of a label file. Raises SourceError saying what is wrong with it."""
-    parts = line.split()
-    try:
-        number, values = int(float(parts[0])), [float(part) for part in parts[1:]]
-    except (ValueError, OverflowError) as error:
-        raise SourceError(f"expected a class index and numbers, got {error}") from None
-    if float(parts[0]) != number or not all(map(math.isfinite, values)):
-        raise SourceError(f"expected a class index and finite numbers, got {line.strip()}")
-    if len(values) in (4, 5):
-        x, y, width, height = values[:4]
-        score = values[4] if len(values) == 5 else 1.0
-        if not 0 <= score <= 1:
-            raise SourceError(f"expected a score within 0..1, got {score}")
-        return number, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), score
-    if len(values) < 6 or len(values) % 2:
-        raise SourceError(
-            f"expected 4 numbers of a box, with a score 5, or corners of a polygon, got {len(values)}"
-        )
-    return number, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])), 1.0
-
-
-def label_path(image: str) -> str:
-    """Return where the labels of an image lie: its last folder `images` becomes `labels`, the suffix `.txt`."""
-    *folders, name = image.split("/")
-    if "images" in folders:
-        folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
-    return "/".join([*folders, f"{name.rpartition('.')[0]}.txt"])
+def _num_key_values(kpt_shape: object, path: str) -> int:
+    """Return how many numbers of key points follow each box."""
+    if kpt_shape is None:
+        return 0
+    if isinstance(kpt_shape, list) and len(kpt_shape) == 2 and all(type(side) is int for side in kpt_shape):
+        return int(kpt_shape[0] * kpt_shape[1])
+    raise SourceError(f"expected kpt_shape: [points, numbers of each], got {kpt_shape!r}: {path}; correct it")
 
 
 def _names(written: object) -> dict[int, str]:
@@ -165,8 +161,13 @@ def _root(path: str, written: str) -> str:
     return next((root.rstrip("/") for root in absolute if files.exists(root)), beside)
 
 
-def _image_names(head: YoloFile, subset: str) -> list[str]:
+def _image_names(head: YoloFile, subset: str, problems: Problems) -> list[str]:
     """Return the images of a subset relative to the root, sorted, each once."""
+    if not head.subsets:
+        raise SourceError(
+            f"expected train, val or test in a data.yaml, got none of them, and no folder images beside it: "
+            f"{head.path}; add a line such as `train: images`"
+        )
     if subset not in head.subsets:
         raise SourceError(
             f"expected one of the subsets {', '.join(head.subsets) or '(none)'}, got {subset!r}: {head.path}; "
@@ -178,11 +179,19 @@ def _image_names(head: YoloFile, subset: str) -> list[str]:
         location = files.join(head.root, relative) if relative else head.root
         if relative.endswith(".txt"):
             folder = relative.rpartition("/")[0]
-            lines = map(str.strip, read_lines(location))
-            names |= {_listed(head, folder, line) for line in lines if line}
+
+            def is_right(text: str, folder: str = folder) -> bool:
+                lines = filter(None, map(str.strip, text.splitlines()))
+                return all(files.exists(files.join(head.root, _listed(head, folder, line))) for line in lines)
+
+            lines = map(str.strip, read_lines(location, is_right=is_right, problems=problems))
+            names |= {_on_disk(head, _listed(head, folder, line)) for line in lines if line}
         else:
             images = (name for name in files.walk_files(location) if name.lower().endswith(IMAGE_SUFFIXES))
             names |= {files.join(relative, name) for name in images}
+    for name in sorted(names):
+        if name.lower().endswith(".jfif"):
+            problems.remark("image with the suffix .jfif (a JPEG)", name)
     if not names:
         raise SourceError(
             f"expected images in {subset}: {', '.join(map(str, head.subsets[subset]))}, got none: {head.path}; "
@@ -219,26 +228,43 @@ def _listed(head: YoloFile, folder: str, line: str) -> str:
     return name
 
 
-def _label_text(root: str, name: str) -> bytes | None:
-    try:
-        return files.read_bytes(label_path(files.join(root, name)))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+def _on_disk(head: YoloFile, name: str) -> str:
+    """Return a listed image as the disk spells it, or as the list does where nothing fits."""
+    if files.exists(files.join(head.root, name)):
+        return name
+    return find_file(head.root, name)[0] or name
+
+
+def _refuse_lost_labels(head: YoloFile, names: list[str], problems: Problems) -> None:
+    """Raise SourceError where no image has a label file, and yet files that may be such are there."""
+    looked = label_path(names[0])
+    stems = {_stem(name) for name in names}
+    others = [name for name in text_files_below(head.root) if _stem(name) in stems]
+    if others:
+        raise SourceError(
+            f"expected label files of {len(names):,} images, got no label file found: {head.path}; looked for "
+            f"{looked}; {len(others):,} *.txt of their names lie elsewhere, such as {others[0]}: move them beside, "
+            "or use --format folder if the images are meant without labels"
+        )
+    problems.remark("no label file found (the images are taken as unlabeled); looked for", looked)
+
+
+def _stem(name: str) -> str:
+    return plain_name(name).rpartition("/")[2].rpartition(".")[0]
 
 
 def _annotations(
     head: YoloFile,
     names: list[str],
-    texts: list[bytes | None],
+    texts: list[str | None],
     sizes_B2: npt.NDArray[np.int32],
     problems: Problems,
 ) -> Annotations:
     index = {number: row for row, number in enumerate(head.names)}
     rows: list[tuple[int, int, Line]] = []
     for image, text in enumerate(texts):
-        rows += [
-            (image, index[line[0]], line) for line in _lines(label_path(names[image]), text, index, problems)
-        ]
+        lines = _lines(label_path(names[image]), text or "", index, problems, head.num_key_values)
+        rows += [(image, index[line[0]], line) for line in lines]
         if text and not sizes_B2[image].all():
             problems.add("image without a readable size (its boxes dropped)", names[image])
     rows = [row for row in rows if sizes_B2[row[0]].all()]
@@ -257,14 +283,16 @@ def _annotations(
     )
 
 
-def _lines(path: str, text: bytes | None, index: dict[int, int], problems: Problems) -> list[Line]:
+def _lines(
+    path: str, text: str, index: dict[int, int], problems: Problems, num_key_values: int
+) -> list[Line]:
     kept: list[Line] = []
     seen: set[str] = set()
-    for number, line in enumerate((text or b"").decode(errors="replace").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            parsed = parse_line(line)
+            parsed = parse_line(line, num_key_values=num_key_values)
         except SourceError as error:
             problems.add("malformed line (dropped)", f"{path}:{number}: {error}")
             continue

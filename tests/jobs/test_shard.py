@@ -136,10 +136,18 @@ def test_a_folder_with_arguments_of_a_file_is_refused(coco: Path, name: str) -> 
         shard(config(coco, **{"source": str(coco / "images"), "images": None, name: str(coco / "all.json")}))
 
 
-def test_classes_are_lent_to_a_folder_and_not_to_an_annotation_file(coco: Path) -> None:
-    shard(config(coco))
-    with pytest.raises(InputError, match="--classes-from with a folder of images and VOC only"):
-        shard(config(coco, out=str(coco / "other"), classes_from=str(coco / "set")))
+def test_classes_are_lent_by_name_by_a_data_set_or_a_file(coco: Path) -> None:
+    (coco / "classes.txt").write_text("ring\ndisk\n")
+    first = shard(config(coco, classes=str(coco / "classes.txt")))
+    assert (first.classes, first.category_ids, first.num_boxes) == (("ring", "disk"), (1, 2), NUM_IMAGES)
+    second = shard(config(coco, out=str(coco / "other"), classes_from=first.root))
+    assert (second.classes, second.num_boxes) == (first.classes, NUM_IMAGES)
+    assert set(table_labels(second.ground_truth().read_all()).categories_N.tolist()) == {1}
+    with pytest.raises(InputError, match="--classes or --classes-from, got both"):
+        shard(config(coco, classes="x", classes_from="y"))
+    (coco / "classes.txt").write_text("ring\n")
+    with pytest.raises(InputError, match="expected classes of the list ring, got disk"):
+        shard(config(coco, out=str(coco / "third"), classes=str(coco / "classes.txt")))
 
 
 def test_an_annotated_source_is_written_as_unlabeled_with_its_truth_apart(coco: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jobs import cli
 from jobs.split import SplitConfig, split
 from storage.errors import ConfigError, StoreError
+from storage.readers.coco import read_coco
 
 PARTS = ("labeled", "unlabeled", "unlabeled-truth", "split")
 
@@ -199,3 +201,34 @@ def test_a_split_that_was_killed_before_its_end_is_finished(annotations: Path, t
     (tmp_path / "out" / "unlabeled.json").unlink()
     assert split(config) == drawn
     assert (tmp_path / "out" / "split.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc"])
+def test_a_yolo_or_voc_source_is_split_into_coco_files(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "data/JPEGImages").mkdir(parents=True)
+    for folder in ("labels", "Annotations", "ImageSets/Main"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    data = tmp_path / "data"
+    for name in "abcd":
+        Image.new("RGB", (40, 20)).save(data / f"JPEGImages/{name}.jpg")
+        (data / f"labels/{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+        box = "<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>15</ymax></bndbox>"
+        objects = "".join(
+            f"<object><name>hat</name><difficult>{difficult}</difficult>{box}</object>"
+            for difficult in (0, 1)
+        )
+        (data / f"Annotations/{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    (data / "ImageSets/Main/trainval.txt").write_text("a\nb\nc\nd\n")
+    if kind == "yolo":
+        (data / "data.yaml").write_text("train: JPEGImages\nnames: [hat]\n")
+    drawn = split(SplitConfig(annotations=str(data), out=str(tmp_path / "s"), percent=25))
+    assert (len(drawn.labeled_ids), len(drawn.unlabeled_ids)) == (1, 3)
+    labeled = read_coco(str(tmp_path / "s/labeled.json"))
+    assert labeled.classes == ("hat",)
+    assert labeled.truth is not None
+    assert labeled.truth.labels.boxes_N4.tolist() == [[10, 5, 30, 15]]
+    if kind == "voc":
+        assert labeled.truth.difficult is not None
+        assert labeled.truth.difficult.boxes_N4.tolist() == [[10, 5, 30, 15]]
+    assert (data / labeled.file_names[0]).is_file()
+    assert read_coco(str(tmp_path / "s/unlabeled.json")).truth is None

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from PIL import Image
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import Written, write_dataset
-from storage.errors import InputError
+from storage.errors import InputError, SourceError
 from storage.readers.coco import read_coco
-from storage.readers.folder import read_folder
 from storage.readers.image_set import ImageSet
+from storage.readers.open_source import open_source
 from storage.tables.label_table import table_labels
 from storage.tables.truth_table import table_areas, table_crowds
 
@@ -271,13 +272,73 @@ def test_a_name_that_leaves_the_image_folder_is_left_out(tmp_path: Path, tiny_co
     assert [entry["reason"] for entry in result.skipped] == ["the file name leaves the image folder"]
 
 
+def oriented(
+    folder: Path, orientation: int, size: tuple[int, int], *, annotated: tuple[int, int]
+) -> ImageSet:
+    """One image of this stored size and EXIF orientation, with one box and this annotated size."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(folder / "1.jpg", exif=exif)
+    width, height = annotated
+    document = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": width, "height": height}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 1, "name": "disk"}],
+    }
+    (folder / "a.json").write_text(json.dumps(document))
+    return read_coco(str(folder / "a.json"))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "said"),
+    [
+        (1, (8, 6), False),
+        (2, (8, 6), True),
+        (3, (8, 6), True),
+        (4, (8, 6), True),
+        (6, (8, 6), False),
+        (6, (8, 8), True),
+    ],
+)
+def test_an_image_that_exif_turns_within_its_size_is_said(
+    tmp_path: Path, orientation: int, size: tuple[int, int], said: bool
+) -> None:
+    upright = size[::-1] if orientation > 4 else size
+    source = oriented(tmp_path, orientation, size, annotated=upright)
+    write(tmp_path / "out", source, tmp_path)
+    kind = "image turned by its EXIF orientation (boxes taken as of the upright image)"
+    assert source.problems.remarks == ({kind: 1} if said else {})
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_size_annotated_as_stored_names_exif_and_what_to_do(tmp_path: Path, orientation: int) -> None:
+    source = oriented(tmp_path, orientation, (8, 6), annotated=(8, 6))
+    words = (
+        f"8 x 6 annotated; the file is 8 x 6 stored, 6 x 8 upright by EXIF orientation {orientation}: turn"
+    )
+    with pytest.raises(SourceError, match=words):
+        write(tmp_path / "out", source, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sub\\1.jpg", "C:/photos/sub/1.JPG", "/photos/sub/1.jpg"])
+def test_an_image_of_another_spelling_is_taken_and_said(tmp_path: Path, name: str) -> None:
+    source = oriented(tmp_path, 1, (8, 6), annotated=(8, 6))
+    (tmp_path / "images/sub").mkdir(parents=True)
+    (tmp_path / "1.jpg").rename(tmp_path / "images/sub/1.jpg")
+    result = write(tmp_path / "out", replace(source, file_names=(name,)), tmp_path / "images")
+    assert result.dataset.images()["file_name"].to_pylist() == ["sub/1.jpg"]
+    assert source.problems.examples["image under another spelling of its name (taken)"] == [
+        f"{name} is sub/1.jpg"
+    ]
+
+
 def size_of(path: Path) -> dict[str, int]:
     with Image.open(path) as image:
         return {"width": image.width, "height": image.height}
 
 
 def test_a_folder_of_images_becomes_an_unlabeled_set(tiny_coco: Any, tmp_path: Path) -> None:
-    source = read_folder(str(tiny_coco.images), classes=("disk",), category_ids=(7,))
+    source = open_source(str(tiny_coco.images), kind="folder", classes=("disk",), category_ids=(7,)).images
     dataset = write(tmp_path / "out", source, tiny_coco.images, per_shard=100).dataset
     assert not dataset.labeled
     assert dataset.num_boxes is None

@@ -15,7 +15,7 @@ def test_a_folder_gives_its_images_sorted_and_numbered(tmp_path: Path) -> None:
     for name in ("b.JPG", "sub/a.png", "a.jpeg", "readme.txt", ".hidden.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    source = read_folder(str(tmp_path), classes=("disk",), category_ids=(3,))
+    source = read_folder(str(tmp_path))
     assert source.file_names == ("a.jpeg", "b.JPG", "sub/a.png")
     assert source.image_ids == (1, 2, 3)
     assert source.truth is None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from storage.errors import InputError
+from storage.readers.class_list import read_classes
 from storage.readers.open_source import detect_format, open_source
 
 
@@ -51,7 +52,7 @@ def test_as_unlabeled_a_source_keeps_its_images_and_classes_alone(voc: Path) -> 
         ("coco", {"subset": "val"}, "--subset with VOC and YOLO only, got a source of format coco"),
         ("voc", {"images": "x"}, "--images with an annotation file only, got a source of format voc"),
         ("yolo", {"keep_difficult": True}, "--keep-difficult with VOC only"),
-        ("yolo", {"classes": ("a",)}, "--classes-from with a folder of images and VOC only"),
+        ("yolo", {"classes": ("a",)}, "expected classes of the list a, got disk, ring"),
         ("folder", {"subset": "val"}, "--subset with VOC and YOLO only"),
     ],
 )
@@ -61,3 +62,67 @@ def test_arguments_of_another_format_are_refused(
     paths = {"coco": tiny_coco.annotations, "voc": voc, "yolo": yolo, "folder": tiny_coco.images}
     with pytest.raises(InputError, match=words):
         open_source(str(paths[name]), **arguments)
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        "a.xml",
+        "Annotations/a.xml",
+        "labels/a.txt",
+        "a.txt",
+        "annotations.json",
+        "_annotations.csv",
+        "obj.data",
+    ],
+)
+def test_a_folder_with_annotations_is_refused_and_not_unlabeled_by_itself(
+    tmp_path: Path, annotations: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "readme.txt").write_bytes(b"")
+    assert detect_format(str(tmp_path)) == "folder"
+    (tmp_path / annotations).parent.mkdir(exist_ok=True)
+    (tmp_path / annotations).write_bytes(b"")
+    with pytest.raises(InputError, match=f"such as {annotations}: .*--format folder"):
+        open_source(str(tmp_path))
+    assert open_source(str(tmp_path), kind="folder").images.truth is None
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "voc"])
+def test_classes_are_mapped_by_name_for_every_format(
+    tiny_coco: Any, voc: Path, yolo: Path, name: str
+) -> None:
+    path, images = {
+        "coco": (tiny_coco.annotations, str(tiny_coco.images)),
+        "yolo": (yolo, None),
+        "voc": (voc, None),
+    }[name]
+    own = open_source(str(path), images=images).images
+    classes = ("more", *reversed(own.classes))
+    mapped = open_source(
+        str(path), images=images, classes=classes, category_ids=tuple(range(len(classes)))
+    ).images
+    assert mapped.classes == classes
+    assert own.truth is not None
+    assert mapped.truth is not None
+    for one, other in ((own.truth.labels, mapped.truth.labels), (own.truth.crowds, mapped.truth.crowds)):
+        assert one.boxes_N4.tolist() == other.boxes_N4.tolist()
+        assert [own.classes[row] for row in one.categories_N] == [classes[row] for row in other.categories_N]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ids"),
+    [
+        ("classes.txt", "\ufeffring\ndisk\n\n", (1, 2)),
+        ("data.yaml", "names: [ring, disk]\n", (0, 1)),
+        (
+            "c.json",
+            '{"images": [], "categories": [{"id": 4, "name": "ring"}, {"id": 9, "name": "disk"}]}',
+            (4, 9),
+        ),
+    ],
+)
+def test_a_class_list_is_read_from_a_file(tmp_path: Path, name: str, text: str, ids: tuple[int, int]) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_classes(str(tmp_path / name)) == (("ring", "disk"), ids)

@@ -10,6 +10,7 @@ import pytest
 
 from storage.errors import SourceError
 from storage.labels import Labels
+from storage.readers.open_source import open_source
 from storage.readers.voc import VOC_CLASSES, parse_voc, read_voc
 
 
@@ -72,9 +73,27 @@ def test_other_classes_than_vocs_are_sorted_and_given_ones_are_kept(voc: Path, w
     for name in ("000005", "000007"):
         write_voc(year, name, [("zebu", (1, 1, 9, 9), 0), ("ant", (1, 1, 9, 9), 0)])
     assert read_voc(str(year)).classes == ("ant", "zebu")
-    source = read_voc(str(year), classes=("zebu",))
+    source = open_source(str(year), classes=("zebu",), category_ids=(1,)).images
     assert source.classes == ("zebu",)
-    assert source.problems.counts == {"unknown class (dropped)": 2}
+    assert source.problems.counts == {"class that is not in the list (dropped)": 2}
+
+
+def test_one_class_of_vocs_does_not_make_a_set_one_of_vocs(voc: Path, write_voc: Any) -> None:
+    for name, classes in (("000005", ("person", "hat")), ("000007", ("car", "truck"))):
+        write_voc(voc / "VOC2007", name, [(kind, (1, 1, 9, 9), 0) for kind in classes])
+    source = read_voc(str(voc / "VOC2007"))
+    assert source.classes == ("car", "hat", "person", "truck")
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "GBK", "ISO-8859-1", "UTF-16", "utf-8"])
+def test_xml_is_decoded_as_it_declares(voc: Path, encoding: str) -> None:
+    name = "狗" if encoding in {"GBK", "utf8"} else "Köter"
+    path = voc / "VOC2007/Annotations/000007.xml"
+    text = path.read_text().replace("<name>dog</name>", f"<name>{name}</name>")
+    path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding))
+    assert name in read_voc(str(voc / "VOC2007")).classes
 
 
 def test_an_image_without_annotation_is_left_out_and_a_list_without_any_is_unlabeled(voc: Path) -> None:
@@ -128,7 +147,7 @@ def test_an_annotation_file_of_an_unknown_encoding_is_broken(voc: Path, encoding
 
 def test_a_list_in_another_encoding_is_an_error_that_names_it(voc: Path) -> None:
     (voc / "VOC2007/ImageSets/Main/latin.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(SourceError, match=r"expected a list in UTF-8, got .*latin\.txt; convert it"):
+    with pytest.raises(SourceError, match=r"expected text in UTF-8, got .*latin\.txt; convert it"):
         read_voc(str(voc / "VOC2007"), subset="latin")
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from storage.errors import SourceError
-from storage.readers.yolo import label_path, read_yaml, read_yolo
+from storage.readers.yolo import read_yaml, read_yolo
+from storage.readers.yolo_labels import label_path
 
 
 def test_boxes_become_corners_in_pixels_with_their_scores(yolo: Path) -> None:
@@ -152,7 +153,7 @@ def test_a_data_yaml_that_cannot_be_used_is_an_error_that_names_it(
 def test_a_list_in_another_encoding_is_an_error_that_names_it(yolo: Path) -> None:
     (yolo / "latin.txt").write_bytes(b"./caf\xe9.jpg\n")
     (yolo / "data.yaml").write_text("names: [a]\ntrain: latin.txt\n")
-    with pytest.raises(SourceError, match=r"expected a list in UTF-8, got .*latin\.txt; convert it"):
+    with pytest.raises(SourceError, match=r"expected text in UTF-8, got .*latin\.txt; convert it"):
         read_yolo(str(yolo))
 
 
@@ -173,3 +174,114 @@ def test_a_missing_data_yaml_is_an_error(tmp_path: Path) -> None:
 )
 def test_labels_lie_where_yolos_trainers_look(image: str, labels: str) -> None:
     assert label_path(image) == labels
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("Images", "Labels"),
+        ("JPEGImages", "labels"),
+        ("image", "label"),
+        ("img", "Labels"),
+        ("pictures", "pictures"),
+    ],
+)
+def test_labels_are_found_in_the_folders_that_tools_use(yolo: Path, images: str, labels: str) -> None:
+    (yolo / "images").rename(yolo / images)
+    if images == labels:
+        for path in (yolo / "labels/train").iterdir():
+            path.rename(yolo / images / "train" / path.name)
+    else:
+        (yolo / "labels").rename(yolo / labels)
+    (yolo / "data.yaml").write_text(f"train: {images}/train\nnames: [disk, ring]\n")
+    source, _ = read_yolo(str(yolo))
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [2, 0, 1]
+
+
+def test_label_files_elsewhere_are_no_unlabeled_set(yolo: Path) -> None:
+    (yolo / "labels").rename(yolo / "boxes")
+    with pytest.raises(
+        SourceError, match=r"no label file found.*looked for labels/train/a\.txt.*such as boxes/train/a\.txt"
+    ):
+        read_yolo(str(yolo))
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("b c.jpg", "b%20c.txt"), ("b.jpg", "b.TXT"), ("B.JPG", "b.txt"), ("b\u00e9.jpg", "be\u0301.txt")],
+)
+def test_a_label_file_of_another_spelling_is_taken_and_one_without_image_named(
+    yolo: Path, image: str, label: str
+) -> None:
+    (yolo / "images/train/b.jpg").rename(yolo / "images/train" / image)
+    (yolo / "labels/train" / label).write_text("0 0.5 0.5 0.2 0.5\n")
+    (yolo / "labels/train/lost.txt").write_text("0 0.5 0.5 0.2 0.5\n")
+    (yolo / "labels/train/classes.txt").write_text("disk\nring\n")
+    source, _ = read_yolo(str(yolo))
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist().count(1) == 2
+    (remark,) = source.problems.remarks
+    assert source.problems.examples[remark] == [f"images/train/{image}: labels/train/{label}"]
+    assert source.problems.examples["label file without an image (not read)"] == ["labels/train/lost.txt"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "points"), [((2, 2), "0.1 0.1 0.9 0.9"), ((2, 3), "0.1 0.1 2 0.9 0.9 0"), ((1, 2), "0.9 0.9")]
+)
+def test_key_points_after_a_box_are_passed_over(yolo: Path, shape: tuple[int, int], points: str) -> None:
+    with (yolo / "data.yaml").open("a") as file:
+        file.write(f"kpt_shape: {[*shape]}\n")
+    (yolo / "labels/train/a.txt").write_text(f"0 0.5 0.5 0.2 0.5 {points}\n")
+    source, _ = read_yolo(str(yolo))
+    assert source.truth is not None
+    np.testing.assert_allclose(source.truth.labels.image(0).boxes_N4, [[20, 10, 30, 30]], atol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["images/train", "train/images", "images"])
+def test_a_yaml_without_subsets_takes_the_usual_folder(yolo: Path, place: str) -> None:
+    if place == "train/images":
+        (yolo / "train").mkdir()
+        (yolo / "images/train").rename(yolo / place)
+        (yolo / "labels/train").rename(yolo / "train/labels")
+    if place == "images":
+        for kind in ("images", "labels"):
+            for path in (yolo / kind / "train").iterdir():
+                path.rename(yolo / kind / path.name)
+            (yolo / kind / "train").rmdir()
+    (yolo / "data.yaml").write_text("nc: 2\nnames: [disk, ring]\n")
+    source, _ = read_yolo(str(yolo))
+    assert source.truth is not None
+    assert len(source.truth.labels.boxes_N4) == 3
+
+
+def test_a_yaml_that_names_no_subset_says_which_line_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [disk]\n")
+    with pytest.raises(SourceError, match=r"expected train, val or test.*add a line such as `train: images`"):
+        read_yolo(str(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_label_files_and_lists_of_other_systems_are_decoded(yolo: Path, encoding: str) -> None:
+    label = yolo / "labels/train/a.txt"
+    label.write_bytes(label.read_text().encode(encoding))
+    (yolo / "train.txt").write_bytes("images/train/a.jpg\r\nimages/train/c.jpg\r\n".encode(encoding))
+    (yolo / "data.yaml").write_bytes("train: train.txt\r\nnames: [disk, ring]\r\n".encode(encoding))
+    source, _ = read_yolo(str(yolo))
+    assert source.truth is not None
+    assert source.truth.labels.counts().tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("照片", "gbk"), ("Köter", "cp1252"), ("写真", "shift_jis")])
+def test_a_list_in_another_encoding_is_read_where_its_names_are_there(
+    yolo: Path, name: str, encoding: str
+) -> None:
+    (yolo / "images/train/b.jpg").rename(yolo / f"images/train/{name}.jpg")
+    (yolo / "train.txt").write_bytes(f"images/train/a.jpg\nimages/train/{name}.jpg\n".encode(encoding))
+    (yolo / "data.yaml").write_text("train: train.txt\nnames: [disk, ring]\n")
+    source, _ = read_yolo(str(yolo))
+    assert f"images/train/{name}.jpg" in source.file_names
+    assert any("no UTF-8 (taken as" in kind for kind in source.problems.remarks)
+    (yolo / f"images/train/{name}.jpg").unlink()
+    with pytest.raises(SourceError, match=r"expected text in UTF-8, got .*train\.txt"):
+        read_yolo(str(yolo))
