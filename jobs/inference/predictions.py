@@ -58,8 +58,8 @@ def predict(
     )
     with loader:
         for batch in loader:
-            found = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
-            labels = batch.to_original(labels_of(found))
+            detections = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
+            labels = batch.to_original(labels_of(detections))
             yield (
                 batch.shard,
                 label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),

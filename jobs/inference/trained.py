@@ -21,7 +21,7 @@ from jobs.run import checkpoint
 from jobs.run.run_directory import RunDirectory
 from model.detector import Detector
 from model.detectors.build import build_detector
-from storage.errors import StoreError
+from storage.errors import ConfigError, StoreError
 
 Weights = Literal["teacher", "student"]
 
@@ -86,15 +86,15 @@ def _checkpoint_path(location: Path) -> Path:
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """Return the device that a configuration asks for; under torchrun each process of a machine has its own GPU.
 
-    Raises StoreError when cuda is asked for and not there, or has fewer GPUs than processes.
+    Raises ConfigError when cuda is asked for and not there, or has fewer GPUs than processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise StoreError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        raise ConfigError("--device cuda: torch sees no CUDA device here; use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= there:
-        raise StoreError(
+        raise ConfigError(
             f"expected a GPU for each process, got {there} for at least {number + 1}; start torchrun with "
             f"--nproc-per-node {there}"
         )

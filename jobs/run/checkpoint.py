@@ -41,8 +41,8 @@ def steps(folder: Path) -> list[int]:
 
 def latest(folder: Path) -> Path | None:
     """Return the newest complete checkpoint, or None."""
-    found = steps(folder)
-    return folder / f"{PREFIX}{found[-1]:09d}{SUFFIX}" if found else None
+    complete = steps(folder)
+    return folder / f"{PREFIX}{complete[-1]:09d}{SUFFIX}" if complete else None
 
 
 def load(path: Path) -> State:

@@ -100,7 +100,9 @@ class RunLog:
             **{f"threshold_{category}": value for category, value in enumerate(report.thresholds)},
             "steps_per_second": self._tally.num_steps / self._tally.seconds,
             "wait_share": joined.wait_share(),
-            **({"wait_share_worst": max(one.wait_share() for one in tallies)} if len(tallies) > 1 else {}),
+            **(
+                {"wait_share_worst": max(tally.wait_share() for tally in tallies)} if len(tallies) > 1 else {}
+            ),
             **joined.counts(),
         }
         if self._file and self._progress:

@@ -61,17 +61,17 @@ class StepTally:
     def join(cls, tallies: Sequence[StepTally]) -> StepTally:
         """Return the tally of the steps of all ranks."""
         joined = cls()
-        for one in tallies:
-            for name, values in one.figures.items():
+        for tally in tallies:
+            for name, values in tally.figures.items():
                 joined.figures[name] += values
-            for name, values in one.losses.items():
+            for name, values in tally.losses.items():
                 joined.losses[name] += values
-            joined.skipped.update(one.skipped)
-            joined.reasons |= one.reasons
-            for part, rows in one.unreadable.items():
+            joined.skipped.update(tally.skipped)
+            joined.reasons |= tally.reasons
+            for part, rows in tally.unreadable.items():
                 joined.unreadable[part] = joined.unreadable.get(part, frozenset()) | rows
-            joined.waited += one.waited
-            joined.seconds += one.seconds
+            joined.waited += tally.waited
+            joined.seconds += tally.seconds
         return joined
 
     def means(self) -> dict[str, float]:

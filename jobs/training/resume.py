@@ -75,12 +75,14 @@ def state_of_rank(state: State, ranks: Ranks) -> State:
     """Return what this rank goes on with: loader position, label cache, threshold window, random numbers."""
     kept = state["ranks"]
     if len(kept) == ranks.world_size:
-        own: State = kept[ranks.rank]
-        return own
+        state_here: State = kept[ranks.rank]
+        return state_here
     mine = kept[ranks.rank] if ranks.rank < len(kept) else {"random": None, "random_cuda": None}
     thresholds = kept[0]["thresholds"]
     return {
-        "loader": redeal([one["loader"] for one in kept], rank=ranks.rank, world=ranks.world_size),
+        "loader": redeal(
+            [rank_state["loader"] for rank_state in kept], rank=ranks.rank, world=ranks.world_size
+        ),
         "cache": None,
         "thresholds": None if thresholds is None else {**thresholds, "window": None},
         "random": mine["random"],

@@ -17,7 +17,7 @@ from storage.database.connect import connect
 from storage.database.find_round import find_round
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
-from storage.errors import ConfigError
+from storage.errors import ConfigError, InputError
 from storage.rounds.round import Round, is_round, list_rounds, open_round
 
 
@@ -44,7 +44,7 @@ def open_labels(config: TrainConfig, data: Mapping[str, Dataset]) -> StoredLabel
         return StoredLabels(
             data["unlabeled"], round_, classes=data["labeled"].classes, partial=config.labels.partial
         )
-    except ValueError as error:
+    except InputError as error:
         raise ConfigError(f"--labels.round {error}") from error
 
 

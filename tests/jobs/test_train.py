@@ -23,7 +23,7 @@ from jobs.run import checkpoint
 from jobs.run.interrupt import INTERRUPTED
 from jobs.train import train
 from model.method.gate import SemiSupervisedSettings
-from storage.errors import ConfigError
+from storage.errors import ConfigError, RunStoppedError, StoreError
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import table_labels
 
@@ -197,7 +197,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(run_config: Make, tmp_path: Pat
 def test_a_finished_folder_is_not_trained_over(run_config: Make) -> None:
     config = run_config(steps=2, burn_in=2)
     train(config)
-    with pytest.raises(ValueError, match="holds a run already; add --resume"):
+    with pytest.raises(ConfigError, match="holds a run already; add --resume"):
         train(config)
 
 
@@ -205,9 +205,9 @@ def test_a_resume_that_would_lie_is_refused_by_the_name_of_the_key(run_config: M
     config = run_config(steps=2, burn_in=2)
     train(config)
     other = replace(config, resume=True, steps=4, optim=replace(config.optim, lr=0.5))
-    with pytest.raises(ValueError, match=r"optim\.lr was 0\.003, asked for 0\.5"):
+    with pytest.raises(ConfigError, match=r"optim\.lr was 0\.003, asked for 0\.5"):
         train(other)
-    with pytest.raises(ValueError, match="arm was 'mixpl', asked for 'supervised'"):
+    with pytest.raises(ConfigError, match="arm was 'mixpl', asked for 'supervised'"):
         train(replace(config, arm="supervised", resume=True))
     assert train(replace(config, resume=True, steps=3, log=replace(config.log, metrics=1))) == 0
 
@@ -272,7 +272,9 @@ def test_a_non_finite_loss_names_step_part_and_images_and_keeps_the_checkpoint(r
         log=replace(base.log, checkpoint=1),
         optim=replace(base.optim, lr=1e30, warmup_start=0.0, clip=1e30),
     )
-    with pytest.raises(ValueError, match=r"step \d+: (loss supervised_loss_\w+|the gradient) is") as caught:
+    with pytest.raises(
+        RunStoppedError, match=r"step \d+: (loss supervised_loss_\w+|the gradient) is"
+    ) as caught:
         train(config)
     kept = checkpoint.latest(Path(config.out) / "checkpoints")
     assert kept is not None
@@ -302,9 +304,9 @@ def test_a_shard_that_vanishes_while_training_is_counted_and_the_run_goes_on(
 
 def test_missing_labels_and_other_classes_are_refused(run_config: Make, drawn: Path) -> None:
     data = run_config().data
-    with pytest.raises(ValueError, match="that data set has no labels"):
+    with pytest.raises(ConfigError, match="that data set has no labels"):
         train(run_config(data=replace(data, labeled=str(drawn / "unlabeled"))))
-    with pytest.raises(ValueError, match="expected a data set folder"):
+    with pytest.raises(StoreError, match="expected a data set folder"):
         train(run_config(data=replace(data, unlabeled=str(drawn / "images"))))
 
 
@@ -315,7 +317,7 @@ def test_a_finished_run_says_so_and_fewer_steps_are_refused(
     train(config)
     assert train(replace(config, resume=True)) == 0
     assert "is complete at step 4" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="has 4 steps already, asked for --steps 3"):
+    with pytest.raises(ConfigError, match="has 4 steps already, asked for --steps 3"):
         train(replace(config, resume=True, steps=3))
 
 
@@ -325,7 +327,7 @@ def test_a_run_goes_on_where_its_data_moved_to(run_config: Make, drawn: Path, tm
     moved = tmp_path / "moved"
     shutil.copytree(drawn / "labeled", moved)
     assert train(replace(config, resume=True, steps=6, data=replace(config.data, labeled=str(moved)))) == 0
-    with pytest.raises(ValueError, match="written with another dataset"):
+    with pytest.raises(StoreError, match="written with another dataset"):
         train(replace(config, resume=True, steps=8, data=replace(config.data, labeled=str(drawn / "test"))))
     assert final_state(replace(config, steps=6))["step"] == 6
     kept = config_file.from_json(TrainConfig, (Path(config.out) / "config.json").read_text(), where="")
@@ -337,7 +339,7 @@ def test_two_processes_do_not_train_one_run(run_config: Make, tmp_path: Path) ->
     process = start(config, tmp_path)
     try:
         wait_for_checkpoint(config, process, 4)
-        with pytest.raises(ValueError, match="another `mixpl train` is writing"):
+        with pytest.raises(StoreError, match="another `mixpl train` is writing"):
             train(replace(config, resume=True))
     finally:
         process.kill()
@@ -355,7 +357,7 @@ def test_a_fresh_start_clears_what_a_run_without_checkpoint_left(run_config: Mak
 
 def test_a_test_set_without_labels_is_refused_before_the_first_step(run_config: Make, drawn: Path) -> None:
     data = replace(run_config().data, test=str(drawn / "unlabeled"))
-    with pytest.raises(ValueError, match=r"--data\.test .*no labels to score against"):
+    with pytest.raises(ConfigError, match=r"--data\.test .*no labels to score against"):
         train(run_config(data=data))
 
 

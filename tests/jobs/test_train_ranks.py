@@ -24,6 +24,7 @@ from jobs.recipes.train_config import LogConfig, ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.train import train
 from storage.dataset.dataset import Dataset
+from storage.errors import ConfigError
 from storage.tables.label_store import LabelStore
 
 TorchRun = Callable[..., subprocess.Popen[bytes]]
@@ -230,5 +231,5 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(
     state = saved(config, 2)
     (own,) = state.pop("ranks")
     checkpoint.save(Path(config.out) / "checkpoints", 2, state | own, keep=1)
-    with pytest.raises(ValueError, match="expected a checkpoint with the state of every rank"):
+    with pytest.raises(ConfigError, match="expected a checkpoint with the state of every rank"):
         train(replace(config, resume=True, steps=4))

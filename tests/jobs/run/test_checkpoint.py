@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jobs.run import checkpoint
+from storage.errors import StoreError
 
 
 def state(step: int) -> dict[str, object]:
@@ -41,10 +42,10 @@ def test_a_file_that_a_kill_left_half_written_is_not_a_checkpoint(tmp_path: Path
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 5, state(5), keep=2)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"step-000000005\.pt: not a readable checkpoint"):
+    with pytest.raises(StoreError, match=r"step-000000005\.pt: not a readable checkpoint"):
         checkpoint.load(path)
     torch.save({"weights": 1}, path)
-    with pytest.raises(ValueError, match="expected a checkpoint written by `mixpl train`"):
+    with pytest.raises(StoreError, match="expected a checkpoint written by `mixpl train`"):
         checkpoint.load(path)
 
 
@@ -65,7 +66,7 @@ def test_what_killed_writers_left_goes_and_other_names_are_no_checkpoints(tmp_pa
 def test_why_a_checkpoint_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "step-000000005.pt"
     torch.save({"student": {}, "teacher": {}, "path": tmp_path}, path)  # a path is no plain value
-    with pytest.raises(ValueError, match="not a readable checkpoint") as caught:
+    with pytest.raises(StoreError, match="not a readable checkpoint") as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
 

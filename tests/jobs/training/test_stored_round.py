@@ -237,7 +237,7 @@ def test_the_latest_round_is_taken_and_kept_to(
     student = LabelConfig(run=str(trained), data=str(drawn / "unlabeled"), out=str(rounds), weights="student")
     assert label(replace(student, score_threshold=0.12)) == 0
     later = replace(config, steps=6, resume=True)
-    with pytest.raises(ValueError, match=r"expected labels of .*round=0001, .* got .*round=0002"):
+    with pytest.raises(ConfigError, match=r"expected labels of .*round=0001, .* got .*round=0002"):
         train(later)
     moved = tmp_path / "moved"
     shutil.move(rounds, moved)
@@ -261,7 +261,7 @@ def test_rounds_that_do_not_fit_are_refused_before_the_first_step(
     copy = tmp_path / "labels"
     shutil.copytree(labels, copy)
     (copy / "round=0001" / "shard-000002.parquet").unlink()
-    with pytest.raises(ValueError, match=r"--labels\.round .*got none for 1, the first is shard-000002"):
+    with pytest.raises(ConfigError, match=r"--labels\.round .*got none for 1, the first is shard-000002"):
         train(run_config(labels=by_round(copy)))
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -309,14 +309,14 @@ def test_images_with_rare_pseudo_labels_are_repeated(
     ],
 )
 def test_what_would_be_ignored_is_refused_with_the_flag_to_set(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         LabelsConfig(**change)
 
 
 def test_a_switch_within_burn_in_and_thresholds_of_nobody_are_refused(run_config: Make, labels: Path) -> None:
-    with pytest.raises(ValueError, match=r"--labels\.until must be above --burn-in 2"):
+    with pytest.raises(ConfigError, match=r"--labels\.until must be above --burn-in 2"):
         run_config(labels=by_round(labels, source="round-then-teacher", until=2))
-    with pytest.raises(ValueError, match=r"--thresholds\.policy prior follows the teacher"):
+    with pytest.raises(ConfigError, match=r"--thresholds\.policy prior follows the teacher"):
         run_config(labels=by_round(labels), thresholds=ThresholdConfig(policy="prior"))
 
 
