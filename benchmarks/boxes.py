@@ -46,7 +46,7 @@ def run() -> list[Result]:
 def _whole_side(rng: np.random.Generator, weak: ViewPlan, strong: ViewPlan, labels: Labels) -> Result:
     cache = LabelCache(MixSettings().capacity(BATCH_SIZE))
     cache_sizes_K2 = np.tile(strong.sizes_B2, (2, 1))[: cache.capacity]
-    mix = plan_mix(rng, MixSettings(), strong.sizes_B2, cache_sizes_K2)
+    mix = plan_mix(rng, MixSettings(), ViewSettings(), strong.sizes_B2, cache_sizes_K2)
     plan = UnlabeledPlan(
         keys=("",) * BATCH_SIZE,
         image_ids_B=np.arange(BATCH_SIZE),

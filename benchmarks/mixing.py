@@ -55,7 +55,7 @@ def run() -> list[Result]:
 
 
 def _plan(rng: np.random.Generator) -> MixPlan:
-    return plan_mix(rng, MIX, np.tile(SIZE, (BATCH_SIZE, 1)), np.tile(SIZE, (CACHED, 1)))
+    return plan_mix(rng, MIX, VIEW, np.tile(SIZE, (BATCH_SIZE, 1)), np.tile(SIZE, (CACHED, 1)))
 
 
 class Ours:

@@ -17,7 +17,7 @@ and a mosaic of four such views:
 
     tiles = MosaicDraw(positions_4=np.array([5, 7, 4, 6]), bounds=(512, 640),
                        patches=Patches.of_images([[[3, 4, 40, 38]], [], [], [[0, 0, 25, 31]]]))
-    mosaic = mosaic_plan(MixSettings(), tiles, cached_sizes, interpolation="reference")
+    mosaic = mosaic_plan(MixSettings(), settings, tiles, cached_sizes)
     pixels, boxes = replay.mosaic(mosaic, (cached_views, cached_labels), drop_ratio=0.7)
 
 Shapes: B images, C = 3 channels, H x W padded.

@@ -225,10 +225,9 @@ class UnlabeledSide:
         mix = plan_mix(
             self._generator(step, Purpose.MIX),
             self._data.mix,
+            self._view,
             views.strong_plan.sizes_B2,
             self._cache.sizes(),
-            pad_multiple=self._view.pad_multiple,
-            interpolation=self._view.interpolation,
         )
         return UnlabeledPlan(
             keys=samples.keys,

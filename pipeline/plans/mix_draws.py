@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.plans.geometry import Sizes, fitted_sizes, padded_size
-from pipeline.settings import MOSAIC_TILES, Interpolation, MixSettings
+from pipeline.settings import MOSAIC_TILES, MixSettings, ViewSettings
 from storage.labels import offsets_of_counts
 
 Positions = npt.NDArray[np.int64]
@@ -34,10 +34,10 @@ class Patches:
     @staticmethod
     def of_images(patches: Sequence[npt.ArrayLike]) -> Patches:
         """Return the patches of images given one by one, each a list of xyxy."""
-        rows = [np.asarray(one, np.int64).reshape(-1, 4) for one in patches]
+        images = [np.asarray(boxes, np.int64).reshape(-1, 4) for boxes in patches]
         return Patches(
-            patches_P4=np.concatenate([np.zeros((0, 4), np.int64), *rows]),
-            offsets_N1=offsets_of_counts([len(one) for one in rows]),
+            patches_P4=np.concatenate([np.zeros((0, 4), np.int64), *images]),
+            offsets_N1=offsets_of_counts([len(image_P4) for image_P4 in images]),
         )
 
 
@@ -80,16 +80,14 @@ def draw_unmixed(rng: np.random.Generator, settings: MixSettings, sizes_B2: Size
 def draw_mixup(
     rng: np.random.Generator,
     settings: MixSettings,
+    view: ViewSettings,
     sizes_B2: Sizes,
     cached_K2: Sizes,
-    *,
-    pad_multiple: int,
-    interpolation: Interpolation,
 ) -> MixupDraw:
     """Draw partners, a permutation of the oldest B, and where each of the two images lies."""
     positions_B = rng.permutation(len(sizes_B2))
-    bounds = np.array(padded_size(sizes_B2, pad_multiple))
-    partner_sizes_B2, _ = fitted_sizes(cached_K2[positions_B], bounds, interpolation)
+    bounds = np.array(padded_size(sizes_B2, view.pad_multiple))
+    partner_sizes_B2, _ = fitted_sizes(cached_K2[positions_B], bounds, view.interpolation)
     canvas_B2 = np.maximum(sizes_B2, partner_sizes_B2)
     current_offsets_B2 = rng.integers(canvas_B2 - sizes_B2, endpoint=True)
     partner_offsets_B2 = rng.integers(canvas_B2 - partner_sizes_B2, endpoint=True)
@@ -103,12 +101,12 @@ def draw_mixup(
 
 
 def draw_mosaic(
-    rng: np.random.Generator, settings: MixSettings, cached_K2: Sizes, *, interpolation: Interpolation
+    rng: np.random.Generator, settings: MixSettings, view: ViewSettings, cached_K2: Sizes
 ) -> MosaicDraw:
     """Draw tiles, a permutation of the newest four, and the size that they are fitted into."""
     positions_4 = len(cached_K2) - MOSAIC_TILES + rng.permutation(MOSAIC_TILES)
     bounds_2 = rng.integers(*settings.mosaic_range, size=2)
-    sizes_42, _ = fitted_sizes(cached_K2[positions_4], bounds_2, interpolation)
+    sizes_42, _ = fitted_sizes(cached_K2[positions_4], bounds_2, view.interpolation)
     return MosaicDraw(
         positions_4=positions_4,
         bounds=(int(bounds_2[0]), int(bounds_2[1])),

@@ -26,7 +26,7 @@ from pipeline.plans.mix_draws import (
     draw_mosaic,
     draw_unmixed,
 )
-from pipeline.settings import MOSAIC_TILES, Interpolation, MixSettings
+from pipeline.settings import MixSettings, ViewSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -109,73 +109,59 @@ class MixPlan:
 def plan_mix(
     rng: np.random.Generator,
     settings: MixSettings,
+    view: ViewSettings,
     current_sizes_B2: npt.ArrayLike,
     cached_sizes_K2: npt.ArrayLike,
-    *,
-    pad_multiple: int = 32,
-    interpolation: Interpolation = "linear",
 ) -> MixPlan:
     """Draw one step's mixing from the sizes alone; `cached_sizes_K2` is the cache before this step.
 
-    Nothing is mixed until the cache holds `settings.capacity(B)` images.
+    Nothing is mixed until the cache holds `settings.capacity(B)` images. Of `view` the padding and the way to
+    resample count.
     """
     current = np.asarray(current_sizes_B2, np.int64)
     cached = np.asarray(cached_sizes_K2, np.int64).reshape(-1, 2)
     full = len(cached) >= settings.capacity(len(current))
     if full and settings.mixup:
-        draw = draw_mixup(
-            rng, settings, current, cached, pad_multiple=pad_multiple, interpolation=interpolation
-        )
+        draw = draw_mixup(rng, settings, view, current, cached)
     else:
         draw = draw_unmixed(rng, settings, current)
-    mixup = mixup_plan(
-        settings, draw, current, cached, pad_multiple=pad_multiple, interpolation=interpolation
-    )
-    mosaic = None
-    if full and settings.mosaic:
-        tiles = draw_mosaic(rng, settings, cached, interpolation=interpolation)
-        mosaic = mosaic_plan(settings, tiles, cached, pad_multiple=pad_multiple, interpolation=interpolation)
-    return MixPlan(mixup=mixup, mosaic=mosaic)
+    mixup = mixup_plan(settings, view, draw, current, cached)
+    if not (full and settings.mosaic):
+        return MixPlan(mixup=mixup, mosaic=None)
+    tiles = draw_mosaic(rng, settings, view, cached)
+    return MixPlan(mixup=mixup, mosaic=mosaic_plan(settings, view, tiles, cached))
 
 
 def mixup_plan(
     settings: MixSettings,
+    view: ViewSettings,
     draw: MixupDraw,
     current_sizes_B2: npt.ArrayLike,
     cached_sizes_K2: npt.ArrayLike,
-    *,
-    pad_multiple: int = 32,
-    interpolation: Interpolation = "linear",
 ) -> MixupPlan:
     """Return the plan of these draws; partners are fitted to the padded size of the batch, always flipped."""
     sizes_B2 = np.asarray(current_sizes_B2, np.int64)
     if not len(draw.positions_B):
-        return _unmixed(draw, sizes_B2, pad_multiple)
+        return _unmixed(draw, sizes_B2, view.pad_multiple)
     sources_B2 = _at(cached_sizes_K2, draw.positions_B)
-    bounds_2 = np.array(padded_size(sizes_B2, pad_multiple))
-    partner_sizes_B2, scales_B = fitted_sizes(sources_B2, bounds_2, interpolation)
+    bounds_2 = np.array(padded_size(sizes_B2, view.pad_multiple))
+    partner_sizes_B2, scales_B = fitted_sizes(sources_B2, bounds_2, view.interpolation)
     canvas_B2 = np.maximum(sizes_B2, partner_sizes_B2)
     _require_on_canvas(draw.current_offsets_B2, sizes_B2, canvas_B2)
     _require_on_canvas(draw.partner_offsets_B2, partner_sizes_B2, canvas_B2)
-    as_is, flipped = np.zeros(len(sizes_B2), bool), np.ones(len(sizes_B2), bool)
     offsets_B2, patches = draw.partner_offsets_B2, draw.partner_patches
     return MixupPlan(
-        current=_layer(sizes_B2, sizes_B2, as_is, draw.current_offsets_B2, draw.current_patches),
-        partner=_layer(sources_B2, partner_sizes_B2, flipped, offsets_B2, patches, scales_B),
+        current=_layer(sizes_B2, sizes_B2, draw.current_offsets_B2, draw.current_patches, flip=False),
+        partner=_layer(sources_B2, partner_sizes_B2, offsets_B2, patches, flip=True, scales_N=scales_B),
         partner_positions_B=draw.positions_B,
         weights=settings.weights,
         canvas_sizes_B2=canvas_B2,
-        padded_size=padded_size(canvas_B2, pad_multiple),
+        padded_size=padded_size(canvas_B2, view.pad_multiple),
     )
 
 
 def mosaic_plan(
-    settings: MixSettings,
-    draw: MosaicDraw,
-    cached_sizes_K2: npt.ArrayLike,
-    *,
-    pad_multiple: int = 32,
-    interpolation: Interpolation = "linear",
+    settings: MixSettings, view: ViewSettings, draw: MosaicDraw, cached_sizes_K2: npt.ArrayLike
 ) -> MosaicPlan:
     """Return the plan of these draws; tiles are always flipped, and each touches the centre cross."""
     sources_42 = _at(cached_sizes_K2, draw.positions_4)
@@ -183,25 +169,24 @@ def mosaic_plan(
         raise ValueError(
             f"bounds of a mosaic: got {draw.bounds}, expected the (height, width) of a tile, each at least 1"
         )
-    sizes_42, scales_4 = fitted_sizes(sources_42, np.array(draw.bounds), interpolation)
+    sizes_42, scales_4 = fitted_sizes(sources_42, np.array(draw.bounds), view.interpolation)
     quadrant = np.array(padded_size(sizes_42, settings.mosaic_multiple))
     touches_cross_42 = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])  # aligned to the quadrant's bottom, right
     starts_42 = (1 - touches_cross_42) * quadrant
     offsets_42 = starts_42 + touches_cross_42 * (quadrant - sizes_42)
     height, width = (2 * quadrant).tolist()
-    flipped = np.ones(MOSAIC_TILES, bool)
     return MosaicPlan(
-        tiles=_layer(sources_42, sizes_42, flipped, offsets_42, draw.patches, scales_4),
+        tiles=_layer(sources_42, sizes_42, offsets_42, draw.patches, flip=True, scales_N=scales_4),
         positions_4=draw.positions_4,
         canvas_size=(height, width),
-        padded_size=padded_size(2 * quadrant[None], pad_multiple),
+        padded_size=padded_size(2 * quadrant[None], view.pad_multiple),
     )
 
 
 def _unmixed(draw: MixupDraw, sizes_B2: Sizes, pad_multiple: int) -> MixupPlan:
-    as_is, in_the_corner = np.zeros(len(sizes_B2), bool), np.zeros_like(sizes_B2)
+    in_the_corner = np.zeros_like(sizes_B2)
     return MixupPlan(
-        current=_layer(sizes_B2, sizes_B2, as_is, in_the_corner, draw.current_patches),
+        current=_layer(sizes_B2, sizes_B2, in_the_corner, draw.current_patches, flip=False),
         partner=None,
         partner_positions_B=draw.positions_B,
         weights=(1.0,),
@@ -236,18 +221,33 @@ def _require_on_canvas(offsets_N2: Sizes, sizes_N2: Sizes, canvas_N2: Sizes) -> 
 def _layer(
     source_sizes_N2: Sizes,
     sizes_N2: Sizes,
-    flips_N: npt.NDArray[np.bool_],
     offsets_N2: Sizes,
     patches: Patches,
+    *,
+    flip: bool,
     scales_N: npt.NDArray[np.float64] | None = None,
 ) -> Layer:
     """Return the layer, its patches moved along with their images."""
+    _require_inside(patches, sizes_N2)
+    moves_P2 = np.repeat(offsets_N2, np.diff(patches.offsets_N1), axis=0)
+    return Layer(
+        source_sizes_N2=source_sizes_N2,
+        sizes_N2=sizes_N2,
+        flips_N=np.full(len(sizes_N2), flip),
+        offsets_N2=offsets_N2,
+        patches_P4=patches.patches_P4 + np.tile(moves_P2[:, ::-1], 2),
+        patch_offsets_N1=patches.offsets_N1,
+        scales_N=scales_N,
+    )
+
+
+def _require_inside(patches: Patches, sizes_N2: Sizes) -> None:
+    """Raise ValueError for a patch that leaves its image, or patches of another number of images."""
     if len(patches.offsets_N1) != len(sizes_N2) + 1:
         raise ValueError(
             f"draws of mixing: got patches of {len(patches.offsets_N1) - 1} images, expected {len(sizes_N2)}"
         )
-    counts_N = np.diff(patches.offsets_N1)
-    ends_P2 = np.repeat(sizes_N2, counts_N, axis=0)[:, ::-1]
+    ends_P2 = np.repeat(sizes_N2, np.diff(patches.offsets_N1), axis=0)[:, ::-1]
     starts_P2, stops_P2 = patches.patches_P4[:, :2], patches.patches_P4[:, 2:]
     outside_P = ((starts_P2 < 0) | (stops_P2 < starts_P2) | (stops_P2 > ends_P2)).any(axis=1)
     if outside_P.any():
@@ -255,13 +255,3 @@ def _layer(
             f"erased patches: got {patches.patches_P4[outside_P][0].tolist()}, expected xyxy inside an image of "
             f"width and height {ends_P2[outside_P][0].tolist()}"
         )
-    moves_P2 = np.repeat(offsets_N2, counts_N, axis=0)
-    return Layer(
-        source_sizes_N2=source_sizes_N2,
-        sizes_N2=sizes_N2,
-        flips_N=flips_N,
-        offsets_N2=offsets_N2,
-        patches_P4=patches.patches_P4 + np.tile(moves_P2[:, ::-1], 2),
-        patch_offsets_N1=patches.offsets_N1,
-        scales_N=scales_N,
-    )

@@ -200,7 +200,7 @@ def test_boxes_frame_their_objects_in_each_layer_of_a_mixup(mixer: Mixer, seed: 
     current, current_labels = drawn_views(seed, 4)
     cached, cached_labels = drawn_views(seed + 1000, 8)
     sizes = [[image.shape[:2] for image in images] for images in (current, cached)]
-    plan = plan_mix(np.random.default_rng(seed), MIX, *sizes).mixup
+    plan = plan_mix(np.random.default_rng(seed), MIX, STRAIGHT, *sizes).mixup
     assert plan.partner is not None
     partner = [cached[position] for position in plan.partner_positions_B]
     partner_labels = in_order(cached_labels, plan.partner_positions_B)
@@ -225,7 +225,7 @@ def test_boxes_frame_their_objects_in_a_mosaic(mixer: Mixer, seed: int) -> None:
     """One tile at a time beside three blank ones, then all four at once."""
     cached, cached_labels = drawn_views(seed, 8)
     sizes = [image.shape[:2] for image in cached]
-    plan = plan_mix(np.random.default_rng(seed), MIX, [(60, 60)], sizes).mosaic
+    plan = plan_mix(np.random.default_rng(seed), MIX, STRAIGHT, [(60, 60)], sizes).mosaic
     assert plan is not None
     tiles, labels = (
         [cached[position] for position in plan.positions_4],
@@ -248,7 +248,9 @@ def test_a_box_is_kept_while_enough_of_its_object_is_left(mixer: Mixer, seed: in
     """Patches hide exactly what they were planned over, in pixels as in boxes."""
     images, labels = drawn_views(seed, 6)
     settings = replace(MIX, erase=True, erase_patches=(1, 12), erase_ratio=(0.0, 0.5))
-    plan = plan_mix(np.random.default_rng(seed), settings, [image.shape[:2] for image in images], []).mixup
+    plan = plan_mix(
+        np.random.default_rng(seed), settings, STRAIGHT, [image.shape[:2] for image in images], []
+    ).mixup
     layer = plan.current
     erased = mixer.mixup(plan, images, []).permute(0, 2, 3, 1).numpy()
     for index, image in enumerate(images):
@@ -285,7 +287,7 @@ def test_boxes_of_the_weak_view_reach_the_mosaic_through_every_graph(
     _, views = unlabeled.run(encoded, weak, strong)
     in_weak = project(labels, weak.matrices_B33, weak.sizes_B2)
     in_strong = project(in_weak, strong.matrices_B33 @ np.linalg.inv(weak.matrices_B33), strong.sizes_B2)
-    plan = plan_mix(rng, MIX, [(60, 60)], strong.sizes_B2).mosaic
+    plan = plan_mix(rng, MIX, STRAIGHT, [(60, 60)], strong.sizes_B2).mosaic
     assert plan is not None
     (mosaic_HWC,) = mixer.mosaic(plan, [views[position] for position in plan.positions_4]).permute(0, 2, 3, 1)
     labels_4 = in_order(in_strong, plan.positions_4)

@@ -54,7 +54,9 @@ def mixer() -> Mixer:
 def test_mixup_is_the_weighted_sum_of_two_placed_and_erased_images(mixer: Mixer, seed: int) -> None:
     current, cached = random_views(seed, 4), random_views(seed + 100, 8)
     settings = replace(MIX, weights=((0.5, 0.5), (0.3, 0.7), (1.0, 0.25))[seed % 3])
-    plan = plan_mix(np.random.default_rng(seed), settings, view_sizes(current), view_sizes(cached)).mixup
+    plan = plan_mix(
+        np.random.default_rng(seed), settings, VIEW, view_sizes(current), view_sizes(cached)
+    ).mixup
     assert plan.partner is not None
     partner = [cached[position] for position in plan.partner_positions_B]
     found = pixels(mixer.mixup(plan, current, partner))
@@ -70,7 +72,7 @@ def test_mixup_is_the_weighted_sum_of_two_placed_and_erased_images(mixer: Mixer,
 @pytest.mark.parametrize("seed", range(6))
 def test_a_mosaic_is_four_placed_and_erased_images(mixer: Mixer, seed: int) -> None:
     cached = random_views(seed, 8)
-    plan = plan_mix(np.random.default_rng(seed), MIX, [(50, 50)], view_sizes(cached)).mosaic
+    plan = plan_mix(np.random.default_rng(seed), MIX, VIEW, [(50, 50)], view_sizes(cached)).mosaic
     assert plan is not None
     tiles = [cached[position] for position in plan.positions_4]
     (found,) = pixels(mixer.mosaic(plan, tiles))
@@ -81,7 +83,7 @@ def test_a_mosaic_is_four_placed_and_erased_images(mixer: Mixer, seed: int) -> N
 @pytest.mark.parametrize("erase", [True, False])
 def test_without_partners_the_images_are_only_erased(mixer: Mixer, erase: bool) -> None:
     current = random_views(7, 3)
-    plan = plan_mix(np.random.default_rng(7), replace(MIX, erase=erase), view_sizes(current), []).mixup
+    plan = plan_mix(np.random.default_rng(7), replace(MIX, erase=erase), VIEW, view_sizes(current), []).mixup
     found = pixels(mixer.mixup(plan, current, []))
     expected = canvases(plan.current, current, plan.padded_size)
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -97,7 +99,7 @@ def test_every_offset_on_a_wide_canvas_is_met_exactly(mixer: Mixer) -> None:
         patches_P4=np.zeros((0, 4), np.int64),
         patch_offsets_N1=np.zeros(2, np.int64),
     )
-    plan = plan_mix(np.random.default_rng(0), MIX, [(1, 1)], []).mixup
+    plan = plan_mix(np.random.default_rng(0), MIX, VIEW, [(1, 1)], []).mixup
     for left in range(0, 1344, 7):
         moved = replace(layer, offsets_N2=np.array([[left % 32, left]]))
         found = mixer.mixup(replace(plan, current=moved, padded_size=(32, 1344)), [image], [])
@@ -108,7 +110,11 @@ def test_every_offset_on_a_wide_canvas_is_met_exactly(mixer: Mixer) -> None:
 def test_any_thread_count_and_batch_size_give_the_same_bytes(mode: str) -> None:
     current, cached = random_views(1, 4), random_views(2, 8)
     plan = plan_mix(
-        np.random.default_rng(3), MIX, view_sizes(current), view_sizes(cached), interpolation=mode
+        np.random.default_rng(3),
+        MIX,
+        replace(VIEW, interpolation=mode),
+        view_sizes(current),
+        view_sizes(cached),
     )
     assert plan.mosaic is not None
     results = []
@@ -124,7 +130,7 @@ def test_any_thread_count_and_batch_size_give_the_same_bytes(mode: str) -> None:
 
 def test_a_batch_may_be_of_one_image(mixer: Mixer) -> None:
     current, cached = random_views(1, 1), random_views(2, 8)
-    alone = plan_mix(np.random.default_rng(3), MIX, view_sizes(current), view_sizes(cached)).mixup
+    alone = plan_mix(np.random.default_rng(3), MIX, VIEW, view_sizes(current), view_sizes(cached)).mixup
     assert mixer.mixup(alone, current, [cached[0]]).shape == (1, 3, *alone.padded_size)
 
 
@@ -132,7 +138,7 @@ def test_each_pixel_of_a_mosaic_says_where_it_came_from(mixer: Mixer) -> None:
     """On images of coordinates: the column that a pixel names, read off it, is that of the mirrored resize."""
     sources = [(60, 90), (100, 50), (80, 80), (33, 120)]
     cached = [coordinates(*source) for source in sources]
-    plan = plan_mix(np.random.default_rng(0), replace(MIX, erase=False), [(9, 9)], sources * 2).mosaic
+    plan = plan_mix(np.random.default_rng(0), replace(MIX, erase=False), VIEW, [(9, 9)], sources * 2).mosaic
     assert plan is not None
     tiles = [(cached * 2)[position] for position in plan.positions_4]
     (found,) = pixels(mixer.mosaic(plan, tiles))
@@ -151,14 +157,14 @@ def test_each_pixel_of_a_mosaic_says_where_it_came_from(mixer: Mixer) -> None:
 def test_the_views_themselves_are_never_changed(mixer: Mixer) -> None:
     current = random_views(5, 4)
     copies = [image.copy() for image in current]
-    plan = plan_mix(np.random.default_rng(5), MIX, view_sizes(current), view_sizes(current * 2))
+    plan = plan_mix(np.random.default_rng(5), MIX, VIEW, view_sizes(current), view_sizes(current * 2))
     mixer.mixup(plan.mixup, current, [current[position] for position in plan.mixup.partner_positions_B])
     for image, copy in zip(current, copies, strict=True):
         np.testing.assert_array_equal(image, copy)
 
 
 def test_views_of_other_sizes_than_planned_are_refused(mixer: Mixer) -> None:
-    plan = plan_mix(np.random.default_rng(0), MIX, [(50, 60)], []).mixup
+    plan = plan_mix(np.random.default_rng(0), MIX, VIEW, [(50, 60)], []).mixup
     with pytest.raises(ValueError, match=r"strong views: got sizes \[\[40, 60\]\], planned \[\[50, 60\]\]"):
         mixer.mixup(plan, [np.zeros((40, 60, 3), np.uint8)], [])
 
@@ -166,7 +172,7 @@ def test_views_of_other_sizes_than_planned_are_refused(mixer: Mixer) -> None:
 def test_a_partner_that_keeps_its_size_is_mirrored_all_the_same(mixer: Mixer) -> None:
     rng = np.random.default_rng(0)
     current, partner = (rng.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(2))
-    plan = plan_mix(rng, replace(MIX, erase=False), [(64, 96)], [(64, 96)] * 8).mixup
+    plan = plan_mix(rng, replace(MIX, erase=False), VIEW, [(64, 96)], [(64, 96)] * 8).mixup
     assert plan.partner is not None
     assert plan.partner.sizes_N2.tolist() == [[64, 96]]
     (found,) = pixels(mixer.mixup(plan, [current], [partner]))

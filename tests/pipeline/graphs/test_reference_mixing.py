@@ -151,7 +151,7 @@ def test_a_mixup_is_the_published_one(mixer: Mixer, seed: int) -> None:
     current, current_labels = views_with_boxes(seed, 4)
     cached, cached_labels = views_with_boxes(seed + 100, 8)
     rng = np.random.default_rng(seed)
-    plan = plan_mix(rng, MIX, sizes(current), sizes(cached), interpolation="reference").mixup
+    plan = plan_mix(rng, MIX, VIEW, sizes(current), sizes(cached)).mixup
     order = plan.partner_positions_B
     partner = [cached[position] for position in order]
     partner_labels = Labels.concatenate([cached_labels.image(position) for position in order])
@@ -190,8 +190,8 @@ def published_mosaic(
 def test_a_mosaic_is_the_published_one(mixer: Mixer, seed: int) -> None:
     cached, cached_labels = views_with_boxes(seed, 8)
     rng = np.random.default_rng(seed)
-    draw = draw_mosaic(rng, MIX, np.array(sizes(cached)), interpolation="reference")
-    plan = mosaic_plan(MIX, draw, sizes(cached), interpolation="reference")
+    draw = draw_mosaic(rng, MIX, VIEW, np.array(sizes(cached)))
+    plan = mosaic_plan(MIX, VIEW, draw, sizes(cached))
     tiles = [cached[position] for position in plan.positions_4]
     labels = Labels.concatenate([cached_labels.image(position) for position in plan.positions_4])
     canvas, boxes = published_mosaic(plan, draw.bounds, tiles, labels)
@@ -208,7 +208,7 @@ def test_erased_boxes_are_those_of_the_published_rule() -> None:
         images, labels = views_with_boxes(seed, 4)
         rng = np.random.default_rng(seed)
         mix = replace(MIX, erase_ratio=(0.0, 0.6))
-        plan = plan_mix(rng, mix, [(50, 50)] * 4, sizes(images) * 2, interpolation="reference").mixup
+        plan = plan_mix(rng, mix, VIEW, [(50, 50)] * 4, sizes(images) * 2).mixup
         assert plan.partner is not None
         order = plan.partner_positions_B
         partner_labels = Labels.concatenate([labels.image(position % 4) for position in order])
@@ -231,7 +231,7 @@ def test_fitted_sizes_cut_fractions_as_torch_does() -> None:
     short_of_the_bound = 0
     for _ in range(200):
         cached = [tuple(size) for size in rng.integers(20, 900, (8, 2)).tolist()]
-        plan = plan_mix(rng, MixSettings(erase=False), [(50, 60)], cached, interpolation="reference").mosaic
+        plan = plan_mix(rng, MixSettings(erase=False), VIEW, [(50, 60)], cached).mosaic
         assert plan is not None
         for position, size, scale in zip(
             plan.positions_4, plan.tiles.sizes_N2.tolist(), plan.tiles.scales_N, strict=True

@@ -122,7 +122,7 @@ def test_boxes_reach_the_strong_view_by_the_published_homography() -> None:
             image_ids_B=np.zeros(1, np.int64),
             weak=weak,
             strong=strong,
-            mix=plan_mix(rng, MIX, strong.sizes_B2, []),
+            mix=plan_mix(rng, MIX, VIEW, strong.sizes_B2, []),
             drop_ratio=0.7,
         )
         moved = plan.strong_labels(Labels.of_image(weak_boxes, np.arange(6)))

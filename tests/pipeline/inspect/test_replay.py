@@ -118,15 +118,15 @@ def test_a_replayed_labeled_view_is_that_of_its_file() -> None:
     assert_same_labels(boxes, project(truth(), plan.matrices_B33, plan.sizes_B2))
 
 
-def redrawn(mode: str, seed: int, cached: list[tuple[int, int]]) -> MixPlan:
+def redrawn(view: ViewSettings, seed: int, cached: list[tuple[int, int]]) -> MixPlan:
     """The plan of a step, made of its draws one by one."""
     rng = np.random.default_rng(seed)
     sizes, cache = np.array(SIZES), np.array(cached)
-    mixup = draw_mixup(rng, MIX, sizes, cache, pad_multiple=32, interpolation=mode)
-    mosaic = draw_mosaic(rng, MIX, cache, interpolation=mode)
+    mixup = draw_mixup(rng, MIX, view, sizes, cache)
+    mosaic = draw_mosaic(rng, MIX, view, cache)
     return MixPlan(
-        mixup=mixup_plan(MIX, mixup, sizes, cached, interpolation=mode),
-        mosaic=mosaic_plan(MIX, mosaic, cached, interpolation=mode),
+        mixup=mixup_plan(MIX, view, mixup, sizes, cached),
+        mosaic=mosaic_plan(MIX, view, mosaic, cached),
     )
 
 
@@ -135,14 +135,14 @@ def test_recorded_draws_of_mixing_give_the_same_bytes_and_boxes(mode: str) -> No
     settings = replace(VIEW, interpolation=mode)
     cached_sizes = SIZES[::-1] + SIZES
     cached = pictures(1, cached_sizes), truth(cached_sizes)
-    plan = plan_mix(np.random.default_rng(7), MIX, SIZES, cached_sizes, interpolation=mode)
+    plan = plan_mix(np.random.default_rng(7), MIX, settings, SIZES, cached_sizes)
     assert plan.mosaic is not None
     partners, tiles = plan.mixup.partner_positions_B.tolist(), plan.mosaic.positions_4.tolist()
     mixer = Mixer(settings, batch_size=4)
     expected_mixup = mixer.mixup(plan.mixup, pictures(), [cached[0][at] for at in partners])
     expected_mosaic = mixer.mosaic(plan.mosaic, [cached[0][at] for at in tiles])
 
-    again = redrawn(mode, 7, cached_sizes)
+    again = redrawn(settings, 7, cached_sizes)
     assert again.mosaic is not None
     replay = Replay(settings, batch_size=4)
     mixed, mixed_boxes = replay.mixup(again.mixup, (pictures(), truth()), cached, drop_ratio=0.7)
@@ -179,7 +179,7 @@ MOSAIC = MosaicDraw(
 
 def test_a_mosaic_written_down_by_hand_is_the_plain_picture() -> None:
     cached, labels = pictures(), truth()
-    plan = mosaic_plan(MixSettings(), MOSAIC, SIZES)
+    plan = mosaic_plan(MixSettings(), VIEW, MOSAIC, SIZES)
     found, boxes = Replay(VIEW, batch_size=1).mosaic(plan, (cached, labels), drop_ratio=0.7)
 
     order = MOSAIC.positions_4.tolist()
@@ -213,7 +213,7 @@ def test_a_mixup_written_down_by_hand_is_the_plain_picture() -> None:
         current_patches=Patches.of_images(patches[0]),
         partner_patches=Patches.of_images(patches[1]),
     )
-    plan = mixup_plan(MixSettings(), draw, SIZES[:2], SIZES)
+    plan = mixup_plan(MixSettings(), VIEW, draw, SIZES[:2], SIZES)
     now = current, truth(SIZES[:2])
     found, boxes = Replay(VIEW, batch_size=2).mixup(plan, now, (cached, labels), drop_ratio=0.7)
     canvas = [rounded_up(max(size[axis] for size in free), 32) for axis in (0, 1)]
@@ -246,17 +246,17 @@ def test_draws_that_fit_no_image_are_refused() -> None:
     with pytest.raises(ValueError, match=r"geometry: got 'swirl', expected None or any of rotate"):
         ViewDraw(size=(9, 9), geometry="swirl")
     with pytest.raises(ValueError, match=r"positions: got \[2, 0, 3, 1\], expected 0 to 2"):
-        mosaic_plan(MixSettings(), MOSAIC, SIZES[:3])
+        mosaic_plan(MixSettings(), VIEW, MOSAIC, SIZES[:3])
     with pytest.raises(ValueError, match=r"patches of 3 images, expected 4"):
-        mosaic_plan(MixSettings(), replace(MOSAIC, patches=Patches.of_images([[]] * 3)), SIZES)
+        mosaic_plan(MixSettings(), VIEW, replace(MOSAIC, patches=Patches.of_images([[]] * 3)), SIZES)
     outside = Patches.of_images([[], [], [], [[0, 0, 25, 500]]])
     with pytest.raises(ValueError, match=r"erased patches: got \[0, 0, 25, 500\]"):
-        mosaic_plan(MixSettings(), replace(MOSAIC, patches=outside), SIZES)
+        mosaic_plan(MixSettings(), VIEW, replace(MOSAIC, patches=outside), SIZES)
     inverted = Patches.of_images([[], [], [], [[9, 9, 2, 20]]])
     with pytest.raises(ValueError, match=r"erased patches: got \[9, 9, 2, 20\]"):
-        mosaic_plan(MixSettings(), replace(MOSAIC, patches=inverted), SIZES)
+        mosaic_plan(MixSettings(), VIEW, replace(MOSAIC, patches=inverted), SIZES)
     with pytest.raises(ValueError, match=r"bounds of a mosaic: got \(0, 90\)"):
-        mosaic_plan(MixSettings(), replace(MOSAIC, bounds=(0, 90)), SIZES)
+        mosaic_plan(MixSettings(), VIEW, replace(MOSAIC, bounds=(0, 90)), SIZES)
 
 
 @pytest.mark.parametrize(
@@ -279,4 +279,4 @@ def test_an_image_that_would_leave_its_canvas_is_refused(
         partner_patches=Patches.of_images([[], []]),
     )
     with pytest.raises(ValueError, match=message):
-        mixup_plan(MixSettings(), draw, sizes, cached)
+        mixup_plan(MixSettings(), VIEW, draw, sizes, cached)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.plans.mix_plans import Layer, MixPlan, plan_mix
-from pipeline.settings import MixSettings
+from pipeline.settings import MixSettings, ViewSettings
 
 SIZE = st.tuples(st.integers(1, 1333), st.integers(1, 1333))
 CASES = st.integers(1, 6).flatmap(
@@ -22,7 +22,7 @@ Case = tuple[list[tuple[int, int]], list[tuple[int, int]], int]
 
 def drawn(case: Case, **changed: object) -> MixPlan:
     current, cached, seed = case
-    return plan_mix(np.random.default_rng(seed), MixSettings(**changed), current, cached)
+    return plan_mix(np.random.default_rng(seed), MixSettings(**changed), ViewSettings(), current, cached)
 
 
 def layers(plan: MixPlan) -> Iterator[tuple[Layer, np.ndarray]]:

@@ -12,6 +12,7 @@ from pipeline.settings import MixSettings, ViewSettings
 from storage.labels import Labels
 from tests.pipeline.reference import moved_box
 
+VIEW = ViewSettings()
 SEEDS = st.integers(0, 10_000)
 UNTIMED = settings(deadline=None)
 """The first call loads the compiled kernel, which takes half a second."""
@@ -46,7 +47,7 @@ def assert_same(got: list, expected: list) -> None:
 @given(seed=SEEDS)
 def test_projection_equals_the_reference_and_keeps_the_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    plan = plan_strong(rng, ViewSettings(), rng.integers(20, 500, (4, 2)))
+    plan = plan_strong(rng, VIEW, rng.integers(20, 500, (4, 2)))
     labels = random_labels(rng, plan.source_sizes_B2)
     moved = project(labels, plan.matrices_B33, plan.sizes_B2)
     for image, (height, width) in enumerate(plan.sizes_B2):
@@ -60,7 +61,7 @@ def test_projection_equals_the_reference_and_keeps_the_order(seed: int) -> None:
 def test_placing_equals_the_reference_with_its_erase_filter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mix = MixSettings(mosaic_range=(50, 400), erase_ratio=(0.0, 0.6))
-    plan = plan_mix(rng, mix, rng.integers(20, 300, (2, 2)), rng.integers(20, 300, (8, 2)))
+    plan = plan_mix(rng, mix, VIEW, rng.integers(20, 300, (2, 2)), rng.integers(20, 300, (8, 2)))
     assert plan.mosaic is not None
     assert plan.mixup.partner is not None
     for layer in (plan.mixup.current, plan.mixup.partner, plan.mosaic.tiles):
@@ -78,7 +79,7 @@ def test_placing_equals_the_reference_with_its_erase_filter(seed: int) -> None:
 @given(seed=SEEDS)
 def test_weak_to_original_and_back_returns_the_boxes(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    plan = plan_weak(rng, ViewSettings(), rng.integers(50, 500, (3, 2)))
+    plan = plan_weak(rng, VIEW, rng.integers(50, 500, (3, 2)))
     labels = random_labels(rng, plan.source_sizes_B2)
     wide = (labels.boxes_N4[:, 2:] - labels.boxes_N4[:, :2] > 1).all(axis=1)
     labels = labels.keep(wide)
@@ -125,7 +126,7 @@ def test_a_sliver_at_the_border_is_dropped_and_its_image_stays() -> None:
 
 def test_mixup_gives_each_image_its_own_boxes_then_its_partners() -> None:
     sizes = [(60, 80), (50, 50)]
-    plan = plan_mix(np.random.default_rng(0), MixSettings(erase=False), sizes, [(40, 40)] * 8).mixup
+    plan = plan_mix(np.random.default_rng(0), MixSettings(erase=False), VIEW, sizes, [(40, 40)] * 8).mixup
     assert plan.partner is not None
     current = Labels.concatenate(
         [Labels.of_image([[1, 1, 9, 9], [2, 2, 9, 9]], [1, 2]), Labels.of_image([], [])]
@@ -141,7 +142,9 @@ def test_mixup_gives_each_image_its_own_boxes_then_its_partners() -> None:
 
 
 def test_a_mosaic_is_one_image_with_the_boxes_of_its_four_tiles() -> None:
-    plan = plan_mix(np.random.default_rng(0), MixSettings(erase=False), [(60, 80)], [(40, 40)] * 8).mosaic
+    plan = plan_mix(
+        np.random.default_rng(0), MixSettings(erase=False), VIEW, [(60, 80)], [(40, 40)] * 8
+    ).mosaic
     assert plan is not None
     tiles = Labels.concatenate(
         [Labels.of_image([[1, 1, 9, 9]], [tile]) if tile != 2 else Labels.empty(1) for tile in range(4)]
@@ -152,7 +155,7 @@ def test_a_mosaic_is_one_image_with_the_boxes_of_its_four_tiles() -> None:
 
 
 def test_a_batch_without_any_box_stays_a_batch() -> None:
-    plan = plan_mix(np.random.default_rng(0), MixSettings(), [(60, 80)] * 4, [(40, 40)] * 8)
+    plan = plan_mix(np.random.default_rng(0), MixSettings(), VIEW, [(60, 80)] * 4, [(40, 40)] * 8)
     assert plan.mosaic is not None
     mixed = mixup_labels(plan.mixup, Labels.empty(4), Labels.empty(4), drop_ratio=0.7)
     mosaic = mosaic_labels(plan.mosaic, Labels.empty(4), drop_ratio=0.7)
