@@ -85,12 +85,12 @@ class ViewSettings:
         _within("flip", self.flip, 0.0, 1.0)
         _at_least("test_short", self.test_short, 1)
         _at_least("test_long_max", self.test_long_max, 1)
-        _known("colour_ops", self.colour_ops, COLOUR_OPS)
+        _chosen_from("colour_ops", self.colour_ops, COLOUR_OPS)
         _ordered("enhance_range", self.enhance_range, low=0.0)
         _ordered("posterize_range", self.posterize_range, low=0)
         _within("posterize_range", self.posterize_range[1], 0, 8)
         _ordered("solarize_range", self.solarize_range, low=0.0)
-        _known("geometric_ops", self.geometric_ops, GEOMETRIC_OPS)
+        _chosen_from("geometric_ops", self.geometric_ops, GEOMETRIC_OPS)
         _within("rotate_degrees", self.rotate_degrees, 0.0, 180.0)
         _within("shear_degrees", self.shear_degrees, 0.0, 80.0)
         _within("translate_fraction", self.translate_fraction, 0.0, 1.0)
@@ -98,7 +98,7 @@ class ViewSettings:
         if not all(value > 0 for value in self.std):
             raise ConfigError(f"std: got {self.std}, expected three numbers above 0")
         _at_least("pad_multiple", self.pad_multiple, 1)
-        _known("interpolation", (self.interpolation,), get_args(Interpolation))
+        _chosen_from("interpolation", (self.interpolation,), get_args(Interpolation))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +163,7 @@ def _ordered(field: str, value: tuple[float, float], *, low: float) -> None:
         raise ConfigError(f"{field}: got {value}, expected two ascending numbers from {low} on")
 
 
-def _known(field: str, value: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _chosen_from(field: str, value: tuple[str, ...], choices: tuple[str, ...]) -> None:
     for name in value:
-        if name not in known:
-            raise ConfigError(f"{field}: got {name!r}, expected any of {', '.join(known)}")
+        if name not in choices:
+            raise ConfigError(f"{field}: got {name!r}, expected any of {', '.join(choices)}")

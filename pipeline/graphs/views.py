@@ -96,8 +96,7 @@ class UnlabeledViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list
         """Return the weak batch (B, 3, H, W) and the B strong views, uint8 (h, w, 3) each."""
         inputs = {
             "image": _as_arrays(images),
-            **_geometry("weak", weak.matrices_B33, weak.sizes_B2),
-            "weak_canvas": _canvas(weak),
+            **_normalised_inputs("weak", weak),
             **_strong_inputs(strong, self._interpolation),
         }
         weak_output, strong_output = self._graph.run(inputs)
@@ -106,9 +105,7 @@ class UnlabeledViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list
     @staticmethod
     def _define(settings: ViewSettings, device: Device, decoded: bool) -> tuple[DataNode, DataNode]:
         image = _source(device, decoded)
-        weak_inverse, weak_size = _geometry_inputs("weak")
-        weak = warp(image, weak_inverse, weak_size, device, border=None)
-        return _normalised(weak, "weak", settings), _strong(image, settings, device)
+        return _normalised(image, "weak", settings, device), _strong(image, settings, device)
 
 
 class StrongViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list[Image]]]):
@@ -134,19 +131,12 @@ class LabeledViews(Views[[ViewPlan], torch.Tensor]):
 
     def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
         """Return the batch (B, 3, H, W)."""
-        inputs = {
-            "image": _as_arrays(images),
-            **_geometry("view", plan.matrices_B33, plan.sizes_B2),
-            "view_canvas": _canvas(plan),
-            **_colour(plan),
-        }
+        inputs = {"image": _as_arrays(images), **_normalised_inputs("view", plan), **_colour(plan)}
         return batch_tensor(self._graph.run(inputs)[0])
 
     @staticmethod
     def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
-        inverse, size = _geometry_inputs("view")
-        view = warp(_source(device, decoded), inverse, size, device, border=None)
-        return _normalised(_coloured(view, device), "view", settings)
+        return _normalised(_source(device, decoded), "view", settings, device, coloured=True)
 
 
 class PredictViews(Views[[ViewPlan], torch.Tensor]):
@@ -154,18 +144,12 @@ class PredictViews(Views[[ViewPlan], torch.Tensor]):
 
     def run(self, images: Sequence[Encoded | Image], plan: ViewPlan) -> torch.Tensor:
         """Return the batch (B, 3, H, W)."""
-        inputs = {
-            "image": _as_arrays(images),
-            **_geometry("view", plan.matrices_B33, plan.sizes_B2),
-            "view_canvas": _canvas(plan),
-        }
+        inputs = {"image": _as_arrays(images), **_normalised_inputs("view", plan)}
         return batch_tensor(self._graph.run(inputs)[0])
 
     @staticmethod
     def _define(settings: ViewSettings, device: Device, decoded: bool) -> DataNode:
-        inverse, size = _geometry_inputs("view")
-        view = warp(_source(device, decoded), inverse, size, device, border=None)
-        return _normalised(view, "view", settings)
+        return _normalised(_source(device, decoded), "view", settings, device)
 
 
 def _strong(image: DataNode, settings: ViewSettings, device: Device) -> DataNode:
@@ -195,7 +179,14 @@ def _coloured(image: DataNode, device: Device) -> DataNode:
     return apply_colour(image, integers_input("colour_op"), floats_input("colour_value", 0), device)
 
 
-def _normalised(image: DataNode, name: str, settings: ViewSettings) -> DataNode:
+def _normalised(
+    image: DataNode, name: str, settings: ViewSettings, device: Device, *, coloured: bool = False
+) -> DataNode:
+    """Return the image resized and flipped, its colours changed if asked for, on its canvas."""
+    inverse, size = _geometry_inputs(name)
+    image = warp(image, inverse, size, device, border=None)
+    if coloured:
+        image = _coloured(image, device)
     canvas = floats_input(f"{name}_canvas", 1)
     return normalise(image, canvas, mean=list(settings.mean), std=list(settings.std))
 
@@ -216,8 +207,9 @@ def _strong_inputs(plan: ViewPlan, interpolation: Interpolation) -> dict[str, An
     }
 
 
-def _canvas(plan: ViewPlan) -> npt.NDArray[np.float32]:
-    return np.tile(np.array(plan.padded_size, np.float32), (len(plan), 1))
+def _normalised_inputs(name: str, plan: ViewPlan) -> dict[str, Any]:
+    canvas_B2 = np.tile(np.array(plan.padded_size, np.float32), (len(plan), 1))
+    return {**_geometry(name, plan.matrices_B33, plan.sizes_B2), f"{name}_canvas": canvas_B2}
 
 
 def _colour(plan: ViewPlan) -> dict[str, Any]:
@@ -228,4 +220,4 @@ def _colour(plan: ViewPlan) -> dict[str, Any]:
 
 
 def _as_arrays(images: Sequence[Encoded | Image]) -> list[Image]:
-    return [np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one for one in images]
+    return [np.frombuffer(image, np.uint8) if isinstance(image, bytes) else image for image in images]

@@ -73,12 +73,12 @@ class Breakdown:
         self._view, self._order = view, order
         self._device = torch.device("cpu" if device.kind == "cpu" else f"cuda:{device.index}")
         if labeled is not None:
-            self._labeled = _Images(labeled.dataset)
+            self._read_labeled = _reader_by_key(labeled.dataset)
             self._labeled_views = LabeledViews(view, batch_size=labeled.batch_size, device=device)
         if unlabeled is not None:
             capacity = unlabeled.mix.capacity(unlabeled.batch_size)
             self._cache, self._label_cache = ViewCache(capacity), LabelCache(capacity)
-            self._unlabeled = _Images(unlabeled.dataset)
+            self._read_unlabeled = _reader_by_key(unlabeled.dataset)
             self._unlabeled_views = UnlabeledViews(view, batch_size=unlabeled.batch_size, device=device)
             self._mixer = Mixer(view, batch_size=unlabeled.batch_size, device=device)
 
@@ -91,7 +91,7 @@ class Breakdown:
             seconds["labeled view"] = view
         if recipe.plan is None:
             return seconds
-        samples = self._unlabeled.read(recipe.plan.keys)
+        samples = self._read_unlabeled(recipe.plan.keys)
         decode, weak, strong, views = self._unlabeled_parts(samples, recipe.plan)
         seconds |= {"decode": seconds["decode"] + decode, "weak view": weak, "strong view": strong}
         seconds |= self._mixed(recipe.plan, views)
@@ -104,7 +104,7 @@ class Breakdown:
         Colour operations act on the strong views at their planned sizes.
         """
         assert recipe.plan is not None, "the kernels are those of unlabeled images"
-        samples = self._unlabeled.read(recipe.plan.keys)
+        samples = self._read_unlabeled(recipe.plan.keys)
         weak, strong = recipe.plan.weak, recipe.plan.strong
 
         def seconds(weak_plan: ViewPlan, strong_plan: ViewPlan) -> float:
@@ -125,7 +125,7 @@ class Breakdown:
         }
 
     def _labeled_parts(self, recipe: BatchRecipe) -> tuple[float, float]:
-        samples = self._labeled.read(recipe.labeled_keys)
+        samples = self._read_labeled(recipe.labeled_keys)
         rng = generator(self._order.seed, recipe.step, self._order.rank, Purpose.LABELED_VIEW)
         plan = plan_labeled(rng, self._view, samples.sizes_B2)
 
@@ -146,22 +146,19 @@ class Breakdown:
         return decode, weak - decode, strong - decode, views
 
     def _run(self, samples: Samples, weak: ViewPlan, strong: ViewPlan) -> tuple[list[Image], float]:
-        made, seconds = _best_of_two(
+        (_, views), seconds = _best_of_two(
             lambda: self._unlabeled_views.run(samples.encoded, weak, strong), self._device
         )
-        return made[1], seconds
+        return views, seconds
 
     def _mixed(self, plan: UnlabeledPlan, views: Sequence[Image]) -> dict[str, float]:
         mixup, mosaic = plan.mix.mixup, plan.mix.mosaic
         partners = self._cache.take(mixup.partner_positions_B.tolist())
-        _, seconds = _best_of_two(lambda: self._mixer.mixup(mixup, views, partners), self._device)
+        seconds = {"mixup": _best_of_two(lambda: self._mixer.mixup(mixup, views, partners), self._device)[1]}
         if mosaic is None:
-            return {"mixup": seconds, "mosaic": 0.0}
+            return seconds | {"mosaic": 0.0}
         tiles = self._cache.take(mosaic.positions_4.tolist())
-        return {
-            "mixup": seconds,
-            "mosaic": _best_of_two(lambda: self._mixer.mosaic(mosaic, tiles), self._device)[1],
-        }
+        return seconds | {"mosaic": _best_of_two(lambda: self._mixer.mosaic(mosaic, tiles), self._device)[1]}
 
     def _boxes(self, plan: UnlabeledPlan, step: int) -> float:
         """Return the seconds that the training step spends on boxes, with drawn boxes for the teacher's."""
@@ -183,15 +180,10 @@ def _best_of_two(work: Callable[[], T], device: torch.device) -> tuple[T, float]
     return result, min(first, second)
 
 
-class _Images:
-    """Samples of a data set by key."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._reader = SampleReader(dataset)
-        self._dataset = dataset
-
-    def read(self, keys: Sequence[str]) -> Samples:
-        return read_samples(self._reader, self._dataset.rows_of(keys))
+def _reader_by_key(dataset: Dataset) -> Callable[[Sequence[str]], Samples]:
+    """Return a function that reads the samples of these keys."""
+    reader = SampleReader(dataset)
+    return lambda keys: read_samples(reader, dataset.rows_of(keys))
 
 
 _COLOUR_VALUES: dict[ColourOp, float] = {

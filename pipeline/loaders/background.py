@@ -63,7 +63,7 @@ class Background(Generic[T]):
         Raises StopIteration at the end, the generator's own error where it failed, and RuntimeError when the
         thread is gone or the object is closed. After the end or an error, every further call raises it again.
         """
-        began, said = time.monotonic(), 1
+        began, next_report = time.monotonic(), _SAY_EVERY
         while self._end is None:
             if self._stop.is_set():
                 raise RuntimeError("asked for an item of a loader that is closed")
@@ -72,11 +72,11 @@ class Background(Generic[T]):
             except queue.Empty:
                 if not self._thread.is_alive() and self._queue.empty():
                     self._end = _End(RuntimeError(f"the thread {self._thread.name!r} ended without a word"))
-                elif time.monotonic() - began > said * _SAY_EVERY:
+                elif time.monotonic() - began > next_report:
                     LOG.warning(
                         "waited %.0f s for %s, which still runs", time.monotonic() - began, self._thread.name
                     )
-                    said += 1
+                    next_report += _SAY_EVERY
                 continue
             if not isinstance(item, _End):
                 return item  # type: ignore[no-any-return]

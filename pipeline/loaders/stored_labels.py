@@ -16,8 +16,8 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from pipeline.samples.reader import OUT_OF_RESOURCES, rows_by_shard
 from storage.dataset.dataset import Dataset, shard_stem
 from storage.errors import InputError, StoreError
 from storage.labels import Labels
+from storage.rounds.fits_dataset import fitting_terms, require_tables, thresholds_of
 from storage.rounds.round import Round, open_round
 from storage.tables.label_table import check_labels, table_labels
 from storage.tables.row_index import RowIndex
@@ -66,20 +67,19 @@ class StoredLabels:
         Raises StoreError for a round of other images, classes or shards, for one that is not complete, for a
         shard without a label table, and when no image has labels.
         """
-        terms = _terms(round_, dataset, classes, partial=partial)
+        terms = fitting_terms(round_, dataset, classes, partial=partial)
         images = dataset.images()
         coded = images["shard"].combine_chunks().dictionary_encode()
-        shards = [shard_stem(shard) for shard in coded.dictionary.to_pylist()]
-        self._keys = images["key"].combine_chunks()
+        self._shards = [shard_stem(shard) for shard in coded.dictionary.to_pylist()]
         self._shard_of_R = coded.indices.to_numpy()
-        self._shards = shards
-        self._rows = dict(zip(shards, rows_by_shard(self._shard_of_R, len(shards)), strict=True))
+        self._rows = dict(zip(self._shards, rows_by_shard(self._shard_of_R, len(self._shards)), strict=True))
+        self._keys = images["key"].combine_chunks()
         self._num_classes, self._memory = len(classes), memory
         self._held: OrderedDict[str, _Table] = OrderedDict()
         self._follow(round_)
-        _require_tables(round_, shards, self._stems, partial=partial)
+        require_tables(round_, self._shards, self._stems, partial=partial)
         self.name = round_.path
-        self.thresholds_C = _thresholds(round_, terms, len(classes))
+        self.thresholds_C = thresholds_of(round_, terms, len(classes))
         """Score threshold of each class, as the view `pseudo_labels` counts."""
         self.rows, self.left_out = self._labeled_rows()
         """Rows of the image table that have labels, and how many have none, by reason."""
@@ -162,10 +162,10 @@ class StoredLabels:
     def _was_compacted(self) -> bool:
         """Return whether the tables were packed into others since the round was opened; follow them there."""
         try:
-            now = open_round(self.name)
-            moved = now.compacted != self._round.compacted
+            current = open_round(self.name)
+            moved = current.compacted != self._round.compacted
             if moved:
-                self._follow(now)
+                self._follow(current)
         except (InputError, OSError):
             return False
         return moved
@@ -190,79 +190,20 @@ class _Table:
     def num_bytes(self) -> int:
         """Memory that the table takes."""
         labels = self.labels
-        arrays = (
-            labels.boxes_N4,
-            labels.categories_N,
-            labels.scores_N,
-            labels.offsets_B1,
-            self.rows,
-            self.label_rows,
-        )
-        return sum(array.nbytes for array in arrays)
+        arrays = (labels.boxes_N4, labels.categories_N, labels.scores_N, labels.offsets_B1)
+        return sum(array.nbytes for array in (*arrays, self.rows, self.label_rows))
 
 
 def require_same_labels(labels: StoredLabels | None, position: Mapping[str, Any] | None) -> None:
     """Raise StoreError unless a loader's position was written with this round, or with none."""
-    before = None if position is None else position.get("labels")
-    now = None if labels is None else labels.position()
-    if (before and before["hash"]) != (now and now["hash"]):
+    written = None if position is None else position.get("labels")
+    current = None if labels is None else labels.position()
+    if (written and written["hash"]) != (current and current["hash"]):
         raise StoreError(
-            f"cannot resume: expected labels of {before['round'] if before else 'no round'}, as the checkpoint was "
-            f"written with, got {now['round'] if now else 'none'}, with other labels; name that round, or start "
-            "a new run"
+            f"cannot resume: expected labels of {written['round'] if written else 'no round'}, as the checkpoint "
+            f"was written with, got {current['round'] if current else 'none'}, with other labels; name that "
+            "round, or start a new run"
         )
-
-
-def _terms(round_: Round, dataset: Dataset, classes: tuple[str, ...], *, partial: bool) -> dict[str, Any]:
-    """Return what a round says of itself. Raises StoreError unless it is one of these images and classes."""
-    if round_.info is None and not partial:
-        raise StoreError(
-            f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end, or "
-            "take the shards that are labeled (--labels.partial)"
-        )
-    terms = asdict(round_.info) if round_.info is not None else (round_.terms() or {})
-    found = terms.get("dataset_hash") or terms.get("provenance", {}).get("dataset_hash")
-    if found is None or "score_threshold" not in terms:
-        raise StoreError(
-            f"expected a round of labels, got one that nobody began: {round_.path}; check the path"
-        )
-    if found != dataset.hash:
-        of = terms.get("dataset_root") or terms["provenance"].get("dataset")
-        raise StoreError(
-            f"expected labels of {dataset.root} (hash {dataset.hash[:12]}), got those of {of} (hash {found[:12]}): "
-            f"{round_.path}; label {dataset.root} with `mixpl label`, or name a round of it"
-        )
-    if round_.info is not None and round_.info.classes != classes:
-        raise StoreError(
-            f"expected labels of the classes {', '.join(classes)}, got {', '.join(round_.info.classes)}: "
-            f"{round_.path}; train with the classes that the teacher had"
-        )
-    return terms
-
-
-def _require_tables(round_: Round, shards: Sequence[str], stems: Mapping[str, str], *, partial: bool) -> None:
-    known = set(shards)
-    foreign = sorted(stem for stem in stems if stem not in known)
-    missing = [shard for shard in shards if shard not in stems]
-    if foreign:
-        raise StoreError(
-            f"expected a label table a shard, got one for {foreign[0]}, which the data set does not have "
-            f"({len(foreign)} such tables): {round_.path}; "
-            "the images were packed anew since: delete the folder and label again"
-        )
-    if missing and not partial:
-        raise StoreError(
-            f"expected a label table for each of {len(shards)} shards, got none for {len(missing)}, the first is "
-            f"{missing[0]}: {round_.path}; restore it (`mixpl verify` says how), or leave those images out "
-            "(--labels.partial)"
-        )
-
-
-def _thresholds(round_: Round, terms: Mapping[str, Any], num_classes: int) -> npt.NDArray[np.float64]:
-    if round_.complete:
-        return round_.class_thresholds()
-    # A round that is still being labeled gets its thresholds by class last.
-    return np.full(num_classes, float(terms["score_threshold"]))
 
 
 def _hash(terms: Mapping[str, Any], thresholds_C: npt.NDArray[np.float64], rows: Rows) -> bytes:

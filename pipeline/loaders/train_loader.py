@@ -23,7 +23,7 @@ from pipeline.loaders.assembly import RESUME_VERSION, LoaderSpec, Part, make_bat
 from pipeline.loaders.background import Background
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.labeled import LabeledData, LabeledTruth
-from pipeline.loaders.stored_labels import require_same_labels
+from pipeline.loaders.stored_labels import StoredLabels, require_same_labels
 from pipeline.loaders.unlabeled import UnlabeledData
 from pipeline.randomness import Purpose
 from pipeline.samples.sample_source import SampleSource
@@ -78,11 +78,11 @@ class TrainLoader(Iterator[TrainBatch]):
         """Images that are not trained on, by reason."""
         self._sources: dict[Part, SampleSource] = {}
         if labeled is not None and truth is not None:
-            self._sources["labeled"] = _labeled_source(labeled, truth, order, resume)
+            self._sources["labeled"] = _open_source("labeled", labeled, truth, order, resume)
             self._sources["labeled"].advance(start_step)
         if unlabeled is not None:
             self.left_out |= {} if unlabeled.labels is None else unlabeled.labels.left_out
-            self._sources["unlabeled"] = _unlabeled_source(unlabeled, order, resume)
+            self._sources["unlabeled"] = _open_source("unlabeled", unlabeled, unlabeled.labels, order, resume)
             self._sources["unlabeled"].advance(start_step - unlabeled.start_step)
         self._positions = {part: source.position() for part, source in self._sources.items()}
         self._prefetch = prefetch
@@ -166,45 +166,35 @@ class TrainLoader(Iterator[TrainBatch]):
         position["repeat_factors"] = self._sources[part].repeat_factors(position["epoch"])
 
 
-def _labeled_source(
-    data: LabeledData, truth: LabeledTruth, order: OrderSettings, resume: Mapping[str, Any] | None
+def _open_source(
+    part: Part,
+    data: LabeledData | UnlabeledData,
+    labels: LabeledTruth | StoredLabels | None,
+    order: OrderSettings,
+    resume: Mapping[str, Any] | None,
 ) -> SampleSource:
+    """Return the images of one part that have labels; without any, all of them."""
     return SampleSource(
         data.dataset,
         order=order,
-        purpose=Purpose.LABELED_ORDER,
+        purpose=Purpose.LABELED_ORDER if part == "labeled" else Purpose.UNLABELED_ORDER,
         batch_size=data.batch_size,
-        rows=truth.rows,
-        truth=truth.hash,
+        rows=None if labels is None else labels.rows,
+        truth=b"" if labels is None else labels.hash,
         repeat_factors=data.repeat_factors,
-        resume=None if resume is None else resume["labeled"],
-    )
-
-
-def _unlabeled_source(
-    data: UnlabeledData, order: OrderSettings, resume: Mapping[str, Any] | None
-) -> SampleSource:
-    return SampleSource(
-        data.dataset,
-        order=order,
-        purpose=Purpose.UNLABELED_ORDER,
-        batch_size=data.batch_size,
-        rows=None if data.labels is None else data.labels.rows,
-        truth=b"" if data.labels is None else data.labels.hash,
-        repeat_factors=data.repeat_factors,
-        resume=None if resume is None else resume["unlabeled"],
+        resume=None if resume is None else resume[part],
     )
 
 
 def _check_resume(resume: Mapping[str, Any], order: OrderSettings, *, labeled: bool, unlabeled: bool) -> None:
     """Refuse a position that another run wrote: its batches would not be the ones that come next."""
     expected = {"version": RESUME_VERSION, "seed": order.seed, "rank": order.rank, "world": order.world}
-    found = {name: resume.get(name) for name in expected}
+    written = {name: resume.get(name) for name in expected}
     expected |= {"labeled images": labeled, "unlabeled images": unlabeled}
-    found |= {f"{part} images": resume.get(part) is not None for part in ("labeled", "unlabeled")}
+    written |= {f"{part} images": resume.get(part) is not None for part in ("labeled", "unlabeled")}
     for name, value in expected.items():
-        if found[name] != value:
+        if written[name] != value:
             raise StoreError(
-                f"cannot resume: expected {name} {value}, got {found[name]} from the checkpoint; resume with "
+                f"cannot resume: expected {name} {value}, got {written[name]} from the checkpoint; resume with "
                 "what it was written with, or start a new run"
             )

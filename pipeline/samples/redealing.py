@@ -32,7 +32,7 @@ def redeal(positions: Sequence[Mapping[str, Any]], *, rank: int, world: int) -> 
     parts = {part: [position[part] for position in positions] for part in ("labeled", "unlabeled")}
     return {
         **first,
-        **{part: None if given[0] is None else _redeal_part(given) for part, given in parts.items()},
+        **{part: None if entries[0] is None else _redeal_part(entries) for part, entries in parts.items()},
         "rank": rank,
         "world": world,
     }

@@ -91,7 +91,10 @@ class SampleSource:
             "epoch": self.state.epoch,
             "offset": self.state.offset,
             "left_out": sorted(self.quarantine.rows),
-            "stops": [[[s.epoch, s.offset] for s in stop] for stop in self.stream.stops(self.state.epoch)],
+            "stops": [
+                [[state.epoch, state.offset] for state in stop]
+                for stop in self.stream.stops(self.state.epoch)
+            ],
         }
 
     def repeat_factors(self, epoch: int) -> list[Any]:
@@ -129,8 +132,8 @@ class SampleSource:
         factors_R = self._factors(factors)
         consumed = StreamState(epoch=position["epoch"], offset=position["offset"])
         with self._lock:
-            left_out = frozenset(position["left_out"])
-            _, ahead = self.stream.take(consumed, batches_ahead * self.batch_size, left_out)
+            unusable = frozenset(position["left_out"])
+            _, ahead = self.stream.take(consumed, batches_ahead * self.batch_size, unusable)
             # Images found to be bad meanwhile may have carried the background further than computed. The epoch
             # that it is in has begun, so the next one is the first that can change.
             earliest = max(ahead.epoch, self._reached) + 1
@@ -154,11 +157,11 @@ class SampleSource:
         return np.array([factors.get(key, 1.0) for key in self.reader.keys], np.float64)
 
     def _restore(self, resume: Mapping[str, Any]) -> None:
-        for field, ours in (("dataset", self._fingerprint), ("batch_size", self.batch_size)):
-            if resume[field] != ours:
+        for field, value in (("dataset", self._fingerprint), ("batch_size", self.batch_size)):
+            if resume[field] != value:
                 raise StoreError(
                     f"cannot resume: the checkpoint was written with another {field} ({resume[field]}, now "
-                    f"{ours}; {self.dataset.root}); resume with the same one, or start a new run"
+                    f"{value}; {self.dataset.root}); resume with the same one, or start a new run"
                 )
         self.state = StreamState(epoch=resume["epoch"], offset=resume["offset"])
         self.quarantine = Quarantine(self.reader, resume["left_out"])
