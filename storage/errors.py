@@ -28,7 +28,7 @@ _ERRNOS = {
 """The numbers of errors that Python files made without one, as object stores' packages do."""
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """What came from outside cannot be used; the message says what to do."""
 
 
