@@ -173,7 +173,7 @@ def read_voc(folder: Path) -> Found:
         read = parse_voc((folder / "Annotations" / f"{name}.xml").read_bytes())
         assert read.file_name == image["file_name"]
         assert (str(read.width), str(read.height)) == (image["width"], image["height"])
-        assert not read.num_malformed
+        assert not read.malformed
         assert not any(one.difficult for one in read.objects)
         found[int(image["image_id"])] = [(one.name, one.score, list(one.box)) for one in read.objects]
     return found
