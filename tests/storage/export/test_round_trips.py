@@ -37,6 +37,9 @@ HEADER = ExportHeader(
     weights_hash="abcdef0123",
     selection="score > 0.5",
 )
+FIRST_PIXEL = (1.0, 1.0, 0.0, 0.0)
+"""VOC counts pixels from 1, so only the near edges move."""
+
 Found = dict[int, list[tuple[str, float, list[float]]]]
 """Boxes by image id: class, score, xyxy."""
 
@@ -175,7 +178,9 @@ def read_voc(folder: Path) -> Found:
         assert (str(read.width), str(read.height)) == (image["width"], image["height"])
         assert not read.malformed
         assert not any(one.difficult for one in read.objects)
-        found[int(image["image_id"])] = [(one.name, one.score, list(one.box)) for one in read.objects]
+        found[int(image["image_id"])] = [
+            (one.name, one.score, (np.array(one.box) - FIRST_PIXEL).tolist()) for one in read.objects
+        ]
     return found
 
 
