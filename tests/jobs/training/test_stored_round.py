@@ -237,7 +237,7 @@ def test_the_latest_round_is_taken_and_kept_to(
     student = LabelConfig(run=str(trained), data=str(drawn / "unlabeled"), out=str(rounds), weights="student")
     assert label(replace(student, score_threshold=0.12)) == 0
     later = replace(config, steps=6, resume=True)
-    with pytest.raises(ConfigError, match=r"expected labels of .*round=0001, .* got .*round=0002"):
+    with pytest.raises(StoreError, match=r"expected labels of .*round=0001, .* got .*round=0002"):
         train(later)
     moved = tmp_path / "moved"
     shutil.move(rounds, moved)
@@ -255,7 +255,7 @@ def test_rounds_that_do_not_fit_are_refused_before_the_first_step(
     with pytest.raises(ConfigError, match=other):
         train(run_config(labels=by_round(labels), data=data))
     with pytest.raises(
-        ValueError, match=r"--labels\.round expected labels of .*test .*, got those of .*unlabeled"
+        ConfigError, match=r"--labels\.round expected labels of .*test .*, got those of .*unlabeled"
     ):
         train(run_config(labels=by_round(labels / "round=0001"), data=data))
     copy = tmp_path / "labels"
@@ -335,8 +335,7 @@ def test_train_label_train_from_the_round_on_the_command_line(
     rows = [json.loads(line) for line in Path(second, "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["mosaic_loss_box"] > 0
     assert rows[0]["boxes_per_image"] > 0
-    with pytest.raises(SystemExit, match="2"):
-        cli.run(["train", "tiny", "--out", f"{second}-2", *data, *stored[:2]])
+    assert cli.run(["train", "tiny", "--out", f"{second}-2", *data, *stored[:2]]) == 2
     assert "--labels.source round needs --labels.round" in capsys.readouterr().err
 
 
