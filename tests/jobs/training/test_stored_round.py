@@ -33,7 +33,7 @@ from pipeline.loaders.train_loader import TrainLoader
 from pipeline.loaders.unlabeled import UnlabeledData
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
-from storage.errors import ConfigError
+from storage.errors import ConfigError, StoreError
 from storage.tables.label_store import LabelStore
 
 Make = Callable[..., TrainConfig]
