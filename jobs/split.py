@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, Literal
 
 import tyro
@@ -100,7 +101,9 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     if kind == "coco":
         return read_document(config.annotations)
     source = open_source(config.annotations, subset=config.subset)
-    print(f"  read as {kind.upper()}; shard the parts with --images {source.images_root}")
+    print(
+        f"  read as {kind.upper()}: `mixpl shard PART.json --images {quote(source.images_root)}` packs its parts"
+    )
     document = coco_document(source.images)
     for line in source.images.problems.lines():
         print(f"  note       {line}")
