@@ -55,6 +55,11 @@ def repeat_factors(
     return ask(con, "repeat_factors", threshold=threshold, **sources)
 
 
+def factors_by_key(table: pa.Table) -> dict[str, float]:
+    """Return the answer of `repeat_factors` for one data set as a mapping from key to factor."""
+    return dict(zip(table["key"].to_pylist(), table["repeat_factor"].to_pylist(), strict=True))
+
+
 def rarest_classes(truth: Labels, *, share: float = 1 / 3) -> npt.NDArray[np.int64]:
     """Return the rarest `share` of the classes that the images have, at least one: the tail of an evaluation.
 

@@ -113,8 +113,10 @@ def _label_round(
     if not label_shards(trained, dataset, shards, store, settings, {**provenance, "round": round_.number}):
         print(f"stopped; run the same command again to continue {round_.path}")
         return INTERRUPTED
-    _require_labels(store, shards, round_)
-    if missing := store.missing(dataset.shards):
+    # Asked once: in an object store each shard is a request.
+    missing = store.missing(dataset.shards)
+    _require_labels(missing, shards, round_)
+    if missing:
         print(
             f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
             f"{missing[0]}; the round is complete when the other workers are done"
@@ -137,9 +139,10 @@ def _label_round(
     return 0
 
 
-def _require_labels(store: CountedStore, shards: Sequence[str], round_: Round) -> None:
+def _require_labels(missing: Sequence[str], shards: Sequence[str], round_: Round) -> None:
     """Raise StoreError when one of this process's shards could not be read at all."""
-    if unread := store.missing(shards):
+    mine = {*shards}
+    if unread := [shard for shard in missing if shard in mine]:
         raise StoreError(
             f"expected labels of {len(shards):,} shards, got none of {len(unread):,}, the first is {unread[0]}: "
             f"no image in it can be read; restore it and run the same command again to complete {round_.path}"

@@ -77,15 +77,19 @@ def header_size(file: BinaryIO) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
-                width, height = _turned_size(image)
+                width, height = _turned_size(image, _orientation(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 0, 0
     return height, width
 
 
-def _turned_size(image: Image.Image) -> tuple[int, int]:
+def _orientation(image: Image.Image) -> int:
+    orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return orientation
+
+
+def _turned_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     width, height = image.size
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     if orientation >= _FIRST_QUARTER_TURN and image.format != "TIFF":  # PIL turns TIFF sizes itself
         return height, width
     return width, height
@@ -101,8 +105,8 @@ def _decode(data: bytes) -> CheckedImage:
     with image:
         if image.format not in EXTENSIONS:
             raise SourceError(f"{image.format} is not supported")
-        width, height = _turned_size(image)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = _orientation(image)
+        width, height = _turned_size(image, orientation)
         if orientation not in range(1, 9) or isinstance(orientation, bool):
             raise SourceError(
                 f"EXIF orientation {orientation!r}, which is none of 1 to 8; take that mark out"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow.compute as pc
 
-from analysis.frequencies import repeat_factors
+from analysis.frequencies import factors_by_key, repeat_factors
 from storage.database.connect import connect
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import Dataset
@@ -43,7 +43,7 @@ def labeled_repeat_factors(
             pseudo_datasets=[names[dataset.root] for dataset in workspace.datasets[1:]],
         )
     mine = table.filter(pc.equal(table["dataset"], names[labeled.root]))
-    return dict(zip(mine["key"].to_pylist(), mine["repeat_factor"].to_pylist(), strict=True))
+    return factors_by_key(mine)
 
 
 def describe_repeats(labeled: Dataset, factors: Mapping[str, float] | None) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from analysis.frequencies import repeat_factors
+from analysis.frequencies import factors_by_key, repeat_factors
 from jobs.recipes.train_config import TrainConfig
 from pipeline.loaders.stored_labels import StoredLabels
 from storage.database.connect import connect
@@ -62,7 +62,7 @@ def stored_repeat_factors(config: TrainConfig, data: Mapping[str, Dataset]) -> d
     (name,) = workspace.dataset_names().values()
     with connect(workspace) as con:
         table = repeat_factors(con, threshold=config.labels.resample, datasets=[], pseudo_datasets=[name])
-    return dict(zip(table["key"].to_pylist(), table["repeat_factor"].to_pylist(), strict=True))
+    return factors_by_key(table)
 
 
 def describe_labels(

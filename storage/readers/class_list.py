@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import SourceError
-from storage.labels import Labels, offsets_of_counts
+from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.text import read_lines
@@ -66,7 +66,7 @@ def with_classes(source: ImageSet, classes: Sequence[str], category_ids: Sequenc
 
 def _mapped_truth(source: ImageSet, truth: Truth, rows_C: npt.NDArray[np.int32]) -> Truth:
     kept_N = rows_C[truth.labels.categories_N] >= 0
-    images_N = np.repeat(np.arange(len(source)), truth.labels.counts())
+    images_N = truth.labels.image_rows()
     source.problems.add_rows(
         "class that is not in the list (dropped)", np.flatnonzero(~kept_N), _describe(source, truth, images_N)
     )
@@ -89,15 +89,8 @@ def _describe(source: ImageSet, truth: Truth, images_N: npt.NDArray[np.int64]) -
 
 
 def _mapped(labels: Labels, rows_C: npt.NDArray[np.int32]) -> Labels:
-    categories_N = rows_C[labels.categories_N]
-    kept_N = categories_N >= 0
-    images_N = np.repeat(np.arange(len(labels)), labels.counts())
-    return Labels(
-        boxes_N4=labels.boxes_N4[kept_N],
-        categories_N=categories_N[kept_N],
-        scores_N=labels.scores_N[kept_N],
-        offsets_B1=offsets_of_counts(np.bincount(images_N[kept_N], minlength=len(labels))),
-    )
+    kept = labels.keep(rows_C[labels.categories_N] >= 0)
+    return replace(kept, categories_N=rows_C[kept.categories_N])
 
 
 def _mapped_lists(

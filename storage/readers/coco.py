@@ -31,13 +31,13 @@ from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
 from storage.readers.coco_annotations import AnnotationColumns, read_annotations
 from storage.readers.coco_document import CocoMembers, plain_record, read_members
-from storage.readers.coco_values import whole_number
+from storage.readers.coco_values import MAX_ID, MIN_ID, whole_number
 from storage.readers.image_set import ImageSet
 from storage.truth import Federated
 
 IMAGE_FIELDS: dict[str, type[Any]] = {"id": int, "file_name": str, "width": int, "height": int}
 """What every image record must have; the rest is optional."""
-BOUNDS = {"id": (-(2**63), 2**63 - 1), "width": (1, 2**31 - 1), "height": (1, 2**31 - 1)}
+BOUNDS = {"id": (MIN_ID, MAX_ID), "width": (1, 2**31 - 1), "height": (1, 2**31 - 1)}
 """The least and the largest number in a field: what the image table holds."""
 ABSENT_FIELD, NOT_EXHAUSTIVE_FIELD = "neg_category_ids", "not_exhaustive_category_ids"
 

@@ -23,6 +23,11 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", slashed).casefold().removeprefix("./").strip("/")
 
 
+def plain_stem(name: str) -> str:
+    """Return the plain name of a file without its folders and its suffix."""
+    return plain_name(name).rpartition("/")[2].rpartition(".")[0]
+
+
 def find_file(root: str, name: str) -> tuple[str | None, list[str]]:
     """Return the file below the root that a name means, relative to it, and the names that come near."""
     wanted = plain_name(name)

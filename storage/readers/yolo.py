@@ -29,7 +29,7 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
-from storage.readers.find_file import find_file, plain_name
+from storage.readers.find_file import find_file, plain_stem
 from storage.readers.folder import IMAGE_SUFFIXES, size_of_file
 from storage.readers.image_set import ImageSet
 from storage.readers.text import decode, read_lines
@@ -238,8 +238,8 @@ def _on_disk(head: YoloFile, name: str) -> str:
 def _refuse_lost_labels(head: YoloFile, names: list[str], problems: Problems) -> None:
     """Raise SourceError where no image has a label file, and yet files that may be such are there."""
     looked = label_path(names[0])
-    stems = {_stem(name) for name in names}
-    others = [name for name in text_files_below(head.root) if _stem(name) in stems]
+    stems = {plain_stem(name) for name in names}
+    others = [name for name in text_files_below(head.root) if plain_stem(name) in stems]
     if others:
         raise SourceError(
             f"expected label files of {len(names):,} images, got no label file found: {head.path}; looked for "
@@ -247,10 +247,6 @@ def _refuse_lost_labels(head: YoloFile, names: list[str], problems: Problems) ->
             "or use --format folder if the images are meant without labels"
         )
     problems.remark("no label file found (the images are taken as unlabeled); looked for", looked)
-
-
-def _stem(name: str) -> str:
-    return plain_name(name).rpartition("/")[2].rpartition(".")[0]
 
 
 def _annotations(

@@ -14,7 +14,7 @@ from functools import lru_cache
 from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
-from storage.readers.find_file import plain_name
+from storage.readers.find_file import plain_name, plain_stem
 from storage.readers.text import decode
 
 Line = tuple[int, tuple[float, float, float, float], float]
@@ -40,7 +40,7 @@ def read_label_texts(root: str, names: list[str], problems: Problems) -> list[st
             problems.remark(
                 "label file in another place or spelling (taken)", f"{name}: {_below(root, path)}"
             )
-    stems = {plain_name(name).rpartition("/")[2].rpartition(".")[0] for name in names}
+    stems = {plain_stem(name) for name in names}
     for folder in sorted({path.rpartition("/")[0] for path in paths}):
         for stem, several in _label_files(folder).items():
             for path in several:
@@ -52,9 +52,7 @@ def read_label_texts(root: str, names: list[str], problems: Problems) -> list[st
 def text_files_below(root: str) -> list[str]:
     """Return the text files below a folder that may hold labels, relative to it."""
     names = (name for name in files.walk_files(root) if name.lower().endswith(".txt"))
-    return [
-        name for name in names if plain_name(name).rpartition("/")[2].removesuffix(".txt") not in _NO_LABELS
-    ]
+    return [name for name in names if plain_stem(name) not in _NO_LABELS]
 
 
 def parse_line(line: str, *, num_key_values: int = 0) -> Line:
