@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,9 @@ for side in (8, *(2400, 2000, 1500, 1000, 1700) * 6):  # up to 66 MiB
 
 def sizes(heaps: str) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Return what the process had with each output, and once it was dropped, in MiB; the first output is tiny."""
-    lines = subprocess.check_output([sys.executable, "-c", SCRIPT, heaps], cwd=ROOT, text=True, timeout=60)
+    environment = {name: value for name, value in os.environ.items() if name != "DALI_MALLOC_POOL_THRESHOLD"}
+    command = [sys.executable, "-c", SCRIPT, heaps]
+    lines = subprocess.check_output(command, cwd=ROOT, env=environment, text=True, timeout=60)
     held, dropped = zip(*map(json.loads, lines.splitlines()), strict=True)
     return list(held), list(dropped)
 
