@@ -5,13 +5,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test soak check bench lock clean
 
 demo: $(READY)
 	$(BIN)/mixpl demo
 
 test: $(READY)
 	$(BIN)/pytest
+
+# Races between processes, each 40 times; `make test` runs each a few times.
+soak: $(READY)
+	$(BIN)/pytest -m soak
 
 check: $(READY)
 	$(BIN)/ruff format --check .

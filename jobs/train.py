@@ -31,7 +31,7 @@ from jobs.training.run_data import open_data, open_loader, read_run_inputs
 from jobs.training.stored_round import describe_labels, resolve_round
 from jobs.training.train_loop import Training
 from jobs.training.train_step import Trainer
-from storage import files
+from storage.claims import locked
 from storage.dataset.dataset import Dataset
 
 
@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> int:
     with process_group(device, timeout=config.timeout) as ranks, contextlib.ExitStack() as stack:
         data = open_data(config, ranks)
         config = ranks.on_first(lambda: resolve_round(config, data))
-        ranks.on_first(lambda: stack.enter_context(files.locked(str(run.lock), command="mixpl train")))
+        ranks.on_first(lambda: stack.enter_context(locked(str(run.lock), command="mixpl train")))
         return _train(config, run, data, device, ranks)
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from storage import temporaries
 from storage.errors import StoreError, names_location
 from storage.remote import Persistent, open_filesystem
 
@@ -109,31 +108,18 @@ def write_atomic(location: str, data: bytes) -> None:
         filesystem.pipe_file(path, data)
 
 
-def write_if_absent(location: str, data: bytes) -> bool:
-    """Write a whole file only where there is none; return whether it was written.
+def create_remote(location: str, data: bytes) -> bool:
+    """Write a file of an object store only where there is none; return whether it holds this data then.
 
-    Of several processes that try, one succeeds; where the file system has no hard links, and on object
-    stores, that is only a look before the write.
+    A store without conditional writes is looked at before.
     """
-    if exists(location):
-        return False
-    if not is_local(location):
-        write_atomic(location, data)
-        return True
-    final = local_path(location)
-    make_folder(str(final.parent))
-    temporary = _beside(final)
+    filesystem, path = _remote(location)
     try:
-        temporary.write_bytes(data)
-        _sync(temporary)
-        final.hardlink_to(temporary)
-        _sync(final.parent)
-    except FileExistsError:
-        return False
-    except OSError:  # no hard links here
-        write_atomic(location, data)
-    finally:
-        temporary.unlink(missing_ok=True)
+        filesystem.pipe_file(path, data, mode="create")
+    except FileExistsError:  # also of the second try, after a write whose answer was lost
+        return read_bytes(location) == data
+    except (NotImplementedError, TypeError):
+        filesystem.pipe_file(path, data)
     return True
 
 
@@ -149,6 +135,15 @@ def make_folder(location: str) -> Path:
     return folder
 
 
+def sync(path: Path) -> None:
+    """Have a file or a folder on disk before anything else is done."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def local_atomic(location: str) -> Iterator[Path]:
     """Give a hidden path beside a local file; when the block ends well it takes the file's name."""
@@ -156,37 +151,11 @@ def local_atomic(location: str) -> Iterator[Path]:
     make_folder(str(final.parent))
     if final.is_dir():
         raise StoreError(f"expected the name of a file to write, got a folder: {location}; name another file")
-    temporary = _beside(final)
-    try:
-        with names_location(location):
-            yield temporary
-            _sync(temporary)
-            temporary.replace(final)
-            _sync(final.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(location: str, *, command: str) -> Iterator[None]:
-    """Hold a local lock file for this process; the system lets go when the process dies. Remote: does nothing.
-
-    Raises StoreError naming the `command` that holds it already.
-    """
-    if not is_local(location):
-        yield
-        return
-    path = local_path(location)
-    make_folder(str(path.parent))
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"expected to be the only writer, got a folder that another `{command}` is writing: "
-                f"{path.parent}; wait for it, or stop it"
-            ) from None
-        yield
+    with names_location(location), temporaries.temporary_file(final) as temporary:
+        yield temporary
+        sync(temporary)
+        temporary.replace(final)
+        sync(final.parent)
 
 
 def list_files(root: str, suffix: str) -> list[str]:
@@ -213,14 +182,14 @@ def walk_files(root: str) -> list[str]:
 
 
 def leftovers(folder: str) -> list[str]:
-    """Return the hidden leftovers of killed writers in one local folder, sorted; object stores have none."""
-    return [str(path) for path in sorted(local_path(folder).glob(".*.tmp"))] if is_local(folder) else []
+    """Return what killed writers left in one local folder, sorted; object stores have none."""
+    return list(map(str, temporaries.leftovers(local_path(folder)))) if is_local(folder) else []
 
 
-def remove_leftovers(folder: str) -> None:
-    """Remove the hidden leftovers of killed writers from one local folder that nobody else writes to."""
-    for leftover in leftovers(folder):
-        remove_file(leftover)
+def remove_leftovers(location: str, *, name: str | None = None) -> None:
+    """Remove what killed writers left in a local folder; `name` asks for that of one file or folder only."""
+    if is_local(location):
+        temporaries.remove_leftovers(local_path(location), name=name)
 
 
 def remove_file(location: str) -> None:
@@ -259,10 +228,6 @@ def _entries(root: str) -> list[tuple[str, bool]]:
     return sorted(entry for entry in entries if not entry[0].startswith("."))
 
 
-def _beside(final: Path) -> Path:
-    return final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-
-
 def _walk(folder: Path) -> list[str]:
     """Walk through linked folders too, each only once, so that a link to a parent ends."""
     names_below, seen = [], set()
@@ -279,11 +244,3 @@ def _walk(folder: Path) -> list[str]:
 def _remote(location: str) -> tuple[Any, str]:
     filesystem, path = open_filesystem(location)
     return Persistent(filesystem, location), path
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from analysis.thresholds import ThresholdPolicy
 from jobs.labeling.round_thresholds import write_class_thresholds
+from storage import files
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError, InputError, StoreError
 from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
@@ -22,8 +23,15 @@ from storage.verify.findings import DELETE_TABLE
 def choose_round(root: str, provenance: dict[str, Any], *, score_threshold: float) -> Round:
     """Return the round that was begun or finished with this provenance, or a new one, begun with it.
 
-    Raises ConfigError when that round has another score threshold.
+    What killed workers left is removed. Raises ConfigError when that round has another score threshold.
     """
+    round_ = _begun_round(root, provenance, score_threshold)
+    for folder in (root, round_.path):
+        files.remove_leftovers(folder)
+    return round_
+
+
+def _begun_round(root: str, provenance: dict[str, Any], score_threshold: float) -> Round:
     rounds = list_rounds(root)
     for round_ in reversed(rounds):
         terms = round_.terms()
@@ -33,7 +41,7 @@ def choose_round(root: str, provenance: dict[str, Any], *, score_threshold: floa
     new = open_round(round_path(root, number))
     if new.begin({"provenance": provenance, "score_threshold": score_threshold}):
         return new
-    return choose_round(root, provenance, score_threshold=score_threshold)  # another process was faster
+    return _begun_round(root, provenance, score_threshold)  # another process was faster
 
 
 def _require_threshold(round_: Round, terms: dict[str, Any], score_threshold: float) -> Round:

@@ -12,7 +12,8 @@ import duckdb
 from storage import files
 from storage.database.connect import create_views
 from storage.database.workspace import Workspace, discover
-from storage.errors import ConfigError
+from storage.errors import ConfigError, names_location
+from storage.temporaries import temporary_folder
 
 FORMAT = "v1.0.0"
 """Oldest DuckDB file format, so that older clients can open it."""
@@ -45,11 +46,18 @@ def write_catalog(root: str | Workspace, location: str) -> None:
         "storage_compatibility_version": FORMAT,
         "default_block_size": "16384",
     }
-    with files.local_atomic(location) as temporary:
-        with duckdb.connect(str(temporary), config=settings) as connection:
+    final = files.local_path(location)
+    files.make_folder(str(final.parent))
+    files.remove_leftovers(str(final.parent), name=final.name)
+    # a folder: DuckDB takes no empty file, and writes a log beside its own
+    with names_location(location), temporary_folder(final) as folder:
+        database = folder / final.name
+        with duckdb.connect(str(database), config=settings) as connection:
             create_views(connection, workspace, comments=True)
             connection.execute("CHECKPOINT")
-        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+        files.sync(database)
+        database.replace(final)
+        files.sync(final.parent)
 
 
 def _is_catalog(location: str) -> bool:

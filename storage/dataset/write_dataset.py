@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage import files
+from storage.claims import locked
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset, images_hash
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
 from storage.errors import ConfigError, SourceError, StoreError
@@ -95,7 +96,7 @@ def write_dataset(
     if files.exists(files.join(root, DATASET_FILE)):
         return _complete(root, arguments, strict)
     tasks = _tasks(root, source, images_root, per_shard, strict, _hidden_truth(source, hidden))
-    with files.locked(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
+    with locked(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
         _check_plan(root, arguments, images_root)
         resumed = {task.stem for task in tasks if read_part(task) is not None}
         parts = _run(tasks, workers, on_shard or (lambda _: None))

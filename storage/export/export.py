@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from storage.export.labeled_images import LabeledImages
 from storage.export.read_round import LabelSource, labeled_images
 from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
+from storage.temporaries import temporary_folder
 
 Format = Literal["coco-results", "coco", "yolo", "voc", "labelstudio", "fiftyone"]
 
@@ -209,15 +208,11 @@ def _appearing(out: str) -> Iterator[Path]:
         return
     final = files.local_path(out.rstrip("/"))
     files.make_folder(str(final.parent))
-    beside = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with _named(beside, final):
-            beside.mkdir()
-            yield beside
-            os.sync()  # one for what may be a million files
-            beside.rename(final)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    files.remove_leftovers(str(final.parent), name=final.name)
+    with temporary_folder(final) as beside, _named(beside, final):
+        yield beside
+        os.sync()  # one for what may be a million files
+        beside.rename(final)
 
 
 @contextmanager

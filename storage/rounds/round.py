@@ -1,10 +1,11 @@
 """Rounds of pseudo labels: ROOT/round=0003/ with one table a shard, and `round.json` written last.
 
 In: what a labeling job did. Out: `Round`: its number, its tables, its thresholds by class where it has some
-(`thresholds.parquet`), and once it is complete its `RoundInfo`. `begun.json`, written first and by one process
-only, says whose round it is, so that the labels of two teachers never lie in one. What a finished round says is
-never changed, only superseded by the next; one without `round.json` is visible as incomplete and can be
-continued. The tables of a compacted round are those that `tables.json` names (see `storage.rounds.compaction`).
+(`thresholds.parquet`), and once it is complete its `RoundInfo`. `begun.json`, with which the folder appears and
+which one process writes, says whose round it is: labels of two teachers never lie in one round, and labels of one
+job never in two. What a finished round says is never changed, only superseded by the next; one without `round.json`
+is visible as incomplete and can be continued. The tables of a compacted round are those that `tables.json` names
+(see `storage.rounds.compaction`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage import files
+from storage.claims import claim_folder
 from storage.dataset.dataset import shard_stem
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
@@ -144,7 +146,7 @@ class Round:
 
     def begin(self, terms: Mapping[str, Any]) -> bool:
         """Claim the round for labels made on these terms (JSON); return whether nobody had claimed it."""
-        return files.write_if_absent(files.join(self.path, BEGUN_FILE), _BEGUN.encode(terms) + b"\n")
+        return claim_folder(self.path, BEGUN_FILE, _BEGUN.encode(terms) + b"\n")
 
     def terms(self) -> dict[str, Any] | None:
         """Return the terms on which the round was begun, or None."""

@@ -1,0 +1,102 @@
+"""Hidden files and folders beside what is being written, and what killed writers left of them.
+
+In: the path that something is to have. Out: a hidden path beside it, `.NAME.PID-xxxxxxxx.tmp`, that no reader looks
+at. Guaranteed: the writer holds a lock on it, which the system lets go when the process dies, so that the leftovers
+of killed writers are told from the work of others and only they are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]+\.tmp")
+
+
+@contextlib.contextmanager
+def temporary_file(final: Path) -> Iterator[Path]:
+    """Give an empty hidden file beside `final`; the block renames it, or it is gone afterwards."""
+    temporary = _beside(final)
+    descriptor = open_locked(temporary)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_folder(final: Path) -> Iterator[Path]:
+    """Give an empty hidden folder beside `final`; the block renames it, or it is gone afterwards."""
+    temporary = _beside(final)
+    temporary.mkdir()
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # NFS locks no folders: it only looks like a leftover of nobody
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def open_locked(path: Path) -> int:
+    """Return a descriptor of the file of this name with its lock; the file is made where there is none.
+
+    Raises BlockingIOError when another process holds the lock.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # whoever held it before removed it: the lock is of a file without a name
+
+
+def leftovers(folder: Path, *, name: str | None = None) -> list[Path]:
+    """Return what killed writers left in one folder, sorted; `name` asks for those of one file or folder only."""
+    hidden = sorted(folder.glob(".*.tmp"))
+    return [path for path in hidden if _is_temporary_of(path, name) and not _is_locked(path)]
+
+
+def remove_leftovers(folder: Path, *, name: str | None = None) -> None:
+    """Remove what killed writers left in one folder; what others write at this moment stays."""
+    for path in leftovers(folder, name=name):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _beside(final: Path) -> Path:
+    return final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+
+
+def _is_temporary_of(path: Path, name: str | None) -> bool:
+    match = _TEMPORARY.fullmatch(path.name)
+    return match is not None and name in (None, match[1])
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a writer lives; also where the file system knows no locks, so that nobody can tell."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
