@@ -23,7 +23,8 @@ _TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]+\.tmp")
 def temporary_file(final: Path) -> Iterator[Path]:
     """Give an empty hidden file beside `final`; the block renames it, or it is gone afterwards."""
     temporary = _beside(final)
-    descriptor = open_locked(temporary)
+    with _named(final):
+        descriptor = open_locked(temporary)
     try:
         yield temporary
     finally:
@@ -35,8 +36,9 @@ def temporary_file(final: Path) -> Iterator[Path]:
 def temporary_folder(final: Path) -> Iterator[Path]:
     """Give an empty hidden folder beside `final`; the block renames it, or it is gone afterwards."""
     temporary = _beside(final)
-    temporary.mkdir()
-    descriptor = os.open(temporary, os.O_RDONLY)
+    with _named(final):
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # NFS locks no folders: it only looks like a leftover of nobody
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,6 +78,15 @@ def remove_leftovers(folder: Path, *, name: str | None = None) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(final: Path) -> Iterator[None]:
+    """Let an error name what was to be written, not the hidden path beside it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(final)) from error
 
 
 def _beside(final: Path) -> Path:
