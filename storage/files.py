@@ -15,7 +15,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from storage import temporaries
 from storage.errors import StoreError, names_location
@@ -69,26 +68,25 @@ def read_bytes(location: str) -> bytes:
         with names_location(location):
             return local_path(location).read_bytes()
     filesystem, path = _remote(location)
-    return bytes(filesystem.cat_file(path))
+    return filesystem.read_file(path)
 
 
 def read_range(location: str, offset: int, length: int) -> bytes:
     """Return exactly `length` bytes from `offset`.
 
     Raises OSError when the file is missing, unreadable, or ends before: a truncated shard is never a short
-    read.
+    read. A store that answers with fewer bytes than its file has is asked again.
     """
-    if is_local(location):
-        with names_location(location), local_path(location).open("rb") as file:
-            data = os.pread(file.fileno(), length, offset)
-            while 0 < len(data) < length:
-                more = os.pread(file.fileno(), length - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-    else:
+    if not is_local(location):
         filesystem, path = _remote(location)
-        data = bytes(filesystem.cat_file(path, start=offset, end=offset + length))
+        return filesystem.read_range(path, offset, length)
+    with names_location(location), local_path(location).open("rb") as file:
+        data = os.pread(file.fileno(), length, offset)
+        while 0 < len(data) < length:
+            more = os.pread(file.fileno(), length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
     if len(data) != length:
         raise OSError(
             errno.EIO,
@@ -241,6 +239,6 @@ def _walk(folder: Path) -> list[str]:
     return names_below
 
 
-def _remote(location: str) -> tuple[Any, str]:
+def _remote(location: str) -> tuple[Persistent, str]:
     filesystem, path = open_filesystem(location)
     return Persistent(filesystem, location), path

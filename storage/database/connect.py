@@ -21,7 +21,7 @@ from storage import files
 from storage.database.folder_tables import ROW_SCHEMAS, Catalog, catalog_of
 from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError
-from storage.remote import open_filesystem
+from storage.remote_view import RemoteView
 from storage.tables.label_store import ASK_VERIFY
 
 SQL_FOLDER = Path(__file__).parent / "sql"
@@ -98,8 +98,10 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, *,
 
 
 def one_line(error: duckdb.Error) -> str:
-    """Return DuckDB's message without its drawing of the query."""
+    """Return DuckDB's message without its drawing of the query; of a Python error within, its last line."""
     lines = str(error).splitlines()
+    if "Traceback (most recent call last)" in str(error):
+        return lines[-1].strip()
     return " ".join(line.strip() for line in lines if line.strip(" ^") and not line.startswith("LINE "))
 
 
@@ -153,7 +155,7 @@ def _register(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
         connection.from_arrow(table).create(name)
     remote = {path for paths in catalog.files.values() for path in paths if not files.is_local(path)}
     for location in {location.split("://")[0]: location for location in sorted(remote)}.values():
-        connection.register_filesystem(open_filesystem(location)[0])
+        connection.register_filesystem(RemoteView(location))
     for name, locations in catalog.files.items():
         if not locations:
             connection.from_arrow(ROW_SCHEMAS[name].empty_table()).create(name)

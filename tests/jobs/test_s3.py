@@ -18,7 +18,7 @@ from jobs import cli
 from jobs.label import LabelConfig, label
 from jobs.shard import ShardConfig, shard
 from pipeline.samples.reader import SampleReader
-from storage import files
+from storage import files, remote
 from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
@@ -47,11 +47,20 @@ class Line:
         self.num_cut = 0
         self.refuses_all = False
         """Whether the credentials are not the right ones."""
+        self.failing = ""
+        """Ending of the names whose GETs are answered with 503."""
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         if self.refuses_all:
             start("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+        if (
+            self.failing
+            and environ["REQUEST_METHOD"] == "GET"
+            and environ["PATH_INFO"].endswith(self.failing)
+        ):
+            start("503 Service Unavailable", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>ServiceUnavailable</Code><Message>come later</Message></Error>"]
         if environ["REQUEST_METHOD"] == "PUT" and self.refused_writes:
             self.refused_writes -= 1
             raise ConnectionResetError
@@ -130,7 +139,31 @@ def test_a_read_that_breaks_in_the_middle_is_read_again(line: Line, drawn: Path)
         assert line.num_cut == 4
 
 
-def test_a_write_that_is_cut_off_shows_no_file_and_the_next_one_is_whole(line: Line) -> None:
+def test_sql_over_a_store_that_fails_ends_in_one_line(
+    line: Line, drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote, "DEADLINE", 1.0)
+    source = Dataset.open(f"{drawn}/labeled")
+    for name in files.walk_files(source.root):
+        if not name.endswith(".tar"):
+            files.write_atomic(f"s3://labels/failing/{name}", files.read_bytes(f"{source.root}/{name}"))
+    query = ["sql", "select count(*) n from ground_truth", "--root", "s3://labels/failing", "--format", "csv"]
+    line.failing = ".parquet"
+    try:
+        code = cli.run(query)
+    finally:
+        line.failing = ""
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert "s3://labels/failing/" in error
+    assert "come later (tried" in error
+    assert cli.run(query) == 0
+
+
+def test_a_write_that_is_cut_off_shows_no_file_and_the_next_one_is_whole(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DEADLINE", 1.0)
     store = LabelStore("s3://labels/cut")
     table = label_table(["a"], [1], [(10, 10)], Labels.of_image([(0, 0, 1, 1)], [0], [0.5]))
     line.refused_writes = 1000
@@ -189,3 +222,6 @@ def test_what_s3_does_not_give_is_one_line_with_its_url(
     print(error)
     assert (code, error.count("\n")) == (2, 1)
     assert location in error
+    if "refused" in location:
+        assert "key 'refused.json' of bucket 'labels'" in error
+        assert "Forbidden; check the credentials (AWS_ACCESS_KEY_ID" in error

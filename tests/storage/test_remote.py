@@ -61,13 +61,19 @@ def test_a_read_and_a_write_that_fail_for_a_moment_are_tried_again(root: str) ->
     assert Shaky.asked == {"write": 4, "read": 4}
 
 
-def test_a_failure_that_stays_is_one_error_that_names_the_file_and_leaves_none(root: str) -> None:
-    Shaky.failures = remote.TRIES
+def test_a_failure_that_stays_is_one_error_that_names_the_file_and_leaves_none(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DEADLINE", 0.5)
+    Shaky.failures = 1000
     with pytest.raises(
-        OSError, match=r"ConnectionResetError: the line went dead \(tried 4 times\); check .*: '.*/file'"
+        OSError,
+        match=r"ConnectionResetError: the line went dead \(tried \d+ times in \d+ s\); check .*: '.*/file'",
     ) as caught:
         files.write_atomic(f"{root}/file", b"new")
     assert caught.value.filename == f"{root}/file"
+    assert Shaky.asked["write"] >= 2
+    Shaky.failures = 0
     assert not files.exists(f"{root}/file")
 
 
