@@ -9,9 +9,7 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +18,17 @@ import pyarrow as pa
 from storage import files
 from storage.claims import locked
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset, images_hash
-from storage.dataset.write_shard import ShardPart, ShardTask, read_part, write_shard
+from storage.dataset.write_shard import ShardPart, ShardTask, read_part
+from storage.dataset.write_shards import OnShard, write_shards
 from storage.errors import ConfigError, SourceError, StoreError
 from storage.json_head import HeadFormat
 from storage.problems import Problems, counted
 from storage.readers.image_set import ImageSet
 from storage.tables.parquet import write_parquet
 from storage.truth import Truth
-from storage.worker_pool import spawn_pool
 
 SKIPPED_FILE = "skipped.json"
 PLAN_FILE = "plan.json"
-
-OnShard = Callable[[int], None]
-"""Told the number of images of a shard when it is complete."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +94,7 @@ def write_dataset(
     with locked(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
         _check_plan(root, arguments, images_root)
         resumed = {task.stem for task in tasks if read_part(task) is not None}
-        parts = _run(tasks, workers, on_shard or (lambda _: None))
+        parts = write_shards(tasks, images_root, workers, on_shard or (lambda _: None))
         dataset, skipped = _finish(root, source, arguments, parts, hidden)
     return Written(dataset=dataset, skipped=skipped, num_resumed=len(resumed), was_complete=False)
 
@@ -241,31 +236,6 @@ def _check_plan(root: str, arguments: dict[str, Any], images_root: str) -> None:
         )
     else:
         _PLAN.write(location, plan)
-
-
-def _run(tasks: list[ShardTask], workers: int, on_shard: OnShard) -> list[ShardPart]:
-    if workers == 1 or len(tasks) == 1:
-        parts = []
-        for task in tasks:
-            parts.append(write_shard(task))
-            on_shard(len(task.image_ids))
-        return parts
-    pool = spawn_pool(min(workers, len(tasks)))
-    try:
-        futures = {pool.submit(write_shard, task): index for index, task in enumerate(tasks)}
-        done: dict[int, ShardPart] = {}
-        for future in as_completed(futures):
-            index = futures[future]
-            done[index] = future.result()
-            on_shard(len(tasks[index].image_ids))
-        return [done[index] for index in range(len(tasks))]
-    except BrokenProcessPool:
-        raise StoreError(
-            "expected every worker process to live, got a dead one (out of memory?): run the same "
-            "command again with fewer --workers, it continues; a smaller --per-shard needs another folder"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _finish(

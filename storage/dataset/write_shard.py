@@ -26,7 +26,7 @@ from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.errors import InputError, SourceError
 from storage.image_check import CheckedImage, check_image
 from storage.json_head import HeadFormat
-from storage.readers.find_file import find_file
+from storage.readers.find_file import FileFinder
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import label_table
 from storage.tables.parquet import read_parquet, write_parquet
@@ -74,10 +74,10 @@ _PART = HeadFormat(
 )
 
 
-def write_shard(task: ShardTask) -> ShardPart:
+def write_shard(task: ShardTask, finder: FileFinder) -> ShardPart:
     """Write a shard and its part file, or return the part of one that is already complete.
 
-    Raises SourceError on the first bad image when `task.strict`.
+    `finder` looks into the folder of the images. Raises SourceError on the first bad image when `task.strict`.
     """
     finished = read_part(task)
     if finished is not None and not (task.strict and finished.skipped):
@@ -89,7 +89,7 @@ def write_shard(task: ShardTask) -> ShardPart:
     remarks: dict[str, list[str]] = {}
     for index, (image_id, name) in enumerate(zip(task.image_ids, task.file_names, strict=True)):
         try:
-            found, data, checked = _load(task, index)
+            found, data, checked = _load(task, finder, index)
         except InputError as error:
             if task.strict:
                 raise SourceError(
@@ -126,18 +126,18 @@ def read_part(task: ShardTask) -> ShardPart | None:
     return _PART.parse(metadata, where=location, images=images.replace_schema_metadata(None))
 
 
-def _load(task: ShardTask, index: int) -> tuple[str, bytes, CheckedImage]:
+def _load(task: ShardTask, finder: FileFinder, index: int) -> tuple[str, bytes, CheckedImage]:
     """Return the name under which the image lies below the folder, its bytes, and what is known of it."""
     name = task.file_names[index]
     try:
         if ".." in name.split("/"):
             raise SourceError("the file name leaves the image folder")
         if name.startswith("/"):
-            name = _found(task, name, "the file name leaves the image folder")
+            name = _found(finder, name, "the file name leaves the image folder")
         try:
             data = files.read_bytes(files.join(task.images_root, name))
         except FileNotFoundError:
-            name = _found(task, name, "missing file")
+            name = _found(finder, name, "missing file")
             data = files.read_bytes(files.join(task.images_root, name))
     except OSError as error:
         raise SourceError(f"unreadable file: {error.strerror or error}") from None
@@ -150,9 +150,9 @@ def _may_be_turned(checked: CheckedImage, size: npt.NDArray[np.int32]) -> bool:
     return checked.keeps_its_size or (checked.orientation > 1 and not size.all())
 
 
-def _found(task: ShardTask, name: str, reason: str) -> str:
+def _found(finder: FileFinder, name: str, reason: str) -> str:
     """Return the file that a name of another system means. Raises SourceError with the names that come near."""
-    found, near = find_file(task.images_root, name)
+    found, near = finder.find(name)
     if found is None:
         raise SourceError(f"{reason}; near it lie {', '.join(near)}" if near else reason)
     return found

@@ -17,7 +17,7 @@ from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.text import read_lines
-from storage.readers.yolo import read_yaml
+from storage.readers.yolo_yaml import read_yaml
 from storage.truth import Federated, Truth
 
 ClassList = tuple[tuple[str, ...], tuple[int, ...]]

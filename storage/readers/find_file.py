@@ -2,14 +2,14 @@
 
 In: a folder and a name that is not there. Out: the one file that is meant, or none and the names that come near.
 Taken as equal: backslashes and slashes, `%20` and a space, composed and decomposed letters, letters of another
-case, another suffix of an image, more or fewer folders in front. Nothing is taken where two files fit.
+case, X
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property
 from urllib.parse import unquote
 
 from storage import files
@@ -28,37 +28,41 @@ def plain_stem(name: str) -> str:
     return plain_name(name).rpartition("/")[2].rpartition(".")[0]
 
 
-def find_file(root: str, name: str) -> tuple[str | None, list[str]]:
-    """Return the file below the root that a name means, relative to it, and the names that come near."""
-    wanted = plain_name(name)
-    index = _index(root)
-    base = wanted.rpartition("/")[2]
-    candidates = index.get(base, []) + index.get(f"{_without_suffix(base)}.", [])
-    rules: tuple[Callable[[str], bool], ...] = (
-        lambda plain: plain == wanted,
-        lambda plain: _ends_alike(plain, wanted),
-        lambda plain: _ends_alike(_without_suffix(plain), _without_suffix(wanted)),
-    )
-    for fits in rules:
-        found = sorted({candidate for candidate in candidates if fits(plain_name(candidate))})
-        if len(found) == 1:
-            return found[0], found
-        if found:
-            return None, found[:MAX_NEAR]
-    return None, sorted({*candidates})[:MAX_NEAR]
+class FileFinder:
+    """The files below a folder by their plain names; listed once, when the first name is looked for."""
 
+    def __init__(self, root: str) -> None:
+        self._root = root
 
-@lru_cache(maxsize=4)
-def _index(root: str) -> dict[str, list[str]]:
-    """Return the files below a folder by their plain base name, and by `stem.` for those of another suffix."""
-    index: dict[str, list[str]] = {}
-    for name in files.walk_files(root):
-        if name.endswith((".txt", ".xml", ".json")):
-            continue
-        base = plain_name(name).rpartition("/")[2]
-        for key in (base, f"{_without_suffix(base)}."):
-            index.setdefault(key, []).append(name)
-    return index
+    def find(self, name: str) -> tuple[str | None, list[str]]:
+        """Return the file below the root that a name means, relative to it, and the names that come near."""
+        wanted = plain_name(name)
+        base = wanted.rpartition("/")[2]
+        candidates = self._index.get(base, []) + self._index.get(f"{_without_suffix(base)}.", [])
+        rules: tuple[Callable[[str], bool], ...] = (
+            lambda plain: plain == wanted,
+            lambda plain: _ends_alike(plain, wanted),
+            lambda plain: _ends_alike(_without_suffix(plain), _without_suffix(wanted)),
+        )
+        for fits in rules:
+            fitting = sorted({candidate for candidate in candidates if fits(plain_name(candidate))})
+            if len(fitting) == 1:
+                return fitting[0], fitting
+            if fitting:
+                return None, fitting[:MAX_NEAR]
+        return None, sorted({*candidates})[:MAX_NEAR]
+
+    @cached_property
+    def _index(self) -> dict[str, list[str]]:
+        """The files by their plain base name, and by `stem.` for those of another suffix."""
+        index: dict[str, list[str]] = {}
+        for name in files.walk_files(self._root):
+            if name.endswith((".txt", ".xml", ".json")):
+                continue
+            base = plain_name(name).rpartition("/")[2]
+            for key in (base, f"{_without_suffix(base)}."):
+                index.setdefault(key, []).append(name)
+        return index
 
 
 def _without_suffix(name: str) -> str:

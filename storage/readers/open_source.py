@@ -17,7 +17,8 @@ from storage.readers.coco import read_coco
 from storage.readers.folder import IMAGE_SUFFIXES, read_folder
 from storage.readers.image_set import ImageSet
 from storage.readers.voc import is_voc, read_voc
-from storage.readers.yolo import find_yaml, read_yolo
+from storage.readers.yolo import read_yolo
+from storage.readers.yolo_yaml import find_yaml
 
 Format = Literal["coco", "lvis", "voc", "yolo", "folder"]
 

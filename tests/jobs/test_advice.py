@@ -175,15 +175,15 @@ def test_a_run_that_exists_is_resumed_as_each_refusal_says(
 def test_after_ctrl_c_the_command_that_is_advised_completes(
     drawn: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import storage.dataset.write_dataset as writing
+    import storage.dataset.write_shards as writing
 
     real, calls = writing.write_shard, [0]
 
-    def interrupted(task: object) -> object:
+    def interrupted(task: object, finder: object) -> object:
         calls[0] += 1
         if calls[0] == 3:
             raise KeyboardInterrupt
-        return real(task)  # type: ignore[arg-type]
+        return real(task, finder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writing, "write_shard", interrupted)
     out = folder / "set"

@@ -25,7 +25,9 @@ from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
 from storage.readers.voc import parse_voc
-from storage.readers.yolo import label_path, parse_line, read_yaml
+from storage.readers.yolo_labels import label_path
+from storage.readers.yolo_lines import parse_line
+from storage.readers.yolo_yaml import read_yaml
 
 FORMATS = ("coco-results", "coco", "yolo", "voc", "labelstudio")
 CLASSES = ('disk "a"', "ring & <b>", "star: é", "- [x]", "yes")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.readers.find_file import find_file
+from storage.readers.find_file import FileFinder
 
 FILES = ("sub/im0.jpg", "my photo.jpg", "plain.jpg", "a/twin.jpg", "b/twin.jpg", "scan.PNG", "caf\u00e9.jpg")
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> str:
     ],
 )
 def test_the_one_file_that_fits_is_found(folder: str, name: str, found: str) -> None:
-    assert find_file(folder, name)[0] == found
+    assert FileFinder(folder).find(name)[0] == found
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,12 @@ def test_the_one_file_that_fits_is_found(folder: str, name: str, found: str) -> 
 def test_where_none_or_two_fit_nothing_is_taken_and_the_near_ones_are_named(
     folder: str, name: str, near: list[str]
 ) -> None:
-    assert find_file(folder, name) == (None, near)
+    assert FileFinder(folder).find(name) == (None, near)
+
+
+def test_a_later_reading_sees_the_files_that_came_since(folder: str) -> None:
+    finder = FileFinder(folder)
+    assert finder.find("Late.jpg") == (None, [])
+    (Path(folder) / "late.jpg").write_bytes(b"")
+    assert finder.find("Late.jpg") == (None, [])  # one reading lists once
+    assert FileFinder(folder).find("Late.jpg")[0] == "late.jpg"

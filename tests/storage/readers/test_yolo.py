@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from storage.errors import SourceError
-from storage.readers.yolo import read_yaml, read_yolo
+from storage.readers.yolo import read_yolo
 from storage.readers.yolo_labels import label_path
+from storage.readers.yolo_yaml import read_yaml
 
 
 def test_boxes_become_corners_in_pixels_with_their_scores(yolo: Path) -> None:
