@@ -1,9 +1,9 @@
 """The check every encoded image passes before it enters a shard.
 
 In: the bytes of one image file, and the size its annotations speak of. Out: the extension that fits the
-bytes and the size as a decoder gives it, after EXIF rotation. Guarantee: what passes decodes later; one
-undecodable image stops a whole decoding graph. JPEGs are decoded at 1/8 scale, which reads every byte and
-finds truncation and garbage at 1.4 ms an image.
+bytes and the size as a decoder gives it, after EXIF rotation. Guarantee: what passes decodes later, and shows
+what PIL shows (`storage.shown_otherwise`); one undecodable image stops a whole decoding graph. JPEGs are
+decoded at 1/8 scale, which reads every byte and finds truncation and garbage at 1.4 ms an image.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from storage.errors import SourceError
+from storage.shown_otherwise import SAVE_ANEW, pil_orientation, shown_otherwise
 
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
@@ -23,7 +24,6 @@ EXTENSIONS = {
 }  # fmt: skip
 """Formats that the decoders of the pipeline read, as PIL names them. GIF is not one of them."""
 
-_EXIF_ORIENTATION = 0x0112
 _FIRST_QUARTER_TURN = 5
 """EXIF orientations from 5 on swap width and height."""
 
@@ -77,15 +77,10 @@ def header_size(file: BinaryIO) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
-                width, height = _turned_size(image, _orientation(image))
+                width, height = _turned_size(image, pil_orientation(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 0, 0
     return height, width
-
-
-def _orientation(image: Image.Image) -> int:
-    orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
-    return orientation
 
 
 def _turned_size(image: Image.Image, orientation: int) -> tuple[int, int]:
@@ -104,16 +99,15 @@ def _decode(data: bytes) -> CheckedImage:
         raise SourceError(f"not an image: begins with {data[:8]!r}") from None
     with image:
         if image.format not in EXTENSIONS:
-            raise SourceError(f"{image.format} is not supported")
-        orientation = _orientation(image)
+            raise SourceError(f"{image.format} is not supported; {SAVE_ANEW}")
+        orientation = pil_orientation(image)
         width, height = _turned_size(image, orientation)
-        if orientation not in range(1, 9) or isinstance(orientation, bool):
-            raise SourceError(
-                f"EXIF orientation {orientation!r}, which is none of 1 to 8; take that mark out"
-            )
         if image.mode == "F":
             raise SourceError("pixels are floats; convert it to 8 bits a channel")
         image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
+        reason = shown_otherwise(image, data, orientation)
+        if reason is not None:
+            raise SourceError(reason)
         extension = EXTENSIONS[image.format]
         return CheckedImage(extension=extension, width=width, height=height, orientation=orientation)
