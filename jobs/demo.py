@@ -109,7 +109,7 @@ def claim(root: Path, config: DemoConfig) -> None:
     """Note in `demo.json` what runs here; raise ConfigError when the folder holds another demo or other files."""
     note, wanted = root / "demo.json", config_file.to_json(config)
     if note.exists():
-        if note.read_text(encoding="utf-8") != wanted:
+        if files.read_bytes(str(note)) != wanted.encode():
             raise ConfigError(
                 f"{root} holds a demo of other settings ({note}); remove the folder or name another --out"
             )

@@ -97,6 +97,8 @@ def _query(config: SqlConfig) -> str:
     if config.query:
         raise ConfigError("expected a query or --sql-file, got both; leave one out")
     try:
+        if files.is_local(config.sql_file) and files.local_path(config.sql_file).is_fifo():
+            return files.local_path(config.sql_file).read_text(encoding="utf-8")  # <(...), /dev/stdin
         return files.read_bytes(config.sql_file).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(

@@ -1,10 +1,10 @@
 """The one door to the file system for data sets and label tables, local or remote.
 
 In: locations as text, a local path or any fsspec URL (`s3://`, `gs://`, `https://`, `memory://`). Out:
-bytes, sizes, sorted listings. Guarantees: a file that can be seen under its name is complete. Writers put
-the bytes beside it under a hidden name, fsync, rename, and fsync the folder, so a process killed at any
-moment leaves either the old file, or the new one, or a hidden `.*.tmp` that no reader looks at. On object
-stores one put does the same. An OSError names the location.
+bytes, sizes, sorted listings. Guarantees: what is read is a regular file (`storage/regular.py`), and a file that
+can be seen under its name is complete. Writers put the bytes beside it under a hidden name, fsync, rename, and
+fsync the folder, so a process killed at any moment leaves either the old file, or the new one, or a hidden
+`.*.tmp` that no reader looks at. On object stores one put does the same. An OSError names the location.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from storage import temporaries
 from storage.errors import StoreError, names_location
+from storage.regular import read_regular, read_regular_range
 from storage.remote import Persistent, open_filesystem
 
 
@@ -66,7 +67,7 @@ def read_bytes(location: str) -> bytes:
     """Return a whole file. Raises FileNotFoundError and other OSError."""
     if is_local(location):
         with names_location(location):
-            return local_path(location).read_bytes()
+            return read_regular(local_path(location))
     filesystem, path = _remote(location)
     return filesystem.read_file(path)
 
@@ -80,13 +81,8 @@ def read_range(location: str, offset: int, length: int) -> bytes:
     if not is_local(location):
         filesystem, path = _remote(location)
         return filesystem.read_range(path, offset, length)
-    with names_location(location), local_path(location).open("rb") as file:
-        data = os.pread(file.fileno(), length, offset)
-        while 0 < len(data) < length:
-            more = os.pread(file.fileno(), length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
+    with names_location(location):
+        data = read_regular_range(local_path(location), offset, length)
     if len(data) != length:
         raise OSError(
             errno.EIO,
@@ -147,8 +143,9 @@ def local_atomic(location: str) -> Iterator[Path]:
     """Give a hidden path beside a local file; when the block ends well it takes the file's name."""
     final = local_path(location)
     make_folder(str(final.parent))
-    if final.is_dir():
-        raise StoreError(f"expected the name of a file to write, got a folder: {location}; name another file")
+    if final.exists() and not final.is_file():
+        what = "a folder" if final.is_dir() else "a device or fifo"  # a rename would put a file in its place
+        raise StoreError(f"expected the name of a file to write, got {what}: {location}; name another file")
     with names_location(location), temporaries.temporary_file(final) as temporary:
         yield temporary
         sync(temporary)

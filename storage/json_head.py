@@ -11,17 +11,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from storage import files
 from storage.errors import StoreError
+from storage.regular import NotRegularError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number of things, as a table of 64 bits can hold it."""
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,12 +34,14 @@ class HeadFormat(Generic[T]):
     """What a kind of JSON file holds, and what its errors say."""
 
     kind: type[T]
-    """A dataclass, or a type such as `dict[str, Any]`."""
+    """A dataclass, or a type such as `dict[str, Any]`; its `__post_init__` raises ValueError for a faulty file."""
     what: str
     """Names the kind of file: "a data set"."""
     remedy: str
     """What to do about a damaged one: "delete the folder and write the set again"."""
     version: int = 1
+    fields: type[Any] | None = None
+    """A dataclass of what is asked for in a mapping, which is kept whole."""
 
     def encode(self, content: DataclassInstance | Mapping[str, Any], *, indent: int | None = 2) -> bytes:
         """Return a dataclass or a mapping as JSON text, the same for fields in any order."""
@@ -52,6 +59,10 @@ class HeadFormat(Generic[T]):
             text = files.read_bytes(location)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (IsADirectoryError, NotRegularError) as error:
+            raise StoreError(
+                f"expected {self.what}, got {error.strerror}: {location}; {self.remedy}"
+            ) from None
         return self.parse(text, where=location, **more)
 
     def parse(self, text: bytes, *, where: str, **more: object) -> T:
@@ -60,12 +71,14 @@ class HeadFormat(Generic[T]):
             head = msgspec.json.decode(text, type=dict[str, Any])
             version = head.pop("schema_version", 1)
             require_version(version, self.version, what=self.what, where=where, remedy=self.remedy)
+            if self.fields is not None:
+                msgspec.convert(head, self.fields)
             return msgspec.convert({**head, **more}, self.kind)
         except msgspec.ValidationError as error:
             raise StoreError(
                 f"expected the fields of {self.what}, got a file with a fault ({error}): {where}; {self.remedy}"
             ) from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StoreError(f"expected JSON, got {error}: {where}; {self.remedy}") from None
 
 

@@ -52,7 +52,7 @@ def open_trained(location: str, *, weights: Weights, device: torch.device) -> Tr
         raise StoreError(
             f"{run.config}: no such file; expected {location} to lie in a folder of `mixpl train`"
         )
-    text = run.config.read_text(encoding="utf-8")
+    text = config_file.read_text(run.config)
     config = config_file.from_json(TrainConfig, text, where=str(run.config))
     state = checkpoint.load(path)
     detector = build_detector(config.model.name, num_classes=len(state["classes"]), weights="none")

@@ -47,13 +47,7 @@ def recipe_config(name: str) -> TrainConfig:
     if name in RECIPES:
         return RECIPES[name]()
     if name.endswith(".json"):
-        path = Path(name)
-        if not path.exists():
-            raise ConfigError(
-                f"expected a run's config.json, got no such file: {path}; a run keeps its own in RUN/config.json"
-            )
-        text = path.read_text(encoding="utf-8", errors="replace")  # what is no text is no JSON either
-        return config_file.from_json(TrainConfig, text, where=str(path))
+        return config_file.from_json(TrainConfig, config_file.read_text(Path(name)), where=name)
     if (Path(name) / "config.json").exists():
         raise ConfigError(
             f"expected a recipe or a file, got a run's folder: {name}; name {name.rstrip('/')}/config.json"

@@ -15,12 +15,15 @@ import difflib
 import json
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from jobs.recipes.model_errors import answer_model_errors
+from storage import files
 from storage.errors import ConfigError, InputError
+from storage.regular import NotRegularError
 
 Config = TypeVar("Config")
 
@@ -31,6 +34,17 @@ RENAMED = {
     "data.window": "data.shuffle_window",
 }
 """Keys of older files, and what they are called now."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a run's `config.json`. Raises ConfigError where no such file is there."""
+    try:  # what is no text is no JSON either
+        return files.read_bytes(str(path)).decode("utf-8", errors="replace")
+    except (FileNotFoundError, IsADirectoryError, NotRegularError) as error:
+        raise ConfigError(
+            f"expected a run's config.json, got {(error.strerror or 'none').lower()}: {path}; a run keeps its own "
+            "in RUN/config.json"
+        ) from None
 
 
 def to_json(config: Any) -> str:

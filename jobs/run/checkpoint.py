@@ -16,6 +16,7 @@ import torch
 
 from storage import files
 from storage.errors import StoreError
+from storage.regular import open_regular
 
 PREFIX, SUFFIX = "step-", ".pt"
 State = dict[str, Any]
@@ -51,7 +52,8 @@ def load(path: Path) -> State:
     Raises StoreError naming the file when it is not a checkpoint of this project or is damaged.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise StoreError(

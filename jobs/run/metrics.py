@@ -39,7 +39,7 @@ class MetricsFile:
 def _drop_steps_after(path: Path, step: int) -> None:
     if not path.exists():
         return
-    before = path.read_text(encoding="utf-8", errors="replace")
+    before = files.read_bytes(str(path)).decode("utf-8", errors="replace")
     kept = [
         line
         for line in before.splitlines()

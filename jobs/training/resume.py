@@ -114,7 +114,7 @@ def describe_change(config: TrainConfig, resumed: Resumed, ranks: Ranks) -> str 
 
 def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
     """Raise ConfigError when the run in the folder was another one: continuing it would be neither."""
-    text = run.config.read_text(encoding="utf-8")
+    text = config_file.read_text(run.config)
     before = config_file.flatten(config_file.from_json(TrainConfig, text, where=str(run.config)))
     now: Mapping[str, Any] = config_file.flatten(config)
     different = [

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from storage.dataset.dataset import Dataset
 from storage.files import is_local, local_path, read_range
+from storage.regular import open_descriptor
 
 Encoded = npt.NDArray[np.uint8]
 
@@ -80,7 +81,7 @@ class SampleReader:
         self._offsets_R = table["offset"].to_numpy().astype(np.int64)
         self._sizes_R = table["size"].to_numpy().astype(np.int64)
         self._paths = [dataset.shard_path(str(name)) for name in self.shard_names]
-        self._open: OrderedDict[int, int] = OrderedDict()
+        self._open: OrderedDict[int, tuple[int, int]] = OrderedDict()  # descriptor and size
         self._pool: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -111,7 +112,7 @@ class SampleReader:
     def close(self) -> None:
         """Close every shard. The reader can be used again."""
         while self._open:
-            os.close(self._open.popitem()[1])
+            os.close(self._open.popitem()[1][0])
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
@@ -133,15 +134,17 @@ class SampleReader:
     def _read_local(self, row: int) -> Encoded | SampleUnreadableError:
         shard = int(self.shards_R[row])
         try:
-            handle = self._handle(shard)
+            handle, length = self._handle(shard)
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
                 raise
             reason = f"the shard cannot be opened ({error.strerror})"
             return self.unreadable(row, reason, np.flatnonzero(self.shards_R == shard).tolist())
-        size = int(self._sizes_R[row])
+        offset, size = int(self._offsets_R[row]), int(self._sizes_R[row])
+        if offset + size > length and offset + size > os.fstat(handle).st_size:  # before memory is asked for
+            return self._truncated(row, os.fstat(handle).st_size)
         try:
-            data = os.pread(handle, size, int(self._offsets_R[row]))
+            data = os.pread(handle, size, offset)
         except OSError as error:
             return self.unreadable(row, f"the shard cannot be read ({error.strerror})")
         if len(data) < size:
@@ -157,11 +160,11 @@ class SampleReader:
             lost.tolist(),
         )
 
-    def _handle(self, shard: int) -> int:
+    def _handle(self, shard: int) -> tuple[int, int]:
         if shard not in self._open:
-            self._open[shard] = os.open(local_path(self._paths[shard]), os.O_RDONLY | os.O_CLOEXEC)
+            self._open[shard] = open_descriptor(local_path(self._paths[shard]))
             if len(self._open) > MAX_OPEN_SHARDS:
-                os.close(self._open.popitem(last=False)[1])
+                os.close(self._open.popitem(last=False)[1][0])
         self._open.move_to_end(shard)
         return self._open[shard]
 

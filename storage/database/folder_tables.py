@@ -19,6 +19,7 @@ from storage import files
 from storage.database.workspace import Workspace
 from storage.dataset.dataset import IMAGE_SCHEMA, IMAGES_FILE, Dataset
 from storage.errors import InputError
+from storage.regular import require_regular
 from storage.remote import open_filesystem
 from storage.rounds.round import Round
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
@@ -129,6 +130,8 @@ class _Gathered:
             for category, (name, category_id) in enumerate(classes)
         ]
         absolute = [_absolute(location) for location in locations]
+        for location in filter(files.is_local, absolute):  # DuckDB would wait for a fifo without end
+            require_regular(Path(location))
         self.files += [{"filename": location, "folder": folder} for location in absolute]
         self.locations[kind] += absolute
         return folder

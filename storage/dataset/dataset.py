@@ -18,8 +18,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -27,9 +28,10 @@ import pyarrow.compute as pc
 
 from storage import files
 from storage.errors import StoreError
-from storage.json_head import HeadFormat
+from storage.json_head import Count, HeadFormat
+from storage.stored_names import require_below
 from storage.tables.label_store import LabelStore
-from storage.tables.parquet import UNREADABLE, read_parquet, reason
+from storage.tables.parquet import UNREADABLE, read_parquet, reason, with_schema
 from storage.tables.row_index import RowIndex
 
 DATASET_FILE = "dataset.json"
@@ -58,6 +60,17 @@ IMAGE_SCHEMA = pa.schema(
 after EXIF rotation; `split` is the part of the split, or null where the set is no part of one."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitNote:
+    """What of `split` is asked for elsewhere; it is kept whole."""
+
+    part: str | None = None
+    family: str | None = None
+    percent: float | None = None
+    fold: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
+    hash: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A complete sharded data set. `Dataset.open(root)` reads one."""
@@ -68,8 +81,8 @@ class Dataset:
     """Class names; a category is an index into them."""
     category_ids: tuple[int, ...]
     """The original ids of the classes, in the same order."""
-    num_images: int
-    num_boxes: int | None
+    num_images: Count
+    num_boxes: Count | None
     """Boxes in the ground truth, crowds not counted; None for an unlabeled set."""
     labeled: bool
     has_hidden_truth: bool
@@ -81,6 +94,18 @@ class Dataset:
     """File names of the tar files, in order."""
     hash: str
     """sha256 over key and bytes of all images: two sets of the same images have the same hash."""
+
+    def __post_init__(self) -> None:
+        """Check what no type can say, for the reader of `dataset.json`."""
+        require_below(self.shards, "shards")
+        if len(self.classes) != len(self.category_ids):
+            raise ValueError(
+                f"expected an id for each class, got {len(self.category_ids)} of {len(self.classes)}"
+            )
+        if self.labeled and self.num_boxes is None:
+            raise ValueError("expected num_boxes of a labeled set, got null")
+        if self.split is not None:
+            msgspec.convert(self.split, SplitNote)
 
     @staticmethod
     def open(root: str) -> Dataset:
@@ -142,12 +167,29 @@ class Dataset:
             raise StoreError(
                 f"expected the image table, got {reason(error)}: {location}; {REWRITE}"
             ) from error
+        table = with_schema(table, IMAGE_SCHEMA, where=location, remedy=REWRITE, nullable=("split",))
+        self._require_own_shards(table, location)
         if len(table) != self.num_images:
             raise StoreError(
                 f"expected {self.num_images} rows as {DATASET_FILE} says, got {len(table)}: {location}; "
                 f"the folder mixes two sets, {REWRITE}"
             )
         return table
+
+    def _require_own_shards(self, table: pa.Table, location: str) -> None:
+        """Raise StoreError where the image table names bytes that are none of this set."""
+        foreign = {*pc.unique(table["shard"]).to_pylist()} - {*self.shards}
+        if foreign:
+            raise StoreError(
+                f"expected the shards that {DATASET_FILE} lists, got {min(foreign)!r} in column shard: {location}; "
+                f"the folder mixes two sets, {REWRITE}"
+            )
+        for column in ("offset", "size", "width", "height"):
+            least = pc.min(table[column]).as_py()
+            if least is not None and least < 0:
+                raise StoreError(
+                    f"expected numbers of 0 or more in column {column}, got {least}: {location}; {REWRITE}"
+                )
 
     def _store(self, folder: str) -> LabelStore:
         return LabelStore(

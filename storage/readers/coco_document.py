@@ -20,6 +20,7 @@ import msgspec
 
 from storage import files
 from storage.errors import SourceError
+from storage.regular import MAX_WHOLE_BYTES, NotRegularError, open_regular
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EDGE = 64
@@ -68,14 +69,18 @@ def _file_bytes(path: str) -> bytes | mmap.mmap:
     """Return the bytes of a file, those of a local one mapped: the system can drop them where memory is short."""
     try:
         if files.is_local(path) and files.size(path):
-            with files.local_path(path).open("rb") as file:
+            with open_regular(files.local_path(path)) as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return files.read_bytes(path)
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotRegularError) as error:
         raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
 
 
 def _plain_document(data: bytes | mmap.mmap, path: str) -> dict[str, Any]:
+    if len(data) > MAX_WHOLE_BYTES:  # a file without end: `json` would ask for all memory
+        raise SourceError(
+            f"expected COCO JSON, got {len(data):,} bytes of something else: {path}; check the file"
+        )
     opens = data[:_EDGE].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
     if opens and not data[-_EDGE:].rstrip().endswith(b"}"):  # `json` would first build all that is there
         raise SourceError(

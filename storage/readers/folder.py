@@ -16,6 +16,7 @@ from storage.errors import SourceError
 from storage.image_check import header_size
 from storage.problems import Problems
 from storage.readers.image_set import ImageSet
+from storage.regular import open_regular
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif",
@@ -51,7 +52,7 @@ def size_of_file(location: str) -> tuple[int, int]:
     """Return height and width of an image file after EXIF rotation, from its head; (0, 0) where it has none."""
     try:
         if files.is_local(location):
-            with files.local_path(location).open("rb") as file:
+            with open_regular(files.local_path(location)) as file:
                 return header_size(file)
         return header_size(io.BytesIO(files.read_bytes(location)))
     except OSError:

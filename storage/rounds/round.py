@@ -14,8 +14,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -24,7 +25,7 @@ from storage import files
 from storage.claims import claim_folder
 from storage.dataset.dataset import shard_stem
 from storage.errors import StoreError
-from storage.json_head import HeadFormat
+from storage.json_head import Count, HeadFormat, Share
 from storage.rounds.round_thresholds import (
     RELABEL,
     THRESHOLDS,
@@ -33,6 +34,7 @@ from storage.rounds.round_thresholds import (
     remove_thresholds,
     write_thresholds,
 )
+from storage.stored_names import require_below
 from storage.tables.label_store import LabelStore
 
 BEGUN_FILE = "begun.json"
@@ -46,24 +48,31 @@ _FOLDER = re.compile(r"round=(\d+)")
 class RoundInfo:
     """What `round.json` says of a complete round."""
 
-    number: int
+    number: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
     dataset_name: str
     dataset_root: str
     dataset_hash: str
     """`Dataset.hash` of the images that were labeled."""
     classes: tuple[str, ...]
-    score_threshold: float
+    score_threshold: Share
     """Boxes that score higher count as pseudo labels, unless the round has a threshold for their class; the
     tables hold the lower ones too."""
-    num_images: int
-    num_boxes: int
+    num_images: Count
+    num_boxes: Count
     """All boxes in the tables, whatever their score."""
-    seconds: float
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
     """Wall time of the labeling job."""
     provenance: Mapping[str, Any]
     """Weights and their hash, teacher step, run, split hash, config hash, code version."""
     finished_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     """UTC, ISO 8601. The latest round of a data set is the one that finished last."""
+
+    def __post_init__(self) -> None:
+        """Check what no type can say, for the reader of `round.json`."""
+        try:
+            datetime.fromisoformat(self.finished_at)
+        except ValueError:
+            raise ValueError(f"expected a time in finished_at, got {self.finished_at!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,9 +82,30 @@ class CompactedTables:
     tables: Mapping[str, tuple[str, ...]]
     """Stems of the shards in each table, by its stem, a folder's name before it."""
 
+    def __post_init__(self) -> None:
+        """Check the names, for the reader of `tables.json`."""
+        require_below(self.tables, "tables")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundOrigin:
+    """Whose images a round was begun for."""
+
+    dataset: str | None = None
+    dataset_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundTerms:
+    """What of `begun.json` is asked for elsewhere; it is kept whole."""
+
+    provenance: RoundOrigin = field(default_factory=RoundOrigin)
+    score_threshold: Share = 0.0
+
 
 _BEGUN = HeadFormat(
     kind=dict[str, Any],
+    fields=RoundTerms,
     what="the terms of a round",
     remedy="delete that file: the same `mixpl label` begins another round",
 )

@@ -14,7 +14,7 @@ import pyarrow as pa
 from storage import files
 from storage.errors import StoreError
 from storage.json_head import require_version
-from storage.tables.parquet import UNREADABLE, read_parquet, reason, write_parquet
+from storage.tables.parquet import UNREADABLE, read_parquet, reason, with_schema, write_parquet
 
 SCHEMA_VERSION = 1
 RELABEL = "delete round.json (of a compacted round the whole folder) and run the same `mixpl label` again"
@@ -65,7 +65,15 @@ def read_thresholds(folder: str) -> pa.Table | None:
     stored = (table.schema.metadata or {}).get(b"mixpl_thresholds", b"")
     version = int(stored) if stored.isdigit() else None
     require_version(version, SCHEMA_VERSION, what="thresholds", where=location, remedy=RELABEL)
-    return table.replace_schema_metadata(None).cast(THRESHOLD_SCHEMA)
+    table = with_schema(
+        table.replace_schema_metadata(None),
+        THRESHOLD_SCHEMA,
+        where=location,
+        remedy=RELABEL,
+        nullable=("policy", "boxes", "pseudo_labels", "labeled_rate", "reason"),
+    )
+    _check(table, location)
+    return table
 
 
 def remove_thresholds(folder: str) -> None:
@@ -80,10 +88,14 @@ def class_thresholds(table: pa.Table) -> npt.NDArray[np.float64]:
 
 def _check(table: pa.Table, where: str) -> None:
     if table["category"].to_pylist() != list(range(len(table))):
-        raise StoreError(f"expected one row a class in the order of the classes, got others: {where}")
+        raise StoreError(
+            f"expected one row a class in the order of the classes, got others: {where}; {RELABEL}"
+        )
     for name, threshold in zip(table["class"].to_pylist(), table["score_threshold"].to_pylist(), strict=True):
         if threshold is None or not 0 <= threshold <= 1:
-            raise StoreError(f"expected thresholds within 0..1, got {threshold} of class {name!r}: {where}")
+            raise StoreError(
+                f"expected thresholds within 0..1, got {threshold} of class {name!r}: {where}; {RELABEL}"
+            )
 
 
 def _location(folder: str) -> str:

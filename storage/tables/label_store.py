@@ -19,8 +19,8 @@ from storage import files
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
 from storage.tables.label_table import check_columns, check_labels
-from storage.tables.parquet import UNREADABLE, reason, write_parquet
-from storage.tables.schemas import LABEL_SCHEMA, schema_of
+from storage.tables.parquet import UNREADABLE, reason, with_schema, write_parquet
+from storage.tables.schemas import LABEL_SCHEMA, NULLABLE, STORED_SCHEMA, schema_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +91,11 @@ class LabelStore:
     def read(self, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the table of one stem. Raises StoreError naming the file when it is missing or damaged."""
         try:
-            return self._open(stem).read(columns=list(columns) if columns else None)
+            table = self._open(stem).read(columns=list(columns) if columns else None)
         except UNREADABLE as error:
             raise self._damaged(stem, error) from error
+        schema = schema_of(table) if columns is None else pa.schema(map(STORED_SCHEMA.field, columns))
+        return with_schema(table, schema, where=self.path(stem), remedy=ASK_VERIFY, nullable=NULLABLE)
 
     def read_all(self, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all tables as one, in the order of their stems; an empty label table if there are none."""

@@ -6,11 +6,13 @@ one an error out of `UNREADABLE`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import files
-from storage.errors import names_location
+from storage.errors import StoreError, names_location
 
 UNREADABLE = (pa.ArrowException, OSError)
 """What reading a missing or damaged table raises: Arrow reports bad pages as OSError, bad types in its own way."""
@@ -25,6 +27,36 @@ def read_parquet(location: str) -> pa.Table:
     """Return a whole table. Raises FileNotFoundError, or another of `UNREADABLE` when it is damaged."""
     with names_location(location):
         return pq.read_table(pa.BufferReader(files.read_bytes(location)))
+
+
+def with_schema(
+    table: pa.Table, schema: pa.Schema, *, where: str, remedy: str, nullable: Collection[str] = ()
+) -> pa.Table:
+    """Return the columns of a schema, each of its type. Raises StoreError naming the first that is not so."""
+    columns = []
+    for field in schema:
+        if table.column_names.count(field.name) != 1:
+            raise StoreError(
+                f"expected a column {field.name}, got {', '.join(table.column_names) or 'none'}: {where}; {remedy}"
+            )
+        column = table[field.name]
+        if column.null_count and field.name not in nullable:
+            raise StoreError(
+                f"expected no nulls in column {field.name}, got {column.null_count:,}: {where}; {remedy}"
+            )
+        columns.append(_cast(column, field, where, remedy))
+    return pa.Table.from_arrays(columns, schema=schema.with_metadata(table.schema.metadata))
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field, where: str, remedy: str) -> pa.ChunkedArray:
+    if column.type == field.type:
+        return column
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise StoreError(
+            f"expected {field.type} in column {field.name}, got {column.type} ({reason(error)}): {where}; {remedy}"
+        ) from None
 
 
 def reason(error: Exception) -> str:

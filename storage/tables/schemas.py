@@ -48,6 +48,11 @@ OPTIONAL_TRUTH_SCHEMA = pa.schema(
 )
 """More columns of truth, where the source knows such things: see `storage.tables.truth_table`."""
 
+STORED_SCHEMA = pa.schema([*TRUTH_SCHEMA, *OPTIONAL_TRUTH_SCHEMA])
+"""Every column that a label table or truth table may have."""
+NULLABLE = ("step", "absent_categories", "not_exhaustive_categories")
+"""Columns whose values may be null."""
+
 
 def schema_of(table: pa.Table) -> pa.Schema:
     """Return the schema of a label table, or of a truth table with the optional columns that it has."""

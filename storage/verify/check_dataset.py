@@ -24,13 +24,15 @@ from storage.dataset.dataset import (
     IMAGE_SCHEMA,
     IMAGES_FILE,
     PARTS_FOLDER,
+    REWRITE,
     Dataset,
     images_hash,
     shard_stem,
 )
 from storage.dataset.write_dataset import set_apart
 from storage.errors import StoreError
-from storage.tables.parquet import UNREADABLE, read_parquet, reason
+from storage.stored_names import is_below
+from storage.tables.parquet import UNREADABLE, read_parquet, reason, with_schema
 from storage.verify.check_shard import ShardReport, ShardTask, check_shard
 from storage.verify.findings import Finding, Findings
 from storage.worker_pool import spawn_pool
@@ -118,16 +120,15 @@ def _open(root: str, findings: Findings) -> Dataset | None:
 
 
 def _image_table(dataset: Dataset, findings: Findings) -> pa.Table | None:
-    expected = "the image table"
+    location = files.join(dataset.root, IMAGES_FILE)
     try:
-        table = read_parquet(files.join(dataset.root, IMAGES_FILE))
-        expected = f"the columns {', '.join(IMAGE_SCHEMA.names)}"
-        return table.select(IMAGE_SCHEMA.names).cast(IMAGE_SCHEMA)
+        table = read_parquet(location)
+        return with_schema(table, IMAGE_SCHEMA, where=location, remedy=REWRITE, nullable=("split",))
     except FileNotFoundError:
         got = "no such file"
-    except (KeyError, *UNREADABLE) as error:
+    except (StoreError, *UNREADABLE) as error:
         got = reason(error)
-    findings.add(Finding("unreadable image table", IMAGES_FILE, expected, got))
+    findings.add(Finding("unreadable image table", IMAGES_FILE, "the image table", got))
     return None
 
 
@@ -141,9 +142,6 @@ def _heads(dataset: Dataset, images: pa.Table) -> Iterator[Finding]:
     for shard in _unlisted(dataset, images):
         expected = f"{len(dataset.shards)} shards as listed"
         yield Finding("shard that dataset.json does not list", IMAGES_FILE, expected, f"rows of {shard}")
-    if len(dataset.classes) != len(dataset.category_ids):
-        got = f"{len(dataset.classes)} classes with {len(dataset.category_ids)} ids"
-        yield Finding("unreadable dataset.json", DATASET_FILE, "an id for each class", got)
 
 
 def _folder(dataset: Dataset) -> Iterator[Finding]:
@@ -182,9 +180,9 @@ def _unlisted(dataset: Dataset, images: pa.Table) -> list[str]:
 
 
 def _shards(dataset: Dataset, images: pa.Table) -> Iterator[str]:
-    """Yield every shard that dataset.json or the image table names."""
+    """Yield every shard that dataset.json or the image table names, but for names that lead out of the folder."""
     yield from dataset.shards
-    yield from _unlisted(dataset, images)
+    yield from filter(is_below, _unlisted(dataset, images))
 
 
 def _tasks(dataset: Dataset, images: pa.Table, quick: bool) -> Iterator[ShardTask]:

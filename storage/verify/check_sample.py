@@ -52,8 +52,9 @@ def sort_members(samples: Samples) -> Iterator[Finding]:
         if member.name in names:
             got = f"a second one at byte {member.offset:,}"
             yield Finding("member twice", samples.shard, f"one member {member.name}", got, key=key)
-        elif key in kind or not extension:
-            yield Finding("stray member", samples.shard, "KEY.EXTENSION and KEY.json", member.name)
+        elif key in kind or not extension or "/" in member.name or not member.is_file:
+            got = member.name if member.is_file else f"{member.name}, which is no file"
+            yield Finding("stray member", samples.shard, "KEY.EXTENSION and KEY.json", got)
         else:
             kind[key] = member
         names.add(member.name)

@@ -2,8 +2,8 @@
 
 In: a `ShardTask`. Out: a `ShardReport`. The tar is read by its own headers; gaps in it, samples without a row and
 the order of the rows are told here, each sample in `storage.verify.check_sample`, the tables of the shard in
-`storage.verify.check_truth`. `quick` reads headers, descriptions and tables only. Memory: one shard, in quick mode
-of a local one a few blocks.
+`storage.verify.check_truth`. `quick` reads headers, descriptions and tables only. Memory: one image at a time; of a
+remote shard all of it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ import pyarrow as pa
 
 from storage import files
 from storage.dataset.dataset import shard_stem
+from storage.regular import open_regular
 from storage.verify.check_sample import Row, Samples, check_sample, headers, sort_members
 from storage.verify.check_truth import TruthTask, check_truth
 from storage.verify.findings import Finding
 from storage.verify.tar_members import read_members
+
+MOST_FOREIGN_BYTES = 1 << 30
+"""Bytes of other origin in a shard that are still read, for members to be named."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,11 +64,15 @@ def check_shard(task: ShardTask) -> ShardReport:
     descriptions: Mapping[str, Any] = {}
     num_bytes = 0
     try:
-        with _opened(files.join(task.root, task.shard), quick=task.quick) as file:
+        with _opened(files.join(task.root, task.shard)) as file:
             num_bytes = file.seek(0, io.SEEK_END)
-            samples = Samples(shard=task.shard, file=file, tar=read_members(file))
-            findings += _check_tar(samples, rows, num_bytes=num_bytes, quick=task.quick)
-            descriptions = samples.sound
+            if (limit := _most_bytes(rows)) < num_bytes:  # without end, as far as anyone can wait
+                got, expected = f"{num_bytes:,} bytes", f"at most {limit:,} bytes with {len(rows)} images"
+                findings.append(Finding("foreign bytes", task.shard, expected, got))
+            else:
+                samples = Samples(shard=task.shard, file=file, tar=read_members(file))
+                findings += _check_tar(samples, rows, num_bytes=num_bytes, quick=task.quick)
+                descriptions = samples.sound
     except FileNotFoundError:
         findings.append(Finding("missing shard", task.shard, f"a tar of {len(rows)} images", "no such file"))
     except OSError as error:
@@ -80,6 +88,11 @@ def check_shard(task: ShardTask) -> ShardReport:
         num_boxes=num_boxes,
         findings=tuple(findings),
     )
+
+
+def _most_bytes(rows: Sequence[Row]) -> int:
+    """Return what no tar of these images exceeds, with all that a stranger might have appended for a reason."""
+    return 2 * max((row["offset"] + row["size"] for row in rows), default=0) + MOST_FOREIGN_BYTES
 
 
 def _truths(
@@ -101,12 +114,12 @@ def _truths(
 
 
 @contextmanager
-def _opened(location: str, *, quick: bool) -> Iterator[BinaryIO]:
-    """Open a file: whole in memory, unless only the headers of a local one are read."""
-    if quick and files.is_local(location):
-        with files.local_path(location).open("rb") as file:
+def _opened(location: str) -> Iterator[BinaryIO]:
+    """Open a file; a remote one is read whole, as a request for each header would take longer."""
+    if files.is_local(location):
+        with open_regular(files.local_path(location)) as file:
             yield file
-    else:  # a request for each header would take longer than the whole
+    else:
         yield io.BytesIO(files.read_bytes(location))
 
 

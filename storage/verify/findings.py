@@ -37,6 +37,7 @@ REMEDIES = {
     "image without a row": COPY,
     "stray member": COPY,
     "member twice": COPY,
+    "foreign bytes": COPY,
     "wrong byte range": f"copy images.parquet again from where it is whole, or {REWRITE}",
     "changed bytes": COPY,
     "undecodable image": f"leave the image out, or repair it; {REWRITE}",

@@ -25,6 +25,8 @@ class Member:
     offset: int
     """Where its bytes begin, behind its header."""
     size: int
+    is_file: bool = True
+    """Whether it is no link, device or folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +71,14 @@ def read_members(file: BinaryIO) -> TarMembers:
             if info.offset_data + info.size > size:
                 gaps.append(Gap(start=info.offset, stop=None))
                 return TarMembers(members=tuple(members), gaps=tuple(gaps))
-            members.append(Member(name=info.name, offset=info.offset_data, size=info.size))
-            position = after(info.offset_data, info.size)
+            member = Member(
+                name=info.name,
+                offset=info.offset_data,
+                size=info.size if info.isreg() else 0,
+                is_file=info.isreg(),
+            )
+            members.append(member)
+            position = after(info.offset_data, member.size)
     file.seek(position)
     tail = file.read(len(_END))
     if tail != _END:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from jobs.recipes.drawn import tiny
 from jobs.recipes.train_config import DataConfig, LogConfig, TrainConfig
@@ -19,6 +22,10 @@ from jobs.split import SplitConfig, split
 from jobs.synth import SynthConfig, synth
 from jobs.train import train
 from model.method.gate import SemiSupervisedSettings
+from storage.dataset.dataset import Dataset
+from storage.rounds.round import open_round, round_path
+from storage.tables.schemas import LABEL_SCHEMA
+from tests.rounds import round_info
 
 torch.set_num_threads(1)
 
@@ -109,3 +116,44 @@ def trained(drawn: Path) -> Path:
     config = short_run(drawn, drawn / "runs" / "short")
     assert train(config) == 0
     return Path(config.out)
+
+
+@pytest.fixture(scope="session")
+def _stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stored")
+    (root / "images").mkdir()
+    images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in range(1, 5)]
+    for image in images:
+        Image.new("RGB", (40, 30), (50 * image["id"], 0, 0)).save(root / "images" / image["file_name"])
+    boxes = [
+        {"id": n, "image_id": n, "category_id": n % 2, "bbox": [1, 2, 9, 8], "area": 72, "iscrowd": 0}
+        for n in range(1, 5)
+    ]
+    categories = [{"id": 0, "name": "disk"}, {"id": 1, "name": "ring"}]
+    document = {"images": images, "annotations": boxes, "categories": categories}
+    (root / "coco.json").write_text(json.dumps(document))
+    shard(
+        ShardConfig(
+            source=f"{root}/coco.json", images=f"{root}/images", out=f"{root}/set", per_shard=2, workers=1
+        )
+    )
+    dataset = Dataset.open(f"{root}/set")
+    for number in (1, 2):
+        round_ = open_round(round_path(f"{root}/labels", number))
+        round_.begin({"provenance": {"dataset_hash": dataset.hash, "n": number}, "score_threshold": 0.5})
+        for stem in ("shard-000000", "shard-000001"):
+            truth = dataset.ground_truth().read(stem)
+            table = truth.select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA)
+            round_.labels(num_classes=2).write(stem, table, {"dataset_hash": dataset.hash})
+        round_.finish(round_info(dataset, number, num_boxes=4))
+    return root
+
+
+@pytest.fixture
+def stored(_stored: Path, tmp_path: Path) -> Path:
+    """Folder of four images: images/, coco.json, the labeled set set/ of two shards, labels/ with two rounds."""
+    root = Path(shutil.copytree(_stored, tmp_path / "stored"))
+    for path in root.glob("labels/round=*/round.json"):  # the data set is found where it lies now
+        head = json.loads(path.read_text())
+        path.write_text(json.dumps({**head, "dataset_root": f"{root}/set"}))
+    return root
