@@ -96,8 +96,10 @@ def _remedy(error: duckdb.Error) -> str:
         return "give each with --param name=value"
     if "count mismatch for prepared" in message or "Excess parameters" in message:
         return "leave out the --param that the query does not name"
-    if "Parquet" in message or "magic bytes" in message or "No files found" in message:
-        return f"that file is damaged or gone: {ASK_VERIFY}"
+    if "No files found" in message or "No such file" in message:
+        return f"that file went away, as when a round is compacted: run the same command again, else {ASK_VERIFY}"
+    if "Parquet" in message or "magic bytes" in message:
+        return f"that file is damaged: {ASK_VERIFY}"
     if isinstance(error, duckdb.OutOfMemoryException):
         return "raise --memory-limit, or give --spill a folder with more room"
     return f"the views are {', '.join(VIEWS)}"

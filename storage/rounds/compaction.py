@@ -1,16 +1,23 @@
 """Compaction: the many label tables of a finished round rewritten as few, and never a moment without labels.
 
 In: a complete round with one table a shard. Out: the same rows in the same order in a folder of their own,
-`ROUND/tables-1f9c04ab/`, named by `ROUND/tables.json`. Guaranteed: `tables.json` appears in one rename and only
-after every new table is on disk and counted, so that whoever opens the round, at any moment and after any
-crash, sees either all old tables or all new ones; the old ones are removed last, and a second run finishes
-whatever a killed one left.
+`ROUND/tables-1f9c04ab/`, named by `ROUND/tables.json`. Guaranteed: `tables.json` appears in one step, only where
+there is none, and only after every new table was read back, so that whoever opens the round, at any moment and
+after any crash, sees either all old tables or all new ones. Old tables are removed last, each right after the new
+one was read, has its checksum and holds every row of it; a second run finishes whatever a killed one left.
+
+One process compacts a round at a time: a local lock. Object stores have none, and the order of steps is safe
+without it: each process writes a folder of its own, one `tables.json` wins (a conditional write), only what its
+tables hold is removed, and nobody removes the folder of another. So the folder of a killed compaction stays there.
 
 A reader that listed the old tables before may find one gone while it works: it is told so and asks again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +27,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import files
-from storage.errors import StoreError
+from storage.claims import locked, write_if_absent
+from storage.errors import InputError, StoreError
 from storage.rounds.round import COMPACTED, COMPACTED_FILE, CompactedTables, Round, RoundInfo, open_round
 from storage.rounds.round_thresholds import THRESHOLDS
 from storage.tables.label_store import LabelStore
+from storage.tables.schemas import LABEL_SCHEMA
 
-FOLDER_PREFIX = "tables-"
 TABLE_BYTES = 64_000_000
 """Size of the old tables that become one new table: some 200,000 images of 15 boxes."""
+
+_FOLDER = re.compile(r"tables-[0-9a-f]{8}")
+_KEEP_OLD = (
+    "no old table was removed for it; where all of them are there (one a shard), delete tables.json and run the "
+    "same command again, else restore it from a copy"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,51 +57,112 @@ class Compaction:
 
 
 def compact(round_: Round, *, table_bytes: int = TABLE_BYTES) -> Compaction:
-    """Rewrite the tables of a round as few; one that is compacted already only loses its leftovers.
+    """Rewrite the tables of a round as few; one that is compacted already only loses what was left of it.
 
-    Raises StoreError when the round is not complete, when its tables do not hold what `round.json` says, or
-    when an image stands in two of them; nothing is changed then.
+    Raises StoreError when the round is not complete, when another process compacts it, when its tables do not hold
+    what `round.json` says, an image stands in two of them, or a new table does not hold what it replaces; no table
+    is removed then.
     """
     if round_.info is None:
         raise StoreError(
             f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end first"
         )
-    single = LabelStore(round_.path, others=(THRESHOLDS,))
-    before = single.stems()
-    if open_round(round_.path).compacted is None:
-        folder = f"{FOLDER_PREFIX}{uuid.uuid4().hex[:8]}"
-        compacted = CompactedTables(tables=_write(round_.info, single, folder, table_bytes))
-        COMPACTED.write(files.join(round_.path, COMPACTED_FILE), compacted)
-    round_ = open_round(round_.path)
-    assert round_.compacted is not None
-    _remove_leftovers(round_, single, before)
-    return Compaction(
-        round=round_, tables_before=len(before), tables_after=len(round_.compacted), removed=len(before)
-    )
+    with locked(files.join(round_.path, ".compact.lock"), command="mixpl rounds compact"):
+        old = LabelStore(round_.path, others=(THRESHOLDS,))
+        before = old.stems()
+        if open_round(round_.path).compacted is None:
+            _publish(round_.info, old, table_bytes)
+        now = open_round(round_.path)
+        assert now.compacted is not None
+        removed = _remove_replaced(now, round_.info, old)
+        if files.is_local(now.path):
+            _remove_strays(now)
+    return Compaction(round=now, tables_before=len(before), tables_after=len(now.compacted), removed=removed)
 
 
-def _write(info: RoundInfo, single: LabelStore, folder: str, table_bytes: int) -> dict[str, tuple[str, ...]]:
-    """Write the new tables; return their stems, each with the stems that went into it."""
-    store = LabelStore(single.root, num_classes=len(info.classes))
-    written: dict[str, tuple[str, ...]] = {}
-    for number, stems in enumerate(_groups(single, table_bytes)):
+def _publish(info: RoundInfo, old: LabelStore, table_bytes: int) -> None:
+    """Write the new tables and then `tables.json`, unless another process is faster."""
+    folder = f"tables-{uuid.uuid4().hex[:8]}"
+    head = files.join(old.root, COMPACTED_FILE)
+    try:
+        content = COMPACTED.encode(_write(info, old, folder, table_bytes)) + b"\n"
+        won = write_if_absent(head, content) and files.read_bytes(head) == content
+    except (InputError, FileNotFoundError):
+        files.remove_folder(files.join(old.root, folder))
+        if open_round(old.root).compacted is None:
+            raise
+    else:
+        if not won:
+            files.remove_folder(files.join(old.root, folder))
+
+
+def _write(info: RoundInfo, old: LabelStore, folder: str, table_bytes: int) -> CompactedTables:
+    """Write the new tables and read them back."""
+    store = LabelStore(old.root, num_classes=len(info.classes))
+    sources: dict[str, tuple[str, ...]] = {}
+    checksums: dict[str, str] = {}
+    for number, stems in enumerate(_groups(old, table_bytes)):
         stem = f"{folder}/part-{number:06d}"
-        tables = [single.read(old).replace_schema_metadata(None) for old in stems]
-        store.write(stem, pa.concat_tables(tables), _shared_provenance(single, stems))
-        written[stem] = tuple(stems)
-    _require_whole(info, store, list(written))
-    return written
+        rows = pa.concat_tables([_rows(old.read(source)) for source in stems])
+        store.write(stem, rows, _shared_provenance(old, stems))
+        checksums[stem], sources[stem] = _checksum(store, stem), tuple(stems)
+        if not _rows(store.read(stem)).equals(rows):
+            raise StoreError(
+                f"expected the rows that were written, got others: {store.path(stem)}; check the disk, then run "
+                "the same command again"
+            )
+    tables = CompactedTables(tables=sources, sha256=checksums)
+    _require_whole(info, store, tables)
+    return tables
 
 
-def _remove_leftovers(round_: Round, single: LabelStore, before: Sequence[str]) -> None:
-    """Remove the old tables, and folders of compactions that were killed before their tables.json."""
-    for stem in before:
-        files.remove_file(single.path(stem))
+def _remove_replaced(round_: Round, info: RoundInfo, old: LabelStore) -> int:
+    """Remove the old tables, each right after the new one was seen to hold its rows; return how many."""
+    tables = COMPACTED.read(files.join(round_.path, COMPACTED_FILE))
+    assert tables is not None
+    there, new = set(old.stems()), round_.labels()
+    left = {stem: there.intersection(sources) for stem, sources in tables.tables.items()}
+    if not any(left.values()):
+        return 0
+    _require_whole(info, new, tables)
+    for stem, sources in left.items():
+        rows = _rows(_read_new(new, stem, tables)) if sources else None
+        for source in sorted(sources):
+            _require_held(rows, old, source)
+            files.remove_file(old.path(source))
+    return sum(map(len, left.values()))
+
+
+def _require_held(rows: pa.Table, old: LabelStore, source: str) -> None:
+    """Raise StoreError unless a new table holds every row of an old one."""
+    try:
+        replaced = _rows(old.read(source))
+    except StoreError:
+        if old.has(source):
+            raise
+        return  # another process was faster
+    places = pc.index_in(replaced["key"], value_set=rows["key"])
+    if places.null_count or not rows.take(places).equals(replaced):
+        raise StoreError(
+            f"expected a table whose rows the compacted ones hold, got other rows: {old.path(source)}; the table "
+            "stays: move it away if the compacted ones are right"
+        )
+
+
+def _remove_strays(round_: Round) -> None:
+    """Remove the tables of compactions that were killed before their `tables.json`; nobody else compacts now."""
     assert round_.compacted is not None
     current = {stem.split("/")[0] for stem in round_.compacted}
+    files.remove_leftovers(round_.path)
     for name in files.list_folders(round_.path):
-        if name.startswith(FOLDER_PREFIX) and name not in current:
-            files.remove_folder(files.join(round_.path, name))
+        if _FOLDER.fullmatch(name) and name not in current:
+            folder = files.join(round_.path, name)
+            files.remove_leftovers(folder)
+            for location in files.list_files(folder, ".parquet"):
+                if location.rsplit("/", 1)[-1].startswith("part-"):
+                    files.remove_file(location)
+            with contextlib.suppress(OSError):  # whatever else lies in it is not ours
+                files.local_path(folder).rmdir()
 
 
 def _groups(single: LabelStore, table_bytes: int) -> Iterator[list[str]]:
@@ -115,11 +190,32 @@ def _shared_provenance(single: LabelStore, stems: Sequence[str]) -> dict[str, An
     return first
 
 
-def _require_whole(info: RoundInfo, store: LabelStore, stems: Sequence[str]) -> None:
+def _read_new(store: LabelStore, stem: str, tables: CompactedTables) -> pa.Table:
+    """Return a new table. Raises StoreError unless its bytes are those that were written."""
+    try:
+        table = store.read(stem)
+        if tables.sha256.get(stem) not in (None, _checksum(store, stem)):  # none in those of earlier versions
+            raise StoreError(
+                f"expected the bytes that {COMPACTED_FILE} has the sha256 of: {store.path(stem)}"
+            )
+    except StoreError as error:
+        raise StoreError(f"{error}; {_KEEP_OLD}") from None
+    return table
+
+
+def _checksum(store: LabelStore, stem: str) -> str:
+    return hashlib.sha256(files.read_bytes(store.path(stem))).hexdigest()
+
+
+def _rows(table: pa.Table) -> pa.Table:
+    return table.select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA).replace_schema_metadata(None)
+
+
+def _require_whole(info: RoundInfo, store: LabelStore, tables: CompactedTables) -> None:
     """Raise StoreError unless the new tables hold every image once and every box that the round counted."""
     keys, num_boxes = [], 0
-    for stem in stems:
-        table = store.read(stem, columns=["key", "scores"])
+    for stem in tables.tables:
+        table = _read_new(store, stem, tables)
         keys += table["key"].chunks
         num_boxes += pc.sum(pc.list_value_length(table["scores"])).as_py() or 0
     expected = (info.num_images, info.num_boxes)

@@ -81,6 +81,8 @@ class CompactedTables:
 
     tables: Mapping[str, tuple[str, ...]]
     """Stems of the shards in each table, by its stem, a folder's name before it."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of each table's bytes, by its stem; empty where an earlier version compacted."""
 
     def __post_init__(self) -> None:
         """Check the names, for the reader of `tables.json`."""
@@ -130,10 +132,18 @@ class Round:
         return self.info is not None
 
     def labels(self, *, num_classes: int | None = None) -> LabelStore:
-        """Return the label tables, of which an incomplete round has only some."""
+        """Return the label tables, of which an incomplete round has only some.
+
+        Raises StoreError when the round was compacted after it was opened: some of them may be gone.
+        """
         if self.compacted is not None:
             return LabelStore(self.path, num_classes=num_classes, known_stems=tuple(self.compacted))
-        return LabelStore(self.path, num_classes=num_classes, others=(THRESHOLDS,))
+        store = LabelStore(self.path, num_classes=num_classes, others=(THRESHOLDS,))
+        if not self.complete:
+            return store
+        stems = store.stems()  # now, not later: a compaction may begin to remove them
+        self._require_uncompacted()
+        return LabelStore(self.path, num_classes=num_classes, known_stems=stems)
 
     def tables(self) -> dict[str, str]:
         """Return the stem of the table that holds each shard's labels, by the shard's stem, where it is there."""
@@ -164,6 +174,7 @@ class Round:
         """Return the files that a complete round of a data set of these shards must have and has not."""
         stems = map(shard_stem, shards) if self.compacted is None else self.compacted
         there = set(files.walk_files(self.path))
+        self._require_uncompacted()
         return [name for name in (f"{stem}.parquet" for stem in stems) if name not in there]
 
     def write_thresholds(self, table: pa.Table | None) -> None:
@@ -188,6 +199,13 @@ class Round:
         assert info.number == self.number, "a round keeps its number"
         _COMPLETE.write(files.join(self.path, ROUND_FILE), asdict(info) | {"complete": True})
         return Round(path=self.path, number=self.number, info=info)
+
+    def _require_uncompacted(self) -> None:
+        if self.compacted is None and self.complete and files.exists(files.join(self.path, COMPACTED_FILE)):
+            raise StoreError(
+                f"expected one table a shard, got a round that was compacted at this moment: {self.path}; run the "
+                "same command again"
+            )
 
     def _require_incomplete(self) -> None:
         if self.complete or files.exists(files.join(self.path, ROUND_FILE)):
