@@ -22,6 +22,9 @@ from storage.readers.class_list import ClassList, read_classes
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.open_source import Source, detect_format, open_source
+from storage.readers.voc import VocOptions
+from storage.readers.voc_corners import Corners
+from storage.readers.voc_set import Unannotated
 
 MAX_NAMED = 5
 """Images left out that are named on the screen; `skipped.json` names all."""
@@ -37,16 +40,23 @@ class ShardConfig:
     out: str
     """Folder or URL to write the data set to."""
     images: str | None = None
-    """Folder of the images that a COCO or LVIS file names; the other formats say where theirs are."""
+    """Folder of the images that a COCO or LVIS file names, or that the annotation files of a VOC folder lie apart
+    from; the other formats say where theirs are."""
     format: Literal["auto", "coco", "lvis", "voc", "yolo", "folder"] = "auto"
     """What the source is; auto: by its path and what lies in it."""
     subset: str | None = None
-    """Which part of the source: a list of VOC's ImageSets/Main (else trainval), or train, val, test of YOLO (else
-    train)."""
+    """Which part of the source: a list of VOC's ImageSets/Main (else trainval or the only one); a folder train, val
+    or test of VOC without lists, or part of YOLO (else train); all: of VOC without lists every folder."""
     unlabeled: bool = False
     """Write an unlabeled set; truth that is known is kept apart for analysis."""
     keep_difficult: bool = False
     """Take VOC's difficult objects as any other; else training does not see them and evaluation ignores them."""
+    corners: Corners = "auto"
+    """How the corners of a VOC folder count: pixels from 1, the last one in the box, as VOC itself does; edges from
+    0; edges from 1, as Roboflow writes them. auto: as the whole set shows, and pixels from 1 where it does not."""
+    unannotated: Unannotated = "left-out"
+    """What an image of a VOC folder without an annotation file is, where others have one: left out, or empty, an
+    image without objects."""
     name: str | None = None
     """Name of the data set in tables and reports; else that of the folder written to."""
     per_shard: int = 256
@@ -101,7 +111,11 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
         kind=kind,
         images=config.images,
         subset=config.subset,
-        keep_difficult=config.keep_difficult,
+        voc=VocOptions(
+            keep_difficult=config.keep_difficult,
+            corners=config.corners,
+            unannotated=config.unannotated,
+        ),
         classes=classes,
         category_ids=category_ids,
     )

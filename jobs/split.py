@@ -22,6 +22,9 @@ from storage.problems import Problems
 from storage.readers.coco import unique_images
 from storage.readers.coco_document import read_document
 from storage.readers.open_source import detect_format, open_source
+from storage.readers.voc import VocOptions
+from storage.readers.voc_corners import Corners
+from storage.readers.voc_set import Unannotated
 from storage.splits.coco_parts import coco_document
 from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
 from storage.splits.published_list import SPLIT_HEAD, import_split
@@ -53,8 +56,13 @@ class SplitConfig:
     hash: str | None = None
     """With --ids: the split's hash or that of the labeled ids must begin like this (8 digits or more)."""
     subset: str | None = None
-    """Which part of a VOC or YOLO source: a list of ImageSets/Main (else trainval), or train, val, test (else
-    train)."""
+    """Which part of a VOC or YOLO source, as `mixpl shard` takes it."""
+    images: str | None = None
+    """Folder of the images of a VOC source whose annotation files lie apart from them."""
+    corners: Corners = "auto"
+    """How the corners of a VOC source count, as `mixpl shard` takes it."""
+    unannotated: Unannotated = "left-out"
+    """What an image of a VOC source without an annotation file is: left out, or empty."""
     overwrite: bool = False
     """Replace a different split that lies in the folder."""
 
@@ -100,7 +108,13 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     kind = detect_format(config.annotations)
     if kind == "coco":
         return read_document(config.annotations)
-    source = open_source(config.annotations, subset=config.subset)
+    source = open_source(
+        config.annotations,
+        kind=kind,
+        subset=config.subset,
+        images=config.images,
+        voc=VocOptions(corners=config.corners, unannotated=config.unannotated),
+    )
     print(
         f"  read as {kind.upper()}: `mixpl shard PART.json --images {quote(source.images_root)}` packs its parts"
     )

@@ -16,7 +16,8 @@ from storage.readers.class_list import with_classes
 from storage.readers.coco import read_coco
 from storage.readers.folder import IMAGE_SUFFIXES, read_folder
 from storage.readers.image_set import ImageSet
-from storage.readers.voc import is_voc, read_voc
+from storage.readers.voc import USUAL_OPTIONS, VocOptions, read_voc
+from storage.readers.voc_set import is_voc
 from storage.readers.yolo import read_yolo
 from storage.readers.yolo_yaml import find_yaml
 
@@ -91,29 +92,31 @@ def open_source(
     kind: Format | None = None,
     images: str | None = None,
     subset: str | None = None,
-    keep_difficult: bool = False,
+    voc: VocOptions = USUAL_OPTIONS,
     classes: Sequence[str] = (),
     category_ids: Sequence[int] = (),
 ) -> Source:
     """Read a source of any format; `kind` None: as its path looks.
 
-    `images` is the folder of the images that a COCO or LVIS file names; `subset` one of VOC's lists or YOLO's
-    parts; `keep_difficult` takes VOC's difficult objects as any other. `classes` and their ids are the classes of a
-    folder, and those that any other format is mapped to by name. Raises ConfigError where arguments and format do
-    not fit together, SourceError where the source cannot be read.
+    `images` is the folder of the images that a COCO or LVIS file names, or that VOC's annotation files lie apart
+    from; `subset` one of VOC's lists or YOLO's parts; `voc` what a VOC folder does not say. `classes` and their ids
+    are the classes of a folder, and those that any other format is mapped to by name. Raises ConfigError where
+    arguments and format do not fit together, SourceError where the source cannot be read.
     """
     kind = kind or detect_format(path)
     annotation_file = kind in {"coco", "lvis"}
     for value, fits, name, wanted in (
-        (images, annotation_file, "--images", "an annotation file"),
+        (images, annotation_file or kind == "voc", "--images", "an annotation file or VOC"),
         (subset, kind in {"voc", "yolo"}, "--subset", "VOC and YOLO"),
-        (keep_difficult, kind == "voc", "--keep-difficult", "VOC"),
+        (voc.keep_difficult, kind == "voc", "--keep-difficult", "VOC"),
+        (voc.corners != "auto", kind == "voc", "--corners", "VOC"),
+        (voc.unannotated != "left-out", kind == "voc", "--unannotated", "VOC"),
     ):
         if value and not fits:
             raise ConfigError(
                 f"expected {name} with {wanted} only, got a source of format {kind}: {path}; leave {name} out"
             )
-    source = _read(path, kind, images, subset, keep_difficult)
+    source = _read(path, kind, images, subset, voc)
     if not classes:
         return source
     if kind == "folder":
@@ -122,13 +125,14 @@ def open_source(
     return replace(source, images=with_classes(source.images, classes, category_ids))
 
 
-def _read(path: str, kind: Format, images: str | None, subset: str | None, keep_difficult: bool) -> Source:
+def _read(path: str, kind: Format, images: str | None, subset: str | None, voc: VocOptions) -> Source:
     match kind:
         case "coco" | "lvis":
             return Source(images=read_coco(path), images_root=_checked(images, path))
         case "voc":
-            source = read_voc(path, subset=subset or "trainval", keep_difficult=keep_difficult)
-            return Source(images=source, images_root=path)
+            images = images and _checked(images, path)
+            source = read_voc(path, subset=subset, images=images, options=voc)
+            return Source(images=source, images_root=images or path)
         case "yolo":
             source, root = read_yolo(path, subset=subset or "train")
             return Source(images=source, images_root=root)

@@ -186,6 +186,36 @@ def test_an_exported_folder_is_a_source_of_shards_with_the_same_boxes(
         np.testing.assert_allclose(one.boxes_N4, boxes_N4, rtol=0, atol=1e-3)
 
 
+def test_names_that_end_like_the_flags_of_lists_come_back_from_voc(
+    source: LabelSource, tmp_path: Path
+) -> None:
+    odd = [
+        "photo 1.jpg",
+        "photo 0.png",
+        "photo -1.jpg",
+        "photo.jpg",
+        "no suffix",
+        " led.jpg",
+        "trailed .jpg",
+        "a  1.jpg",
+    ]
+    names = odd + [f"{number} 1.jpg" for number in range(len(odd), source.dataset.num_images)]
+    images = source.dataset.images()
+    column = images.schema.get_field_index("file_name")
+    changed = replace(source.dataset, name="renamed")
+    changed.__dict__["_images"] = images.set_column(column, "file_name", pa.array(names))
+    export_labels(replace(source, dataset=changed), str(tmp_path / "out"), form="voc", images=True)
+    before, after = tmp_path / "out/JPEGImages", read_voc(str(tmp_path / "out"))
+    assert not after.problems
+    assert sorted(name.removeprefix("JPEGImages/") for name in after.file_names) == sorted(names[:29])
+    assert sorted(str(path.relative_to(before)) for path in before.iterdir()) == sorted(names[:29])
+    assert after.truth is not None
+    batches = list(labeled_images(source, None))
+    counts = dict(zip(names, [count for batch in batches for count in batch.labels.counts()], strict=False))
+    for name, count in zip(after.file_names, after.truth.labels.counts(), strict=True):
+        assert counts[name.removeprefix("JPEGImages/")] == count
+
+
 def test_a_folder_called_images_in_a_file_name_does_not_confuse_yolo(tmp_path: Path) -> None:
     """Trainers turn the last folder `images` of a path into `labels`."""
     images = LabeledImages(

@@ -24,7 +24,7 @@ from storage.export.labeled_images import IMAGE_SCHEMA, LabeledImages
 from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
 from storage.labels import Labels
-from storage.readers.voc import parse_voc
+from storage.readers.voc_annotation import parse_voc
 from storage.readers.yolo_labels import label_path
 from storage.readers.yolo_lines import parse_line
 from storage.readers.yolo_yaml import read_yaml

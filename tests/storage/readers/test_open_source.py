@@ -10,6 +10,7 @@ import pytest
 from storage.errors import InputError
 from storage.readers.class_list import read_classes
 from storage.readers.open_source import detect_format, open_source
+from storage.readers.voc import VocOptions
 
 
 def test_the_format_is_seen_from_the_path(tiny_coco: Any, voc: Path, yolo: Path, tmp_path: Path) -> None:
@@ -50,8 +51,13 @@ def test_as_unlabeled_a_source_keeps_its_images_and_classes_alone(voc: Path) -> 
         ("coco", {}, "expected --images"),
         ("coco", {"images": "nowhere"}, "nothing there: --images nowhere"),
         ("coco", {"subset": "val"}, "--subset with VOC and YOLO only, got a source of format coco"),
-        ("voc", {"images": "x"}, "--images with an annotation file only, got a source of format voc"),
-        ("yolo", {"keep_difficult": True}, "--keep-difficult with VOC only"),
+        (
+            "yolo",
+            {"images": "x"},
+            "--images with an annotation file or VOC only, got a source of format yolo",
+        ),
+        ("voc", {"images": "x"}, "nothing there: --images x"),
+        ("yolo", {"voc": VocOptions(keep_difficult=True)}, "--keep-difficult with VOC only"),
         ("yolo", {"classes": ("a",)}, "expected classes of the list a, got disk, ring"),
         ("folder", {"subset": "val"}, "--subset with VOC and YOLO only"),
     ],

@@ -11,7 +11,9 @@ import pytest
 from storage.errors import SourceError
 from storage.labels import Labels
 from storage.readers.open_source import open_source
-from storage.readers.voc import VOC_CLASSES, parse_voc, read_voc
+from storage.readers.voc import VOC_CLASSES, VocOptions, read_voc
+from storage.readers.voc_annotation import parse_voc
+from storage.readers.voc_set import UNANNOTATED
 
 
 def difficult_of(source: Any) -> Labels:
@@ -35,7 +37,7 @@ def test_boxes_cover_their_last_pixel_and_difficult_objects_are_kept_apart(voc: 
 
 
 def test_difficult_objects_are_like_any_other_where_asked_for(voc: Path) -> None:
-    source = read_voc(str(voc / "VOC2007"), keep_difficult=True)
+    source = read_voc(str(voc / "VOC2007"), options=VocOptions(keep_difficult=True))
     assert source.truth is not None
     assert source.truth.labels.counts().tolist() == [2, 2]
     assert difficult_of(source).counts().tolist() == [0, 0]
@@ -101,7 +103,13 @@ def test_an_image_without_annotation_is_left_out_and_a_list_without_any_is_unlab
     (annotations / "000005.xml").unlink()
     source = read_voc(str(voc / "VOC2007"))
     assert source.image_ids == (7,)
-    assert source.problems.counts == {"no annotation file (image left out)": 1}
+    assert source.problems.counts == {UNANNOTATED: 1}
+    empty = read_voc(str(voc / "VOC2007"), options=VocOptions(unannotated="empty"))
+    assert empty.image_ids == (5, 7)
+    assert empty.truth is not None
+    assert empty.truth.labels.counts().tolist() == [0, 1]
+    assert empty.sizes.tolist() == [[40, 50]] * 2
+    assert "1 (taken as images without objects)" in empty.notes.values()
     (annotations / "000007.xml").unlink()
     unlabeled = read_voc(str(voc / "VOC2007"))
     assert unlabeled.truth is None
@@ -175,8 +183,11 @@ def test_the_hash_follows_the_annotations(voc: Path, write_voc: Any) -> None:
 
 
 def test_a_folder_that_is_none_and_a_list_that_is_none_are_errors(voc: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="or a folder of such, got neither"):
+    with pytest.raises(SourceError, match=r"lists lie deeper: .*holds ImageSets of VOCdevkit/VOC2007/"):
         read_voc(str(tmp_path))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SourceError, match=r"or annotation files .* got neither"):
+        read_voc(str(tmp_path / "none"))
     with pytest.raises(SourceError, match=r"Main/nope\.txt; name one of its lists with --subset"):
         read_voc(str(voc), subset="nope")
 
@@ -223,7 +234,7 @@ def test_difficult_objects_are_counted_with_the_option_that_takes_them(voc: Path
     assert count == 2
     assert "difficult" in kind
     assert "--keep-difficult" in kind
-    assert not read_voc(str(voc / "VOC2007"), keep_difficult=True).problems.remarks
+    assert not read_voc(str(voc / "VOC2007"), options=VocOptions(keep_difficult=True)).problems.remarks
 
 
 def test_corners_from_zero_are_edges_and_said(voc: Path, write_voc: Any) -> None:
@@ -231,4 +242,7 @@ def test_corners_from_zero_are_edges_and_said(voc: Path, write_voc: Any) -> None
     source = read_voc(str(voc / "VOC2007"))
     assert source.truth is not None
     assert source.truth.labels.image(1).boxes_N4.tolist() == [[0, 3, 10, 20], [5, 6, 50, 40]]
-    assert source.problems.remarks["corner from 0 (all corners of the set taken as edges from 0)"] == 1
+    assert {kind.partition(" (")[0]: count for kind, count in source.problems.remarks.items()} == {
+        "corner from 0": 1,
+        "difficult object": 1,
+    }

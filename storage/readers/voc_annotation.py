@@ -1,7 +1,8 @@
-"""One `<object>` of a Pascal VOC annotation file.
+"""One annotation file of Pascal VOC, and the objects in it.
 
-In: the XML element. Out: `VocObject`, or in a few words what is wrong with it. Where it has no `bndbox`, as tools
-for polygons and turned boxes write it, its box is that around the `polygon` or `robndbox`.
+In: the bytes of an XML file. Out: `VocImage`: what it says of its image, its `VocObject`s, and in a few words what
+is wrong with each other object. Where an object has no `bndbox`, as tools for polygons and turned boxes write it,
+its box is that around the `polygon` or `robndbox`. Its `part`s are no objects.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+
+from storage.errors import SourceError
+from storage.readers.text import decode_xml
 
 Sides = tuple[float, float, float, float]
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TURNED = ("cx", "cy", "w", "h", "angle")
+_HEAD = 1 << 16
+"""Letters of a file that are looked at for its first element."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +36,55 @@ class VocObject:
     difficult: bool
     score: float
     """Of `<score>` or `<confidence>`, which only tools write; else 1."""
+    has_score: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocImage:
+    """What an annotation file says."""
+
+    file_name: str | None
+    height: int
+    width: int
+    """0 where it does not say."""
+    objects: tuple[VocObject, ...]
+    malformed: tuple[str, ...]
+    """What is wrong with each object that has no name, box or score."""
+
+    @property
+    def num_objects(self) -> int:
+        """Return the number of objects, sound or not."""
+        return len(self.objects) + len(self.malformed)
+
+
+def is_voc_annotation(data: bytes) -> bool:
+    """Return whether a file is XML that begins as an annotation file of VOC does."""
+    parser: Any = ElementTree.XMLPullParser(["start"])
+    try:
+        parser.feed(decode_xml(data, "the file")[:_HEAD])
+        elements = [element for _, element in parser.read_events()]
+    except (ElementTree.ParseError, ValueError, LookupError, SourceError):
+        return False
+    return bool(elements) and elements[0].tag.lower() == "annotation"
+
+
+def parse_voc(data: bytes) -> VocImage:
+    """Return what an annotation file says. Raises SourceError when it is no XML."""
+    try:
+        root = ElementTree.fromstring(decode_xml(data, "the file"))  # noqa: S314  # expat itself stops entity bombs since 2.4.1
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of its encoding
+        raise SourceError(f"expected a VOC annotation file, got {error}; correct it") from None
+    if root.tag.lower() != "annotation":
+        raise SourceError(f"expected a VOC annotation file, got <{root.tag}>; correct it")
+    objects = [parse_object(element) for element in root.findall("object")]
+    height, width = (finite_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
+    return VocImage(
+        file_name=root.findtext("filename"),
+        height=int(height or 0),
+        width=int(width or 0),
+        objects=tuple(object_ for object_ in objects if isinstance(object_, VocObject)),
+        malformed=tuple(object_ for object_ in objects if isinstance(object_, str)),
+    )
 
 
 def parse_object(element: Element) -> VocObject | str:
@@ -47,11 +103,19 @@ def parse_object(element: Element) -> VocObject | str:
     if box is None:
         texts = ", ".join(f"{side.tag} {(side.text or '').strip()!r}" for side in shape)
         return f"{name}: {outline} with {texts or 'nothing in it'}"
-    score = finite_number(element.findtext("confidence", element.findtext("score")), 1.0)
+    written_score = element.findtext("confidence", element.findtext("score"))
+    score = finite_number(written_score, 1.0)
     if score is None or not 0 <= score <= 1:
         return f"{name}: a score outside 0..1"
     difficult = (element.findtext("difficult") or "").strip().lower() in {"1", "true"}
-    return VocObject(name=name, box=box, outline=outline, difficult=difficult, score=score)  # type: ignore[arg-type]
+    return VocObject(
+        name=name,
+        box=box,
+        outline=outline,  # type: ignore[arg-type]
+        difficult=difficult,
+        score=score,
+        has_score=written_score is not None,
+    )
 
 
 def finite_number(text: str | None, default: float | None = None) -> float | None:

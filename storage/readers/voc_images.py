@@ -1,0 +1,112 @@
+"""Which image an annotation file of Pascal VOC speaks of.
+
+In: the images there are, and for each annotation file its place and the `<filename>` in it. Out: the image, or none
+and those that come near. The name of the annotation file counts first: an image of its name in the same folder, or
+in the folder of images that answers to its folder of annotations (`train/Annotations/a.xml` and
+`train/JPEGImages/a.jpg`, `annotations/train/a.xml` and `images/train/a.jpg`). Only where there is none, the one
+image that `<filename>` names is taken, with or without its suffix, or the one of this name anywhere; never one that
+has an annotation file of its own name. Tools write `<filename>`, `<folder>` and `<path>` as they were on another
+computer, so the latter two are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from storage.readers.find_file import MAX_NEAR, plain_name, plain_stem
+
+IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "jpgimages", "pngimages", "jpgs", "pictures")
+ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml", "annots", "anno", "labels", "label")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocEntry:
+    """An image that is listed, or an annotation file that is there."""
+
+    name: str
+    """Of the image, without suffix."""
+    annotation: str
+    """Place of its annotation file below the folder that is read."""
+    usual_image: str = ""
+    """Where the image lies by VOC's own layout, without suffix; empty where only an image that is there counts."""
+
+    @property
+    def key(self) -> str:
+        """Return what the places of this annotation file and of its image have in common."""
+        return place_key(self.annotation)
+
+
+def place_key(path: str) -> str:
+    """Return the place of a file without its suffix and without folders that say what kind of file it is."""
+    folders, _, base = plain_name(path).rpartition("/")
+    kinds = {*IMAGE_FOLDERS, *ANNOTATION_FOLDERS}
+    kept = [folder for folder in folders.split("/") if folder and folder not in kinds]
+    return "/".join([*kept, base.rpartition(".")[0] or base])
+
+
+class VocImages:
+    """Images, found for annotation files."""
+
+    def __init__(self, names: Iterable[str], entries: Iterable[VocEntry]) -> None:
+        """Take the images there are, and the entries that images are looked for."""
+        self.names = tuple(names)
+        self._by_key = _index(self.names, place_key)
+        self._by_base = _index(self.names, lambda name: plain_name(name).rpartition("/")[2])
+        self._by_stem = _index(self.names, plain_stem)
+        self._own_keys = {entry.key for entry in entries}
+
+    def find(self, entry: VocEntry, file_name: str | None) -> tuple[str | None, list[str]]:
+        """Return the image of an entry, and the images that come near."""
+        written = plain_name((file_name or "").strip()).rpartition("/")[2]
+        own = self._by_key.get(entry.key, [])
+        if own:
+            return _choose(own, entry.name, written), own[:MAX_NEAR]
+        own_stem = plain_stem(entry.annotation)
+        near: list[str] = []
+        for candidates in (
+            self._by_base.get(written, []),
+            self._by_stem.get(written, []),
+            self._by_stem.get(plain_stem(written), []),
+            self._by_stem.get(own_stem, []),
+        ):
+            free = [name for name in candidates if place_key(name) not in self._own_keys]
+            beside = [name for name in free if _folder(place_key(name)) == _folder(entry.key)] or free
+            if len(beside) == 1:
+                return beside[0], beside
+            near += beside
+        return None, near[:MAX_NEAR]
+
+    def other_named(self, image: str, file_name: str | None) -> str | None:
+        """Return the other image that `<filename>` names, where there is one."""
+        written = plain_name((file_name or "").strip()).rpartition("/")[2]
+        if not written or written == plain_name(image).rpartition("/")[2]:
+            return None
+        others = self._by_base.get(written, [])
+        return others[0] if others and image not in others else None
+
+
+def _choose(images: Sequence[str], name: str, written: str) -> str | None:
+    """Return the one of several images of a name that is meant."""
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda _: True,
+        lambda image: image.rpartition("/")[2].rpartition(".")[0] == name.rpartition("/")[2],
+        lambda image: plain_name(image).rpartition("/")[2] == written,
+    )
+    left = list(images)
+    for fits in rules:
+        left = [image for image in left if fits(image)] or left
+        if len(left) == 1:
+            return left[0]
+    return None
+
+
+def _index(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    index: dict[str, list[str]] = {}
+    for name in names:
+        index.setdefault(key(name), []).append(name)
+    return index
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]

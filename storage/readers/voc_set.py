@@ -1,0 +1,256 @@
+"""The images of a Pascal VOC folder with what their annotation files say.
+
+In: a folder, with lists (`voc_lists`) or without (`voc_tree`), the name of a subset, and where the images lie
+elsewhere their folder. Out: `VocSet`: one `VocRecord` an image. What cannot be brought together is counted and
+named in `problems`:
+
+    no annotation file                the image is left out, unless the caller takes it as one without objects
+    broken annotation file            the image is left out
+    annotation file without an image  not read; where several images fit none is taken
+    second annotation file            not read
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from storage import files
+from storage.errors import SourceError
+from storage.problems import Problems
+from storage.readers.find_file import plain_stem
+from storage.readers.folder import size_of_file
+from storage.readers.voc_annotation import VocImage, parse_voc
+from storage.readers.voc_images import VocEntry, VocImages
+from storage.readers.voc_lists import ListFolder, find_subset, list_folders, listed
+from storage.readers.voc_tree import ALL, VocTree, choose_subset, find_tree, images_in, subset_of
+
+Unannotated = Literal["left-out", "empty"]
+"""What an image without an annotation file is, in a set where others have one."""
+BROKEN = "broken annotation file (image left out)"
+UNANNOTATED = "no annotation file (image left out; --unannotated empty takes it as one without objects)"
+_NO_OBJECTS = VocImage(file_name=None, height=0, width=0, objects=(), malformed=())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocRecord:
+    """An image of the set."""
+
+    name: str
+    file_name: str
+    """Relative to the folder of the images."""
+    size: tuple[int, int]
+    """Height and width."""
+    annotation: VocImage | None
+
+
+@dataclass(kw_only=True, slots=True)
+class VocSet:
+    """The images that are read, and what is known of the whole folder."""
+
+    images_root: str
+    subset: str | None
+    other_subsets: tuple[str, ...] = ()
+    """Those that are there beside one that nobody named."""
+    has_lists: bool
+    records: list[VocRecord] = field(default_factory=list)
+    class_names: set[str] = field(default_factory=set)
+    """Those of this subset where lists name it, else those of the whole folder."""
+    class_files: tuple[str, ...] = ()
+    """Locations of lists of classes."""
+    num_taken_as_empty: int = 0
+    """Images without an annotation file that are taken as images without objects."""
+    problems: Problems = field(default_factory=Problems)
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, name: str, file_name: str, annotation: VocImage | None, data: bytes = b"") -> None:
+        """Take an image."""
+        size = (annotation.height, annotation.width) if annotation else (0, 0)
+        self.digest.update(f"{file_name} {len(data)} ".encode() + data)
+        self.records.append(VocRecord(name=name, file_name=file_name, size=size, annotation=annotation))
+
+
+def is_voc(path: str) -> bool:
+    """Return whether annotation files of VOC lie below a path, with lists of their images or without."""
+    return bool(list_folders(path)) or find_tree(path) is not None
+
+
+def read_set(
+    path: str, *, subset: str | None, images: str | None = None, unannotated: Unannotated = "left-out"
+) -> VocSet:
+    """Read the images of one subset. Raises SourceError when there is no set, or not this subset of it."""
+    folders = list_folders(path)
+    tree = None if folders else find_tree(path)
+    if folders:
+        read = _read_lists(path, folders, subset, images)
+    elif tree is not None:
+        read = _read_tree(path, tree, subset, images)
+    else:
+        raise SourceError(
+            "expected a VOC folder with Annotations, ImageSets/Main and JPEGImages, or a folder of such, or "
+            f"annotation files *.xml and their images, got neither: {path}; check the path"
+        )
+    _settle_unannotated(read, unannotated)
+    read.records = [_with_size(record, read.images_root) for record in read.records]
+    return read
+
+
+def _read_lists(path: str, folders: Sequence[ListFolder], subset: str | None, images: str | None) -> VocSet:
+    read = VocSet(images_root=images or path, subset=find_subset(folders, subset), has_lists=True)
+    assert read.subset is not None, "a list has a name"
+    read.digest.update(read.subset.encode())
+    locations = (files.join(path, *folder.folder, "labelmap.txt") for folder in folders)
+    read.class_files = tuple(filter(files.exists, locations))
+    entries = listed(path, folders, read.subset, read.problems)
+    finder = VocImages(_listed_images(path, folders, images), entries)
+    for entry in entries:
+        data, annotation = _bytes_or_none(files.join(path, entry.annotation)), None
+        try:
+            annotation = None if data is None else parse_voc(data)
+        except SourceError as error:
+            read.problems.add(BROKEN, f"{entry.annotation}: {error}")
+            continue
+        written = annotation.file_name if annotation else None
+        image = finder.find(entry, written)[0] or _usual_image(entry, written, images)
+        read.add(entry.name, image, annotation, data or b"")
+    read.class_names = _class_names(record.annotation for record in read.records)
+    return read
+
+
+def _listed_images(path: str, folders: Sequence[ListFolder], images: str | None) -> list[str]:
+    if images is not None:
+        return list(images_in(files.walk_files(images)))
+    places = (files.join("", *folder.folder, folder.images) for folder in folders)
+    return [
+        files.join("", place, name)
+        for place in places
+        for name in files.walk_files(files.join(path, place))  # a list names images without a suffix too
+    ]
+
+
+def _usual_image(entry: VocEntry, written: str | None, images: str | None) -> str:
+    """Return where an image that is not there ought to lie."""
+    stem = entry.usual_image if images is None else entry.name
+    return f"{stem}{PurePosixPath(written or '').suffix or '.jpg'}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pair:
+    """An annotation file of a folder without lists, and its image."""
+
+    entry: VocEntry
+    data: bytes
+    annotation: VocImage | None
+    fault: str
+    """Why there is no annotation."""
+    image: str | None
+    near: list[str]
+    """Images that come near, where none is taken."""
+
+    @property
+    def is_beside(self) -> bool:
+        """Return whether both files lie in one folder."""
+        return (self.image or "").rpartition("/")[0] == self.entry.annotation.rpartition("/")[0]
+
+    @property
+    def subset(self) -> str | None:
+        """Return the subset whose folder the files lie in."""
+        return subset_of(self.entry.annotation) or (subset_of(self.image) if self.image else None)
+
+
+def _read_tree(path: str, tree: VocTree, subset: str | None, images: str | None) -> VocSet:
+    names = tree.images if images is None else images_in(files.walk_files(images))
+    finder = VocImages(names, tree.entries)
+    pairs = [_pair(path, entry, finder) for entry in tree.entries]
+    annotated = [pair for pair in pairs if pair.image is not None and pair.annotation is not None]
+    if not annotated:
+        raise SourceError(
+            f"expected the images of {len(pairs):,} annotation files such as {pairs[0].entry.annotation}, got "
+            f"{len(names):,} images, none of which fits: {path}; name the folder of the images with --images"
+        )
+    there = [pair.subset for pair in annotated]
+    chosen = choose_subset(path, there, subset)
+    read = VocSet(images_root=images or path, subset=chosen, has_lists=False, class_files=tree.class_files)
+    read.other_subsets = tuple(sorted({*filter(None, there)} - {chosen})) if subset is None else ()
+    read.digest.update(f"{chosen}".encode())
+    read.class_names = _class_names(pair.annotation for pair in annotated)
+    of_subset = [pair for pair in pairs if chosen in {None, ALL, pair.subset}]
+    used = _take_pairs(read, of_subset, finder)
+    for image in names:
+        if image not in used and chosen in {None, ALL, subset_of(image)}:
+            read.add(plain_stem(image), image, None)
+    read.records.sort(key=lambda record: record.file_name)
+    return read
+
+
+def _pair(path: str, entry: VocEntry, finder: VocImages) -> _Pair:
+    data = files.read_bytes(files.join(path, entry.annotation))
+    annotation, fault = None, ""
+    try:
+        annotation = parse_voc(data)
+    except SourceError as error:
+        fault = str(error)
+    image, near = finder.find(entry, annotation.file_name if annotation else None)
+    return _Pair(entry=entry, data=data, annotation=annotation, fault=fault, image=image, near=near)
+
+
+def _take_pairs(read: VocSet, pairs: Sequence[_Pair], finder: VocImages) -> set[str]:
+    """Take the images of sound annotation files; return all that have an annotation file."""
+    used: set[str] = set()
+    for pair in sorted(pairs, key=lambda pair: not pair.is_beside):
+        place, image = pair.entry.annotation, pair.image
+        if image is None:
+            near = f" (near: {', '.join(pair.near)})" if pair.near else ""
+            kind = (
+                "file *.xml that is no annotation file" if pair.fault else "annotation file without an image"
+            )
+            read.problems.add(f"{kind} (not read)", f"{place}{near}{pair.fault and f': {pair.fault}'}")
+        elif image in used:
+            read.problems.add("second annotation file of an image (not read)", f"{place}: {image}")
+        elif pair.annotation is None:
+            read.problems.add(BROKEN, f"{place}: {pair.fault}")
+        else:
+            other = finder.other_named(image, pair.annotation.file_name)
+            if other is not None:
+                what = "<filename> of another image (that of the annotation file's own name taken)"
+                read.problems.remark(what, f"{place}: {image}, not {other}")
+            read.add(plain_stem(image), image, pair.annotation, pair.data)
+        used |= {image} if image else set()
+    return used
+
+
+def _settle_unannotated(read: VocSet, unannotated: Unannotated) -> None:
+    """Leave images without an annotation file out, or take them as empty; where none has one nothing is known."""
+    bare = [record for record in read.records if record.annotation is None]
+    if len(bare) == len(read.records):
+        return
+    if unannotated == "left-out":
+        read.records = [record for record in read.records if record.annotation is not None]
+        for record in bare:
+            read.problems.add(UNANNOTATED, record.file_name)
+        return
+    read.num_taken_as_empty = len(bare)
+    read.records = [
+        replace(record, annotation=_NO_OBJECTS) if record.annotation is None else record
+        for record in read.records
+    ]
+
+
+def _with_size(record: VocRecord, images_root: str) -> VocRecord:
+    if all(record.size):
+        return record
+    return replace(record, size=size_of_file(files.join(images_root, record.file_name)))
+
+
+def _class_names(annotations: Iterable[VocImage | None]) -> set[str]:
+    return {object_.name for annotation in annotations if annotation for object_ in annotation.objects}
+
+
+def _bytes_or_none(location: str) -> bytes | None:
+    try:
+        return files.read_bytes(location)
+    except FileNotFoundError:
+        return None
