@@ -1,8 +1,8 @@
 """`mixpl shard`: images into tar shards, an image table, and `dataset.json`.
 
-In: a COCO or LVIS file and the folder of its images, a Pascal VOC folder, a YOLO `data.yaml`, or a plain folder of
-images. Out: the data set that `storage.dataset.dataset` describes: labeled where the source has annotations, else
-unlabeled. Image bytes are kept as they are; what is missing or does not decode is named, counted and left out.
+In: a COCO or LVIS file and the folder of its images, a folder as an annotation tool exports it, or a plain folder
+of images. Out: the data set that `storage.dataset.dataset` describes: labeled where the source has annotations,
+else unlabeled. Image bytes are kept as they are; what is missing or does not decode is named, counted and left out.
 Killed and run again it continues.
 """
 
@@ -35,18 +35,19 @@ class ShardConfig:
     """Pack images into tar shards and an image table."""
 
     source: tyro.conf.Positional[str]
-    """COCO or LVIS annotation file, Pascal VOC folder, YOLO data.yaml (labeled where they have annotations), or a
-    folder of images (unlabeled)."""
+    """COCO or LVIS annotation file, YOLO data.yaml, a folder of Pascal VOC, YOLO, CVAT, labelme, Label Studio,
+    Roboflow or Datumaro (labeled where they have annotations), or a folder of images (unlabeled)."""
     out: str
     """Folder or URL to write the data set to."""
     images: str | None = None
-    """Folder of the images that a COCO or LVIS file names, or that the annotation files of a VOC folder lie apart
-    from; the other formats say where theirs are."""
-    format: Literal["auto", "coco", "lvis", "voc", "yolo", "folder"] = "auto"
+    """Folder of the images that a COCO or LVIS file names, or that lie apart from the annotations of VOC, CVAT,
+    labelme or Datumaro; the other formats say where theirs are."""
+    format: Literal["auto", "coco", "lvis", "voc", "yolo", "cvat", "labelme", "datumaro", "folder"] = "auto"
     """What the source is; auto: by its path and what lies in it."""
     subset: str | None = None
-    """Which part of the source: a list of VOC's ImageSets/Main (else trainval or the only one); a folder train, val
-    or test of VOC without lists, or part of YOLO (else train); all: of VOC without lists every folder."""
+    """Which part of a source in parts: a list of VOC's ImageSets/Main (else trainval or the only one); train, val
+    or test of YOLO, of VOC without lists and of other tools (else train); all: every folder of VOC without
+    lists."""
     unlabeled: bool = False
     """Write an unlabeled set; truth that is known is kept apart for analysis."""
     keep_difficult: bool = False

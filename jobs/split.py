@@ -1,8 +1,8 @@
 """`mixpl split`: an annotated source into a labeled and an unlabeled part.
 
-In: one COCO file, YOLO or VOC source, and percent, fold, family, or a published list of the labeled images. Out,
-in one folder: `labeled.json`, `unlabeled.json` (no ground truth in it), `unlabeled-truth.json` (kept apart, for
-analysis only), and last `split.json` with the ids and their hash. The same arguments give the same files; a
+In: one COCO file or source of another tool, and percent, fold, family, or a published list of the labeled images.
+Out, in one folder: `labeled.json`, `unlabeled.json` (no ground truth in it), `unlabeled-truth.json` (kept apart,
+for analysis only), and last `split.json` with the ids and their hash. The same arguments give the same files; a
 different split is not overwritten unasked.
 """
 
@@ -21,6 +21,7 @@ from storage.errors import ConfigError
 from storage.problems import Problems
 from storage.readers.coco import unique_images
 from storage.readers.coco_document import read_document
+from storage.readers.coco_folder import coco_file
 from storage.readers.open_source import detect_format, open_source
 from storage.readers.voc import VocOptions
 from storage.readers.voc_corners import Corners
@@ -34,11 +35,11 @@ SPLIT_FILE = "split.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitConfig:
-    """Divide a COCO file into labeled and unlabeled images."""
+    """Divide an annotated source into labeled and unlabeled images."""
 
     annotations: tyro.conf.Positional[str]
-    """COCO annotation file with the truth of all images, or a YOLO or Pascal VOC source; the parts are COCO
-    files."""
+    """COCO annotation file with the truth of all images, or any other annotated source that `mixpl shard` reads;
+    the parts are COCO files."""
     out: str
     """Folder for labeled.json, unlabeled.json, unlabeled-truth.json and split.json."""
     percent: float = 10.0
@@ -56,9 +57,9 @@ class SplitConfig:
     hash: str | None = None
     """With --ids: the split's hash or that of the labeled ids must begin like this (8 digits or more)."""
     subset: str | None = None
-    """Which part of a VOC or YOLO source, as `mixpl shard` takes it."""
+    """Which part of a source in parts, as `mixpl shard` takes it."""
     images: str | None = None
-    """Folder of the images of a VOC source whose annotation files lie apart from them."""
+    """Folder of the images where it lies apart from the annotations, as `mixpl shard` takes it."""
     corners: Corners = "auto"
     """How the corners of a VOC source count, as `mixpl shard` takes it."""
     unannotated: Unannotated = "left-out"
@@ -107,7 +108,7 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     """Return the source as a COCO document, and its sha256."""
     kind = detect_format(config.annotations)
     if kind == "coco":
-        return read_document(config.annotations)
+        return read_document(coco_file(config.annotations, config.subset))
     source = open_source(
         config.annotations,
         kind=kind,

@@ -19,7 +19,6 @@ the truth, not of the image. What is wrong in the file as a whole is a SourceErr
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -30,6 +29,7 @@ from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
 from storage.readers.coco_annotations import AnnotationColumns, read_annotations
+from storage.readers.coco_categories import class_notes, read_categories, without_group
 from storage.readers.coco_document import CocoMembers, plain_record, read_members
 from storage.readers.coco_values import MAX_ID, MIN_ID, whole_number
 from storage.readers.image_set import ImageSet
@@ -51,9 +51,12 @@ def read_coco(path: str) -> ImageSet:
     images.without(suspects, path)
     images.note_files_named_twice(problems)
     members.images.clear()  # nobody reads them again; the annotations are about to need the memory
-    category_ids, classes = _categories(members.categories, path)
-    split, notes = _split_note(members.info), _notes(members.categories, category_ids)
     columns = _annotation_columns(members, path, problems)
+    categories = without_group(
+        members.categories, columns.category_ids_E if columns is not None else None, problems
+    )
+    category_ids, classes = read_categories(categories, path)
+    split, notes = _split_note(members.info), class_notes(categories, category_ids)
     num_annotations = len(members.annotations or ())
     del members  # and with it the bytes of the file, before the boxes are checked
     sizes_B2 = np.array(images.sizes, np.int32).reshape(-1, 2)
@@ -230,39 +233,7 @@ class _Images:
         return tuple(sorted({rows[category_id] for category_id in category_ids if category_id in rows}))
 
 
-def _categories(entries: Any, path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    try:
-        pairs = sorted((_category_id(entry["id"]), str(entry["name"])) for entry in entries)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(
-            f"expected categories with 'id' and 'name', got {error!r}: {path}; correct the annotation file"
-        ) from None
-    ids, names = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
-    for kind, values in (("id", ids), ("name", names)):
-        twice = [value for value, count in Counter[int | str](values).items() if count > 1]
-        if twice:
-            raise SourceError(
-                f"expected each category {kind} once, got {twice[0]!r} twice: {path}; rename or merge them"
-            )
-    return ids, names
-
-
-def _category_id(value: object) -> int:
-    number = whole_number(value)
-    if number is None:
-        raise ValueError(f"id {value!r}")
-    return number
-
-
 def _split_note(info: object) -> dict[str, Any] | None:
     """Return what `mixpl split` wrote into the file's info, or None."""
     note = info.get("split") if isinstance(info, dict) else None
     return note if isinstance(note, dict) else None
-
-
-def _notes(categories: Iterable[Mapping[str, Any]], category_ids: Sequence[int]) -> dict[str, Any]:
-    """Return LVIS's groups of rare, common and frequent classes, in the order of the classes."""
-    groups = {_category_id(entry["id"]): entry.get("frequency") for entry in categories}
-    if not any(isinstance(group, str) for group in groups.values()):
-        return {}
-    return {"class_frequency": [groups[category_id] for category_id in category_ids]}

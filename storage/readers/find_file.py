@@ -2,7 +2,7 @@
 
 In: a folder and a name that is not there. Out: the one file that is meant, or none and the names that come near.
 Taken as equal: backslashes and slashes, `%20` and a space, composed and decomposed letters, letters of another
-case, X
+case, another suffix of an image, more or fewer folders in front. Nothing is taken where two files fit.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from storage.problems import Problems
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _OTHER_ENCODINGS = ("gb18030", "cp1252", "shift_jis", "big5", "cp1251")
 """Tried in turn where the caller can tell which text is right."""
+_HEAD = 1 << 16
+"""Bytes at the beginning of a file by which its format is known."""
 _DECLARATION = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["'][^>]*\?>""")
 
 
@@ -73,6 +75,16 @@ def read_lines(
 ) -> list[str]:
     """Return the lines of a text file. Raises SourceError when its encoding is not known."""
     return decode(files.read_bytes(location), location, is_right=is_right, problems=problems).splitlines()
+
+
+def head_of(location: str) -> bytes:
+    """Return the first bytes of a file, those of UTF-16 as plain letters; none where there is no such file."""
+    if files.is_local(location) and not files.local_path(location).is_file():
+        return b""
+    try:
+        return files.read_range(location, 0, min(files.size(location), _HEAD)).replace(b"\0", b"")
+    except FileNotFoundError:
+        return b""
 
 
 def _decoded(data: bytes, encoding: str, where: str) -> str:

@@ -116,7 +116,7 @@ def test_a_folder_borrows_its_classes(coco: Path) -> None:
         ({"source": "nowhere"}, "got neither: nowhere"),
         ({"source": "nowhere.json"}, r"nowhere\.json.*check the path"),
         ({"classes_from": "nowhere"}, "got nothing there: nowhere"),
-        ({"subset": "val"}, "--subset with VOC and YOLO only"),
+        ({"subset": "val"}, "--subset with sources in parts only"),
         ({"keep_difficult": True}, "--keep-difficult with VOC only"),
         ({"unlabeled": True, "hidden_truth": "truth.json"}, "--hidden-truth or --unlabeled, got both"),
         ({"hidden_truth": "nowhere.json"}, r"nowhere\.json"),

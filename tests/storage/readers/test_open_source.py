@@ -50,16 +50,16 @@ def test_as_unlabeled_a_source_keeps_its_images_and_classes_alone(voc: Path) -> 
     [
         ("coco", {}, "expected --images"),
         ("coco", {"images": "nowhere"}, "nothing there: --images nowhere"),
-        ("coco", {"subset": "val"}, "--subset with VOC and YOLO only, got a source of format coco"),
+        ("coco", {"subset": "val"}, "--subset with sources in parts only, got a source of format coco"),
         (
             "yolo",
             {"images": "x"},
-            "--images with an annotation file or VOC only, got a source of format yolo",
+            "--images with an annotation file only, got a source of format yolo",
         ),
         ("voc", {"images": "x"}, "nothing there: --images x"),
         ("yolo", {"voc": VocOptions(keep_difficult=True)}, "--keep-difficult with VOC only"),
         ("yolo", {"classes": ("a",)}, "expected classes of the list a, got disk, ring"),
-        ("folder", {"subset": "val"}, "--subset with VOC and YOLO only"),
+        ("folder", {"subset": "val"}, "--subset with sources in parts only"),
     ],
 )
 def test_arguments_of_another_format_are_refused(

@@ -1,0 +1,192 @@
+"""What annotation tools export, written small: one image of 80 x 60 with a cat and a dog, and one without objects.
+
+Every function writes one layout into a folder that is empty, as the tool lays it out; the names are those of the
+README's table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIZE = (80, 60)
+CLASSES = ("cat", "dog")
+BOXES = {"cat": (10, 10, 30, 25), "dog": (45, 30, 65, 50)}
+"""xyxy in the image im0.jpg."""
+YOLO = "0 0.25 0.2916666666666667 0.25 0.25\n1 0.6875 0.6666666666666666 0.25 0.3333333333333333\n"
+"""The same in YOLO's shares."""
+
+
+def write_files(root: Path, contents: Mapping[str, str | None]) -> None:
+    """Write files by their names; None: an image, whose pixels the name decides."""
+    for name, text in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            path.write_text(text)
+        else:
+            rng = np.random.default_rng([*name.encode()])
+            Image.fromarray(rng.integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8)).save(path)
+
+
+def cvat_xml(images: str, *, labels: tuple[str, ...] = CLASSES, of: str = "task") -> str:
+    """Return the XML of CVAT around elements of images."""
+    declared = "".join(f"<label><name>{name}</name><type>any</type></label>" for name in labels)
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta>'
+        f"<{of}><id>1</id><labels>{declared}</labels></{of}></meta>{images}</annotations>"
+    )
+
+
+def cvat_image(name: str, shapes: str = "", *, more: str = "") -> str:
+    """Return the element of an image."""
+    return f'<image id="0" name="{name}" {more}width="{SIZE[0]}" height="{SIZE[1]}">{shapes}</image>'
+
+
+def cvat_box(label: str, box: tuple[float, ...], *, more: str = "") -> str:
+    """Return the element of a box."""
+    sides = " ".join(
+        f'{side}="{value}"' for side, value in zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True)
+    )
+    return f'<box label="{label}" source="manual" occluded="0" {sides} z_order="0" {more}></box>'
+
+
+_CVAT_BOXES = "".join(cvat_box(label, box) for label, box in BOXES.items())
+
+
+def cvat_images(root: Path) -> None:
+    xml = cvat_xml(cvat_image("im0.jpg", _CVAT_BOXES) + cvat_image("im1.jpg"))
+    write_files(root, {"annotations.xml": xml, "images/im0.jpg": None, "images/im1.jpg": None})
+
+
+def cvat_images_of_a_project(root: Path) -> None:
+    train = cvat_image("im0.jpg", _CVAT_BOXES, more='subset="Train" task_id="1" ')
+    train += cvat_image("sub/im1.jpg", more='subset="Train" task_id="1" ')
+    other = cvat_image("im0.jpg", cvat_box("cat", (1, 2, 3, 4)), more='subset="Validation" task_id="2" ')
+    names = ("Train/im0.jpg", "Train/sub/im1.jpg", "Validation/im0.jpg")
+    write_files(root, {"annotations.xml": cvat_xml(train + other, of="project")})
+    write_files(root, dict.fromkeys(f"images/{name}" for name in names))
+
+
+def datumaro_document(annotations: list[dict[str, Any]], *, image: Mapping[str, Any] | None = None) -> str:
+    """Return Datumaro's JSON with these annotations of im0."""
+    labels = [{"name": name, "parent": "", "attributes": []} for name in CLASSES]
+    size = [SIZE[1], SIZE[0]]
+    items = [
+        {
+            "id": "im0",
+            "annotations": annotations,
+            "attr": {"frame": 0},
+            "image": {"path": "im0.jpg", "size": size, **(image or {})},
+            "media": {"path": ""},
+        },
+        {"id": "im1", "annotations": [], "image": {"path": "im1.jpg", "size": size}},
+    ]
+    return json.dumps(
+        {"info": {}, "categories": {"label": {"labels": labels, "attributes": []}}, "items": items}
+    )
+
+
+def datumaro_box(label: str, box: tuple[float, ...], **more: Any) -> dict[str, Any]:
+    """Return one annotation."""
+    left, top, right, bottom = box
+    sides = [left, top, right - left, bottom - top]
+    entry = {"id": 0, "type": "bbox", "attributes": {}, "group": 0, "label_id": CLASSES.index(label)}
+    return entry | {"z_order": 0, "bbox": sides} | more
+
+
+def datumaro(root: Path) -> None:
+    document = datumaro_document([datumaro_box(label, box) for label, box in BOXES.items()])
+    names = dict.fromkeys(f"images/default/im{number}.jpg" for number in range(2))
+    write_files(root, {"annotations/default.json": document} | names)
+
+
+def labelme_document(image: str, shapes: list[dict[str, Any]], **more: Any) -> str:
+    """Return a file of labelme."""
+    head = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": image, "imageData": None}
+    return json.dumps(head | {"imageHeight": SIZE[1], "imageWidth": SIZE[0]} | more)
+
+
+def labelme_shape(label: str, points: Any, kind: str | None = "rectangle", **more: Any) -> dict[str, Any]:
+    """Return one shape."""
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}} | more
+
+
+def labelme(root: Path) -> None:
+    shapes = [labelme_shape(label, [[x1, y1], [x2, y2]]) for label, (x1, y1, x2, y2) in BOXES.items()]
+    write_files(
+        root,
+        {
+            "im0.json": labelme_document("im0.jpg", shapes),
+            "im1.json": labelme_document("im1.jpg", []),
+            "im0.jpg": None,
+            "im1.jpg": None,
+        },
+    )
+
+
+def coco_document(
+    names: tuple[str, ...], *, categories: tuple[tuple[int, str, str], ...] = ((1, "cat", ""), (2, "dog", ""))
+) -> str:
+    """Return a COCO file: the boxes in the first image."""
+    images = [
+        {"id": number, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
+        for number, name in enumerate(names)
+    ]
+    ids = {name: number for number, name, _ in categories}
+    annotations = [
+        {
+            "id": number,
+            "image_id": 0,
+            "category_id": ids[label],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "iscrowd": 0,
+        }
+        for number, (label, (x1, y1, x2, y2)) in enumerate(BOXES.items())
+    ]
+    entries = [{"id": number, "name": name, "supercategory": above} for number, name, above in categories]
+    return json.dumps({"info": {}, "images": images, "categories": entries, "annotations": annotations})
+
+
+def cvat_coco(root: Path) -> None:
+    document = coco_document(("im0.jpg", "im1.jpg"))
+    names = dict.fromkeys(f"images/default/im{number}.jpg" for number in range(2))
+    write_files(root, {"annotations/instances_default.json": document} | names)
+
+
+def label_studio_coco(root: Path) -> None:
+    names = ("images/1a2b3c4d-im0.jpg", "images/5e6f7a8b-im1.jpg")
+    write_files(root, {"result.json": coco_document(names)} | dict.fromkeys(names))
+
+
+def fiftyone_coco(root: Path) -> None:
+    names = ("im0.jpg", "im1.jpg")
+    write_files(root, {"labels.json": coco_document(names)} | dict.fromkeys(f"data/{name}" for name in names))
+
+
+ROBOFLOW_CATEGORIES = ((0, "pets", "none"), (1, "cat", "pets"), (2, "dog", "pets"))
+
+
+def roboflow_coco(root: Path) -> None:
+    for part, names in (("train", ("im0_jpg.rf.a1.jpg", "im1_jpg.rf.b2.jpg")), ("valid", ("im2.jpg",))):
+        document = coco_document(names, categories=ROBOFLOW_CATEGORIES)
+        write_files(root / part, {"_annotations.coco.json": document} | dict.fromkeys(names))
+    write_files(root, {"README.dataset.txt": "# pets > 2024\n", "README.roboflow.txt": "pets - v1\n"})
+
+
+LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    function.__name__: (kind, function)
+    for kind, functions in {
+        "cvat": (cvat_images, cvat_images_of_a_project),
+        "datumaro": (datumaro,),
+        "labelme": (labelme,),
+        "coco": (cvat_coco, label_studio_coco, roboflow_coco, fiftyone_coco),
+    }.items()
+    for function in functions
+}
+"""Every layout by its name: the format that it is of, and how it is written."""
