@@ -119,6 +119,9 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     print(
         f"  read as {kind.upper()}: `mixpl shard PART.json --images {quote(source.images_root)}` packs its parts"
     )
+    for name, note in source.images.notes.items():
+        if name != "format":
+            print(f"  note       {name.replace('_', ' ')}: {note}")
     document = coco_document(source.images)
     for line in source.images.problems.lines():
         print(f"  note       {line}")

@@ -232,7 +232,8 @@ def _walk(folder: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        names_below += [str((Path(parent) / name).relative_to(folder)) for name in names]
+        below = os.path.relpath(parent, folder)
+        names_below += names if below == "." else [f"{below}/{name}" for name in names]
     return names_below
 
 

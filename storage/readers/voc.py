@@ -29,7 +29,7 @@ from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
 from storage.readers.image_set import ImageSet
 from storage.readers.text import read_lines
-from storage.readers.voc_annotation import VocObject
+from storage.readers.voc_annotation import LABEL_STUDIO, VocObject
 from storage.readers.voc_corners import Corners, WrittenBoxes, edges_of
 from storage.readers.voc_set import Unannotated, VocRecord, VocSet, read_set
 
@@ -169,6 +169,7 @@ def _annotations(
         sizes_A2=sizes_B2[images_A],
         is_bndbox_A=np.array([object_.outline == "bndbox" for _, object_ in rows], bool),
         has_score_A=np.array([object_.has_score for _, object_ in rows], bool),
+        is_from_zero_A=np.array([_is_of_label_studio(records[row]) for row, _ in rows], bool),
         describe=describe,
     )
     edges_A4, corners = edges_of(boxes, options.corners, problems)
@@ -186,3 +187,7 @@ def _annotations(
         ),
         corners,
     )
+
+
+def _is_of_label_studio(record: VocRecord) -> bool:
+    return record.annotation is not None and record.annotation.tool == LABEL_STUDIO

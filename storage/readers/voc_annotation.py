@@ -18,6 +18,8 @@ from storage.errors import SourceError
 from storage.readers.text import decode_xml
 
 Sides = tuple[float, float, float, float]
+Outline = Literal["bndbox", "polygon", "robndbox"]
+LABEL_STUDIO = "Label Studio"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TURNED = ("cx", "cy", "w", "h", "angle")
 _HEAD = 1 << 16
@@ -31,7 +33,7 @@ class VocObject:
     name: str
     box: Sides
     """xyxy as written: of a bndbox the pixels, of another outline the edges."""
-    outline: Literal["bndbox", "polygon", "robndbox"]
+    outline: Outline
     """What the box is taken from."""
     difficult: bool
     score: float
@@ -50,6 +52,8 @@ class VocImage:
     objects: tuple[VocObject, ...]
     malformed: tuple[str, ...]
     """What is wrong with each object that has no name, box or score."""
+    tool: str
+    """Of the few that name themselves: `Label Studio`, else empty."""
 
     @property
     def num_objects(self) -> int:
@@ -59,11 +63,17 @@ class VocImage:
 
 def is_voc_annotation(data: bytes) -> bool:
     """Return whether a file is XML that begins as an annotation file of VOC does."""
+    try:
+        text = decode_xml(data, "the file")
+    except SourceError:
+        text = data.decode(
+            "latin-1"
+        )  # enough to see its first element, for one that is named when it is read
     parser: Any = ElementTree.XMLPullParser(["start"])
     try:
-        parser.feed(decode_xml(data, "the file")[:_HEAD])
+        parser.feed(text[:_HEAD])
         elements = [element for _, element in parser.read_events()]
-    except (ElementTree.ParseError, ValueError, LookupError, SourceError):
+    except (ElementTree.ParseError, ValueError):
         return False
     return bool(elements) and elements[0].tag.lower() == "annotation"
 
@@ -76,7 +86,7 @@ def parse_voc(data: bytes) -> VocImage:
         raise SourceError(f"expected a VOC annotation file, got {error}; correct it") from None
     if root.tag.lower() != "annotation":
         raise SourceError(f"expected a VOC annotation file, got <{root.tag}>; correct it")
-    objects = [parse_object(element) for element in root.findall("object")]
+    objects = [object_ for element in root.iter("object") for object_ in parse_object(element)]
     height, width = (finite_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     return VocImage(
         file_name=root.findtext("filename"),
@@ -84,21 +94,23 @@ def parse_voc(data: bytes) -> VocImage:
         width=int(width or 0),
         objects=tuple(object_ for object_ in objects if isinstance(object_, VocObject)),
         malformed=tuple(object_ for object_ in objects if isinstance(object_, str)),
+        tool=LABEL_STUDIO if (root.findtext("owner/name") or "").strip() == LABEL_STUDIO else "",
     )
 
 
-def parse_object(element: Element) -> VocObject | str:
-    """Return an object, or what is wrong with it."""
+def parse_object(element: Element) -> list[VocObject | str]:
+    """Return an object, one for each of its boxes, or what is wrong with it."""
     name = (element.findtext("name") or "").strip()
     if not name:
-        return "no name"
-    outline = next(
-        (kind for kind in ("bndbox", "polygon", "robndbox") if element.find(kind) is not None), None
-    )
+        return ["no name"]
+    outlines: tuple[Outline, ...] = ("bndbox", "polygon", "robndbox")
+    outline = next((kind for kind in outlines if element.find(kind) is not None), None)
     if outline is None:
-        return f"{name} has no bndbox, polygon or robndbox"
-    shape = element.find(outline)
-    assert shape is not None
+        return [f"{name} has no bndbox, polygon or robndbox"]
+    return [_parse_outline(name, element, outline, shape) for shape in element.findall(outline)]
+
+
+def _parse_outline(name: str, element: Element, outline: Outline, shape: Element) -> VocObject | str:
     box = {"bndbox": _bndbox, "polygon": _polygon, "robndbox": _turned_box}[outline](shape)
     if box is None:
         texts = ", ".join(f"{side.tag} {(side.text or '').strip()!r}" for side in shape)
@@ -107,11 +119,11 @@ def parse_object(element: Element) -> VocObject | str:
     score = finite_number(written_score, 1.0)
     if score is None or not 0 <= score <= 1:
         return f"{name}: a score outside 0..1"
-    difficult = (element.findtext("difficult") or "").strip().lower() in {"1", "true"}
+    difficult = (element.findtext("difficult") or "").strip().lower() in {"1", "1.0", "true", "yes"}
     return VocObject(
         name=name,
         box=box,
-        outline=outline,  # type: ignore[arg-type]
+        outline=outline,
         difficult=difficult,
         score=score,
         has_score=written_score is not None,

@@ -4,7 +4,7 @@ In: the corners of all objects as they are written, and the sizes of their image
 from 0, and a remark where the set does not count as VOC does. Which it is shows in the whole set, never in one box:
 
     pixels-from-1    VOC: pixels count from 1 and the last one is part of the box; xmin - 1 .. xmax
-    edges-from-0     a near corner lies before 1, or corners have fractions: xmin .. xmax
+    edges-from-0     Label Studio wrote it, a near corner lies before 1, or corners have fractions: xmin .. xmax
     edges-from-1     a far corner lies one pixel beyond its image, as Roboflow writes it: xmin - 1 .. xmax - 1
 
 A slip in one file is no evidence: against each corner that speaks for another count, ten that lie on the border of
@@ -43,6 +43,8 @@ class WrittenBoxes:
     is_bndbox_A: npt.NDArray[np.bool_]
     """Else the edges around another outline."""
     has_score_A: npt.NDArray[np.bool_]
+    is_from_zero_A: npt.NDArray[np.bool_]
+    """Whether the tool that wrote it is known to count edges from 0."""
     describe: Callable[[int], str]
 
 
@@ -67,6 +69,12 @@ def _recognised(boxes: WrittenBoxes, problems: Problems) -> Corners:
         rows_A = np.flatnonzero(corners_AN.any(axis=1))
         problems.remark_rows(f"{what}; --corners says it otherwise)", rows_A, boxes.describe)
 
+    if boxes.is_from_zero_A.sum() * 2 > len(boxes.is_from_zero_A):
+        remark(
+            "object of Label Studio (all corners of the set taken as edges from 0",
+            boxes.is_from_zero_A[:, None],
+        )
+        return "edges-from-0"
     if _outweighs(before_A2, boxes.is_bndbox_A[:, None] & (near_A2 == 1)):
         remark("corner from 0 (all corners of the set taken as edges from 0", before_A2)
         return "edges-from-0"

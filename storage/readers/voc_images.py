@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from storage.readers.find_file import MAX_NEAR, plain_name, plain_stem
 
@@ -36,6 +37,11 @@ class VocEntry:
         """Return what the places of this annotation file and of its image have in common."""
         return place_key(self.annotation)
 
+    def usual_place(self, file_name: str | None) -> str:
+        """Return where VOC's own layout has the image that is written `file_name`."""
+        stem, _, suffix = (file_name or "").rpartition("/")[2].rpartition(".")
+        return f"{self.usual_image}.{suffix if stem and suffix else 'jpg'}"
+
 
 def place_key(path: str) -> str:
     """Return the place of a file without its suffix and without folders that say what kind of file it is."""
@@ -50,14 +56,14 @@ class VocImages:
 
     def __init__(self, names: Iterable[str], entries: Iterable[VocEntry]) -> None:
         """Take the images there are, and the entries that images are looked for."""
-        self.names = tuple(names)
-        self._by_key = _index(self.names, place_key)
-        self._by_base = _index(self.names, lambda name: plain_name(name).rpartition("/")[2])
-        self._by_stem = _index(self.names, plain_stem)
-        self._own_keys = {entry.key for entry in entries}
+        self._names = frozenset(names)
+        self._entries = tuple(entries)
 
     def find(self, entry: VocEntry, file_name: str | None) -> tuple[str | None, list[str]]:
         """Return the image of an entry, and the images that come near."""
+        usual = entry.usual_place(file_name) if entry.usual_image else ""
+        if usual in self._names:
+            return usual, []
         written = plain_name((file_name or "").strip()).rpartition("/")[2]
         own = self._by_key.get(entry.key, [])
         if own:
@@ -76,6 +82,22 @@ class VocImages:
                 return beside[0], beside
             near += beside
         return None, near[:MAX_NEAR]
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        return _index(self._names, place_key)
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[str]]:
+        return _index(self._names, lambda name: plain_name(name).rpartition("/")[2])
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return _index(self._names, plain_stem)
+
+    @cached_property
+    def _own_keys(self) -> set[str]:
+        return {entry.key for entry in self._entries}
 
     def other_named(self, image: str, file_name: str | None) -> str | None:
         """Return the other image that `<filename>` names, where there is one."""
@@ -103,7 +125,7 @@ def _choose(images: Sequence[str], name: str, written: str) -> str | None:
 
 def _index(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
     index: dict[str, list[str]] = {}
-    for name in names:
+    for name in sorted(names):
         index.setdefault(key(name), []).append(name)
     return index
 

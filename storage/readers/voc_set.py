@@ -2,12 +2,10 @@
 
 In: a folder, with lists (`voc_lists`) or without (`voc_tree`), the name of a subset, and where the images lie
 elsewhere their folder. Out: `VocSet`: one `VocRecord` an image. What cannot be brought together is counted and
-named in `problems`:
+named in `problems`, beside what `voc_pairs` decides:
 
     no annotation file                the image is left out, unless the caller takes it as one without objects
     broken annotation file            the image is left out
-    annotation file without an image  not read; where several images fit none is taken
-    second annotation file            not read
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from storage import files
@@ -24,15 +21,15 @@ from storage.problems import Problems
 from storage.readers.find_file import plain_stem
 from storage.readers.folder import size_of_file
 from storage.readers.voc_annotation import VocImage, parse_voc
-from storage.readers.voc_images import VocEntry, VocImages
+from storage.readers.voc_images import VocImages
 from storage.readers.voc_lists import ListFolder, find_subset, list_folders, listed
+from storage.readers.voc_pairs import BROKEN, pair_up, sound_pairs
 from storage.readers.voc_tree import ALL, VocTree, choose_subset, find_tree, images_in, subset_of
 
 Unannotated = Literal["left-out", "empty"]
 """What an image without an annotation file is, in a set where others have one."""
-BROKEN = "broken annotation file (image left out)"
 UNANNOTATED = "no annotation file (image left out; --unannotated empty takes it as one without objects)"
-_NO_OBJECTS = VocImage(file_name=None, height=0, width=0, objects=(), malformed=())
+_NO_OBJECTS = VocImage(file_name=None, height=0, width=0, objects=(), malformed=(), tool="")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +102,8 @@ def _read_lists(path: str, folders: Sequence[ListFolder], subset: str | None, im
     locations = (files.join(path, *folder.folder, "labelmap.txt") for folder in folders)
     read.class_files = tuple(filter(files.exists, locations))
     entries = listed(path, folders, read.subset, read.problems)
+    if images is not None:
+        entries = [replace(entry, usual_image=entry.name) for entry in entries]
     finder = VocImages(_listed_images(path, folders, images), entries)
     for entry in entries:
         data, annotation = _bytes_or_none(files.join(path, entry.annotation)), None
@@ -114,7 +113,7 @@ def _read_lists(path: str, folders: Sequence[ListFolder], subset: str | None, im
             read.problems.add(BROKEN, f"{entry.annotation}: {error}")
             continue
         written = annotation.file_name if annotation else None
-        image = finder.find(entry, written)[0] or _usual_image(entry, written, images)
+        image = finder.find(entry, written)[0] or entry.usual_place(written)
         read.add(entry.name, image, annotation, data or b"")
     read.class_names = _class_names(record.annotation for record in read.records)
     return read
@@ -131,95 +130,30 @@ def _listed_images(path: str, folders: Sequence[ListFolder], images: str | None)
     ]
 
 
-def _usual_image(entry: VocEntry, written: str | None, images: str | None) -> str:
-    """Return where an image that is not there ought to lie."""
-    stem = entry.usual_image if images is None else entry.name
-    return f"{stem}{PurePosixPath(written or '').suffix or '.jpg'}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pair:
-    """An annotation file of a folder without lists, and its image."""
-
-    entry: VocEntry
-    data: bytes
-    annotation: VocImage | None
-    fault: str
-    """Why there is no annotation."""
-    image: str | None
-    near: list[str]
-    """Images that come near, where none is taken."""
-
-    @property
-    def is_beside(self) -> bool:
-        """Return whether both files lie in one folder."""
-        return (self.image or "").rpartition("/")[0] == self.entry.annotation.rpartition("/")[0]
-
-    @property
-    def subset(self) -> str | None:
-        """Return the subset whose folder the files lie in."""
-        return subset_of(self.entry.annotation) or (subset_of(self.image) if self.image else None)
-
-
 def _read_tree(path: str, tree: VocTree, subset: str | None, images: str | None) -> VocSet:
     names = tree.images if images is None else images_in(files.walk_files(images))
-    finder = VocImages(names, tree.entries)
-    pairs = [_pair(path, entry, finder) for entry in tree.entries]
-    annotated = [pair for pair in pairs if pair.image is not None and pair.annotation is not None]
-    if not annotated:
+    pairs = pair_up(path, tree.entries, names)
+    there = [pair.subset for pair in pairs if pair.is_sound]
+    if not there:
         raise SourceError(
             f"expected the images of {len(pairs):,} annotation files such as {pairs[0].entry.annotation}, got "
             f"{len(names):,} images, none of which fits: {path}; name the folder of the images with --images"
         )
-    there = [pair.subset for pair in annotated]
     chosen = choose_subset(path, there, subset)
     read = VocSet(images_root=images or path, subset=chosen, has_lists=False, class_files=tree.class_files)
     read.other_subsets = tuple(sorted({*filter(None, there)} - {chosen})) if subset is None else ()
     read.digest.update(f"{chosen}".encode())
-    read.class_names = _class_names(pair.annotation for pair in annotated)
+    read.class_names = _class_names(pair.annotation for pair in pairs if pair.is_sound)
     of_subset = [pair for pair in pairs if chosen in {None, ALL, pair.subset}]
-    used = _take_pairs(read, of_subset, finder)
+    for pair in sound_pairs(of_subset, read.problems):
+        assert pair.image is not None, "sound"
+        read.add(plain_stem(pair.image), pair.image, pair.annotation, pair.data)
+    used = {pair.image for pair in of_subset}
     for image in names:
         if image not in used and chosen in {None, ALL, subset_of(image)}:
             read.add(plain_stem(image), image, None)
     read.records.sort(key=lambda record: record.file_name)
     return read
-
-
-def _pair(path: str, entry: VocEntry, finder: VocImages) -> _Pair:
-    data = files.read_bytes(files.join(path, entry.annotation))
-    annotation, fault = None, ""
-    try:
-        annotation = parse_voc(data)
-    except SourceError as error:
-        fault = str(error)
-    image, near = finder.find(entry, annotation.file_name if annotation else None)
-    return _Pair(entry=entry, data=data, annotation=annotation, fault=fault, image=image, near=near)
-
-
-def _take_pairs(read: VocSet, pairs: Sequence[_Pair], finder: VocImages) -> set[str]:
-    """Take the images of sound annotation files; return all that have an annotation file."""
-    used: set[str] = set()
-    for pair in sorted(pairs, key=lambda pair: not pair.is_beside):
-        place, image = pair.entry.annotation, pair.image
-        if image is None:
-            near = f" (near: {', '.join(pair.near)})" if pair.near else ""
-            kind = (
-                "file *.xml that is no annotation file" if pair.fault else "annotation file without an image"
-            )
-            read.problems.add(f"{kind} (not read)", f"{place}{near}{pair.fault and f': {pair.fault}'}")
-        elif image in used:
-            read.problems.add("second annotation file of an image (not read)", f"{place}: {image}")
-        elif pair.annotation is None:
-            read.problems.add(BROKEN, f"{place}: {pair.fault}")
-        else:
-            other = finder.other_named(image, pair.annotation.file_name)
-            if other is not None:
-                what = "<filename> of another image (that of the annotation file's own name taken)"
-                read.problems.remark(what, f"{place}: {image}, not {other}")
-            read.add(plain_stem(image), image, pair.annotation, pair.data)
-        used |= {image} if image else set()
-    return used
 
 
 def _settle_unannotated(read: VocSet, unannotated: Unannotated) -> None:

@@ -131,7 +131,7 @@ def test_arguments_that_do_not_fit_are_refused(coco: Path, changes: dict[str, ob
 
 @pytest.mark.parametrize("name", ["images", "hidden_truth"])
 def test_a_folder_with_arguments_of_a_file_is_refused(coco: Path, name: str) -> None:
-    words = f"--{name.replace('_', '-')} with an annotation file only"
+    words = f"--{name.replace('_', '-')} with an annotation file(?: or VOC)? only"
     with pytest.raises(InputError, match=words):
         shard(config(coco, **{"source": str(coco / "images"), "images": None, name: str(coco / "all.json")}))
 
@@ -215,3 +215,69 @@ def test_verify_names_the_images_that_were_left_out(coco: Path, capsys: pytest.C
     capsys.readouterr()
     assert cli.run(["verify", dataset.root, "--workers", "1"]) == 0
     assert "1 x image left out (missing file): 3.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["labelimg", "roboflow", "cvat"])
+def test_what_a_voc_folder_of_a_tool_sets_apart_is_said_on_the_screen_in_skipped_json_and_by_verify(
+    tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {
+        "labelimg": ("{}.jpg", "{}.xml"),
+        "roboflow": ("train/{}.jpg", "train/{}.xml"),
+        "cvat": ("JPEGImages/{}.jpg", "Annotations/{}.xml"),
+    }
+    image_place, annotation_place = places[layout]
+    folder, out = tmp_path / "tool", tmp_path / "out"
+    box = "<bndbox><xmin>3</xmin><ymin>3</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
+    objects = "".join(
+        f"<object><name>hat</name>{text}</object>"
+        for text in (
+            box,
+            f"<difficult>1</difficult>{box}",
+            "<difficult>0</difficult>",
+            f"<score>7</score>{box}",
+        )
+    )
+    for name in ("a", "b 1", "new"):
+        (folder / image_place.format(name)).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(folder / image_place.format(name))
+    for name in ("a", "b 1"):
+        (folder / annotation_place.format(name)).parent.mkdir(parents=True, exist_ok=True)
+        (folder / annotation_place.format(name)).write_text(f"<annotation>{objects}</annotation>")
+    if layout == "cvat":
+        (folder / "ImageSets/Main").mkdir(parents=True)
+        (folder / "ImageSets/Main/default.txt").write_text("a\nb 1\nnew\n")
+    assert cli.run(["shard", str(folder), "--out", str(out), "--workers", "1"]) == 0
+    screen = capsys.readouterr().out
+    assert "2 images in 1 shards, 2 boxes, 1 classes" in screen
+    report = json.loads((out / "skipped.json").read_text())["annotations"]
+    assert cli.run(["verify", str(out)]) == 0
+    verified = capsys.readouterr().out
+    expected = {"difficult object": 2, "malformed object": 4, "no annotation file": 1}
+    assert {kind.partition(" (")[0]: entry["count"] for kind, entry in report.items()} == expected
+    for kind, count in expected.items():
+        assert f"{count} x {kind}" in screen
+        assert f"{count} x {kind}" in verified
+
+
+def test_a_split_of_a_voc_folder_without_lists_says_what_it_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>41</xmax><ymax>20</ymax></bndbox>"
+    for name in ("train/a", "train/b", "valid/c"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(folder / f"{name}.jpg")
+        (folder / f"{name}.xml").write_text(f"<annotation><object><name>x</name>{box}</object></annotation>")
+    split(SplitConfig(annotations=str(folder), out=str(tmp_path / "s"), percent=50))
+    out = capsys.readouterr().out
+    for words in ("subset: train", "other subsets: val", "corners: edges-from-1"):
+        assert words in out
+    labeled = json.loads((tmp_path / "s/labeled.json").read_text())
+    assert [entry["bbox"] for entry in labeled["annotations"]] == [[0, 0, 40, 19]]
+    everything = SplitConfig(
+        annotations=str(folder), out=str(tmp_path / "t"), percent=34, subset="all", corners="pixels-from-1"
+    )
+    assert split(everything).num_images == 3
+    labeled = json.loads((tmp_path / "t/labeled.json").read_text())
+    assert [entry["bbox"] for entry in labeled["annotations"]] == [[0, 0, 40, 20]]

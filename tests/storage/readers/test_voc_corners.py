@@ -12,13 +12,16 @@ Box = tuple[float, float, float, float]
 INSIDE = (11.0, 6.0, 30.0, 15.0)
 
 
-def written(corners: list[Box], *, size: tuple[int, int] = (40, 50), scores: bool = False) -> WrittenBoxes:
+def written(
+    corners: list[Box], *, size: tuple[int, int] = (40, 50), scores: bool = False, from_zero: int = 0
+) -> WrittenBoxes:
     count = len(corners)
     return WrittenBoxes(
         corners_A4=np.array(corners, np.float64).reshape(-1, 4),
         sizes_A2=np.array([size] * count, np.int32).reshape(-1, 2),
         is_bndbox_A=np.ones(count, bool),
         has_score_A=np.full(count, scores),
+        is_from_zero_A=np.arange(count) < from_zero,
         describe=lambda row: f"object {row}",
     )
 
@@ -84,6 +87,16 @@ def test_what_the_user_says_counts_whatever_the_set_shows(corners: Corners) -> N
 def test_fractions_of_boxes_with_scores_are_no_evidence() -> None:
     _, found = edges_of(written([(3.25, 3.5, 20.5, 20)], scores=True), "auto", Problems())
     assert found == "pixels-from-1"
+
+
+@pytest.mark.parametrize(("from_zero", "count"), [(2, "edges-from-0"), (1, "pixels-from-1")])
+def test_a_tool_that_is_known_to_count_from_zero_decides_where_it_wrote_most(
+    from_zero: int, count: str
+) -> None:
+    problems = Problems()
+    _, found = edges_of(written([(1, 1, 50, 40)] * 3, from_zero=from_zero), "auto", problems)
+    assert found == count
+    assert list(problems.remarks.values()) == ([2] if from_zero == 2 else [])
 
 
 def test_an_image_of_unknown_size_has_no_corner_beyond_it() -> None:

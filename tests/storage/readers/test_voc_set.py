@@ -152,16 +152,16 @@ def test_label_studio_leaves_no_lists_and_names_without_suffix(tmp_path: Path) -
         ["images/3f2a-a.v1.png"],
         {
             "Annotations/3f2a-a.v1.xml": annotation(
-                [("hat", (0, 5, 30, 15)), ("hat", (4, 0, 50, 40))], head=head, extra=extra
+                [("hat", (2, 5, 30, 15)), ("hat", (4, 1, 50, 40))], head=head, extra=extra
             )
         },
     )
     source = read_voc(str(tmp_path))
     assert boxes_of(source) == {
-        "images/3f2a-a.v1.png": [("hat", [0.0, 5.0, 30.0, 15.0]), ("hat", [4.0, 0.0, 50.0, 40.0])]
+        "images/3f2a-a.v1.png": [("hat", [2.0, 5.0, 30.0, 15.0]), ("hat", [4.0, 1.0, 50.0, 40.0])]
     }
     assert source.notes["corners"] == "edges-from-0"
-    assert kinds(source) == {"corner from 0": 2}
+    assert kinds(source) == {"object of Label Studio": 2}
 
 
 CVAT_LABELS = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nzebra:1,2,3::\nhat:250,50,83::\n"
@@ -379,3 +379,36 @@ def test_other_xml_is_no_voc(tmp_path: Path, text: str) -> None:
         detect_format(str(tmp_path))
     with pytest.raises(SourceError, match=r"got neither: .*; check the path"):
         read_voc(str(tmp_path))
+
+
+def test_an_annotation_file_of_an_unknown_encoding_is_named(tmp_path: Path) -> None:
+    write_files(tmp_path, ["a.jpg", "b.jpg"], {"b.xml": annotation(HAT)})
+    (tmp_path / "a.xml").write_bytes(annotation([("帽子", (1, 1, 2, 2))]).encode("gbk"))
+    source = open_source(str(tmp_path)).images
+    assert boxes_of(source) == {"b.jpg": [HAT_BOX]}
+    assert kinds(source) == {"broken annotation file": 1}
+    assert source.problems.lines()[0].rpartition("a.xml: ")[2].startswith("expected text in UTF-8, got")
+
+
+@pytest.mark.parametrize(
+    ("image", "written"),
+    [
+        ("caf\u00e9 1.jpg", "cafe\u0301 1.xml"),
+        ("a b.jpg", "a%20b.xml"),
+        ("IMG_7.JPG", "img_7.xml"),
+        ("images/Über.png", "Annotations/über.xml"),
+    ],
+)
+def test_names_are_found_as_other_systems_write_them(tmp_path: Path, image: str, written: str) -> None:
+    write_files(tmp_path, [image], {written: annotation(HAT)})
+    assert boxes_of(read_voc(str(tmp_path))) == {image: [HAT_BOX]}
+
+
+def test_objects_are_read_wherever_they_stand_and_each_of_their_boxes(tmp_path: Path) -> None:
+    text = annotation([("hat", (11, 6, 30, 15)), ("dog", (1, 1, 5, 5))])
+    second = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
+    text = text.replace("</object></annotation>", second)
+    text = text.replace("</size>", "</size><objects>").replace("</annotation>", "</objects></annotation>")
+    write_files(tmp_path, ["a.jpg"], {"a.xml": text})
+    boxes = boxes_of(read_voc(str(tmp_path)))["a.jpg"]
+    assert boxes == [HAT_BOX, ("dog", [0.0, 0.0, 5.0, 5.0]), ("dog", [1.0, 1.0, 5.0, 5.0])]
