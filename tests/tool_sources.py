@@ -179,12 +179,65 @@ def roboflow_coco(root: Path) -> None:
     write_files(root, {"README.dataset.txt": "# pets > 2024\n", "README.roboflow.txt": "pets - v1\n"})
 
 
+def cvat_yolo(root: Path) -> None:
+    data = "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
+    listed = "".join(f"data/obj_train_data/im{number}.jpg\n" for number in range(2))
+    write_files(root, {"obj.data": data, "obj.names": "cat\ndog\n", "train.txt": listed})
+    labels = {"im0.txt": YOLO, "im1.txt": ""}
+    write_files(root / "obj_train_data", labels | dict.fromkeys(("im0.jpg", "im1.jpg")))
+
+
+def cvat_ultralytics(root: Path) -> None:
+    head = "path: .\nTrain: Train.txt\nnames:\n  0: cat\n  1: dog\n"
+    listed = "".join(f"data/images/Train/im{number}.jpg\n" for number in range(2))
+    write_files(root, {"data.yaml": head, "Train.txt": listed, "labels/Train/im0.txt": YOLO})
+    write_files(root, dict.fromkeys(("images/Train/im0.jpg", "images/Train/im1.jpg")))
+
+
+def label_studio_yolo(root: Path) -> None:
+    notes = {"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}], "info": {"year": 2024}}
+    write_files(root, {"classes.txt": "cat\ndog\n", "notes.json": json.dumps(notes)})
+    write_files(root, {"images/1a2b3c4d-im0.jpg": None, "images/5e6f7a8b-im1.jpg": None})
+    write_files(root, {"labels/1a2b3c4d-im0.txt": YOLO, "labels/5e6f7a8b-im1.txt": ""})
+
+
+def roboflow_yolo(root: Path) -> None:
+    head = (
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: ['cat', 'dog']\n"
+    )
+    more = "\nroboflow:\n  workspace: a\n  project: pets\n  version: 1\n"
+    write_files(root, {"data.yaml": head + more, "README.roboflow.txt": "pets - v1\n"})
+    write_files(root, {"train/images/im0_jpg.rf.a1.jpg": None, "train/labels/im0_jpg.rf.a1.txt": YOLO})
+    write_files(root, {"train/images/im1_jpg.rf.b2.jpg": None, "train/labels/im1_jpg.rf.b2.txt": ""})
+    write_files(root, {"valid/images/im2.jpg": None, "valid/labels/im2.txt": YOLO})
+
+
+def roboflow_darknet(root: Path) -> None:
+    for part, names in (("train", ("im0", "im1")), ("valid", ("im2",))):
+        labels = {f"{name}.txt": YOLO if name == "im0" else "" for name in names}
+        write_files(root / part, {"_darknet.labels": "cat\ndog\n"} | labels)
+        write_files(root / part, dict.fromkeys(f"{name}.jpg" for name in names))
+
+
+def labelimg_yolo(root: Path) -> None:
+    write_files(root, {"classes.txt": "cat\ndog\n", "im0.txt": YOLO, "im1.txt": ""})
+    write_files(root, {"im0.jpg": None, "im1.jpg": None})
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
     function.__name__: (kind, function)
     for kind, functions in {
         "cvat": (cvat_images, cvat_images_of_a_project),
         "datumaro": (datumaro,),
         "labelme": (labelme,),
+        "yolo": (
+            cvat_yolo,
+            cvat_ultralytics,
+            label_studio_yolo,
+            roboflow_yolo,
+            roboflow_darknet,
+            labelimg_yolo,
+        ),
         "coco": (cvat_coco, label_studio_coco, roboflow_coco, fiftyone_coco),
     }.items()
     for function in functions

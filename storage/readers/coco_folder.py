@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from storage import files
 from storage.errors import ConfigError, SourceError
@@ -68,6 +69,9 @@ def read_coco_folder(path: str, *, subset: str | None, images: str | None) -> tu
             )
         images = beside
     source = read_coco(location)
+    if location != path:
+        notes = {**source.notes, "annotation_file": location.removeprefix(f"{path.rstrip('/')}/")}
+        source = replace(source, notes=notes)
     return source, images or _images_root(path, location, source.file_names)
 
 

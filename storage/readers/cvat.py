@@ -74,7 +74,7 @@ def read_cvat(path: str, *, subset: str | None = None, images: str | None = None
         classes=_declared(root),
         num_annotations=sum(shape.tag != "tag" for element in elements for shape in element),
         problems=problems,
-        notes={"subset": chosen} if chosen else {},
+        notes={"annotation_file": location.rpartition("/")[2]} | ({"subset": chosen} if chosen else {}),
     )
     return image_set_of(source), images_root
 

@@ -127,7 +127,7 @@ def read_datumaro(path: str, *, subset: str | None = None, images: str | None = 
         classes=classes,
         num_annotations=sum(len(item.annotations) for item in items if item is not None),
         problems=problems,
-        notes={"subset": chosen},
+        notes={"annotation_file": location.rpartition("/")[2], "subset": chosen},
     )
     return image_set_of(source), images_root
 

@@ -25,6 +25,7 @@ from storage.readers.unknown_annotations import LOOKED_FOR, refuse_annotated
 from storage.readers.voc import USUAL_OPTIONS, VocOptions, read_voc
 from storage.readers.voc_set import is_voc
 from storage.readers.yolo import read_yolo
+from storage.readers.yolo_layouts import find_class_list, find_darknet
 from storage.readers.yolo_yaml import find_yaml
 
 Format = Literal["coco", "lvis", "voc", "yolo", "cvat", "labelme", "datumaro", "folder"]
@@ -73,8 +74,10 @@ def detect_format(path: str) -> Format:
 
 _LAYOUTS: tuple[tuple[Format, Callable[[str], object]], ...] = (
     ("yolo", find_yaml),
+    ("yolo", find_darknet),
     ("cvat", find_cvat),
     ("voc", is_voc),
+    ("yolo", find_class_list),
     ("datumaro", find_datumaro),
 )
 """How each format is known by the names of files, in the order in which they are tried."""

@@ -32,16 +32,17 @@ from storage.readers.folder import size_of_file
 from storage.readers.image_set import ImageSet
 from storage.readers.yolo_images import image_names
 from storage.readers.yolo_labels import label_path, read_label_texts, text_files_below
+from storage.readers.yolo_layouts import read_head
 from storage.readers.yolo_lines import Line, parse_lines
-from storage.readers.yolo_yaml import YAML_NAMES, YoloFile, find_yaml, read_yaml
+from storage.readers.yolo_yaml import YoloFile
 
 
 def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
     """Read one subset; return it and the folder that its file names are relative to.
 
-    Raises SourceError when there is no `data.yaml`, no such subset, or no image in it.
+    Raises SourceError when nothing names its classes, there is no such subset, or no image in it.
     """
-    head = read_yaml(find_yaml(path) or files.join(path, YAML_NAMES[0]))
+    head = read_head(path)
     problems = Problems()
     names = image_names(head, subset, problems)
     texts = read_label_texts(head.root, names, problems)

@@ -12,6 +12,7 @@ from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.find_file import FileFinder
 from storage.readers.folder import IMAGE_SUFFIXES
+from storage.readers.subsets import plain_subset
 from storage.readers.text import read_lines
 from storage.readers.yolo_yaml import YoloFile
 
@@ -23,6 +24,7 @@ def image_names(head: YoloFile, subset: str, problems: Problems) -> list[str]:
             f"expected train, val or test in a data.yaml, got none of them, and no folder images beside it: "
             f"{head.path}; add a line such as `train: images`"
         )
+    subset = plain_subset(subset)
     if subset not in head.subsets:
         raise SourceError(
             f"expected one of the subsets {', '.join(head.subsets) or '(none)'}, got {subset!r}: {head.path}; "

@@ -8,6 +8,8 @@ file that belongs to no image is a problem, as its boxes are lost.
 
 from __future__ import annotations
 
+import re
+
 from storage import files
 from storage.problems import Problems
 from storage.readers.find_file import plain_name, plain_stem
@@ -15,6 +17,8 @@ from storage.readers.text import decode
 
 _IMAGE_FOLDERS = {"images", "image", "imgs", "img", "jpegimages"}
 _LABEL_FOLDERS = {"labels", "label"}
+_HASH = re.compile(r"[0-9a-f]{8}-")
+"""What Label Studio puts before the names of files."""
 _NO_LABELS = {"classes", "notes", "readme", "train", "val", "valid", "test", "obj", "predefined_classes"}
 """Text files without boxes that tools put there."""
 
@@ -69,6 +73,7 @@ class _LabelFolders:
     def __init__(self) -> None:
         self._beside: dict[str, list[str]] = {}
         self._files: dict[str, dict[str, list[str]]] = {}
+        self._unhashed: dict[str, dict[str, list[str]]] = {}
 
     def near_label(self, image: str) -> str | None:
         """Return the one label file whose name fits an image's, in the first folder that has any."""
@@ -77,7 +82,9 @@ class _LabelFolders:
         if folder not in self._beside:
             self._beside[folder] = _folders_beside(folder)
         for place in (label_path(image).rpartition("/")[0], *self._beside[folder], folder):
-            fitting = self.label_files(place).get(stem, [])
+            fitting = self.label_files(place).get(stem, []) or self._without_hash(place).get(
+                _unhashed(stem), []
+            )
             if fitting:
                 return fitting[0] if len(fitting) == 1 else None
         return None
@@ -91,6 +98,18 @@ class _LabelFolders:
                 if plain.endswith(".txt"):
                     index.setdefault(plain.removesuffix(".txt"), []).append(path)
         return self._files[folder]
+
+    def _without_hash(self, folder: str) -> dict[str, list[str]]:
+        """Return the same by the stem without Label Studio's hash."""
+        if folder not in self._unhashed:
+            index = self._unhashed[folder] = {}
+            for stem, paths in self.label_files(folder).items():
+                index.setdefault(_unhashed(stem), []).extend(paths)
+        return self._unhashed[folder]
+
+
+def _unhashed(stem: str) -> str:
+    return _HASH.sub("", stem, count=1) if _HASH.match(stem) else stem
 
 
 def _folders_beside(folder: str) -> list[str]:

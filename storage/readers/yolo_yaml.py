@@ -13,6 +13,7 @@ import yaml
 
 from storage import files
 from storage.errors import SourceError
+from storage.readers.subsets import plain_subset
 from storage.readers.text import decode
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -61,12 +62,9 @@ def read_yaml(path: str) -> YoloFile:
             f"expected 'names', a list of different class names or a mapping from index to name, got "
             f"{document.get('names')!r}: {path}; is it a YOLO data.yaml?"
         )
-    subsets = {name: document[name] for name in ("train", "val", "test") if document.get(name)}
     root = _root(path, str(document.get("path") or ""))
-    if not subsets:
-        places = {name: [files.join(root, place) for place in _PLACES[name]] for name in _PLACES}
-        there = {name: next(filter(files.exists, locations), "") for name, locations in places.items()}
-        subsets = {name: location.removeprefix(f"{root}/") for name, location in there.items() if location}
+    written = {plain_subset(str(key)): value for key, value in document.items() if value}
+    subsets = {name: written[name] for name in _PLACES if name in written} or usual_subsets(root)
     return YoloFile(
         path=path,
         root=root,
@@ -74,6 +72,15 @@ def read_yaml(path: str) -> YoloFile:
         names=names,
         subsets={name: value if isinstance(value, list) else [value] for name, value in subsets.items()},
     )
+
+
+def usual_subsets(root: str) -> dict[str, str]:
+    """Return the folders, relative to the root, where the images of each subset usually lie and that are there."""
+    there = {
+        name: next((place for place in places if files.exists(files.join(root, place))), None)
+        for name, places in _PLACES.items()
+    }
+    return {name: place for name, place in there.items() if place is not None}
 
 
 def _num_key_values(kpt_shape: object, path: str) -> int:
