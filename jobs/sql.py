@@ -46,7 +46,8 @@ class SqlConfig:
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
     """File for the answer; else standard output."""
     memory_limit: str | None = None
-    """Such as 2GB; above it, work goes on in --spill."""
+    """Such as 2GB; above it, work goes on in --spill, and what cannot go on there ends. Left out: 80 % of the
+    machine's memory."""
     spill: str | None = None
     """Folder for work beyond memory; else the machine's folder for temporary files."""
     threads: int | None = None
@@ -80,6 +81,7 @@ def sql(config: SqlConfig) -> pa.Table | None:
         spill=config.spill,
         threads=config.threads,
         comments=True,
+        locked=True,
     ) as connection:
         if not query.strip():
             shell(connection, workspace)

@@ -18,11 +18,16 @@ import pyarrow as pa
 
 from jobs.console.progress import Progress
 from storage.database.connect import VIEWS, one_line
+from storage.database.read_only import reading_query
 from storage.database.workspace import Workspace
 from storage.errors import ConfigError
+from storage.memory_bound import bounded_memory
 from storage.tables.label_store import ASK_VERIFY
 
-READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+HEADROOM = 500_000_000
+"""Bytes beyond a small limit: threads, the answer on its way out."""
+
+_MORE_MEMORY = "raise --memory-limit, give --spill a folder with more room, or ask for fewer rows"
 
 PATIENCE = 2.0
 """Seconds before a bar appears."""
@@ -37,16 +42,23 @@ def run_query(
     query is stopped.
     """
     try:
-        statements = connection.extract_statements(query)
-        if len(statements) != 1 or statements[0].type not in READING:
-            kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
-            raise ConfigError(
-                f"expected one query (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN), got {kinds}: "
-                "nothing is changed by `mixpl sql`; write answers with --output"
-            )
-        return _interruptible(connection, query, dict(parameters or {}))
+        query = reading_query(connection, query)
+        with bounded_memory(_memory_limit(connection)):
+            return _interruptible(connection, query, dict(parameters or {}))
     except duckdb.Error as error:
         raise ConfigError(f"{one_line(error)}; {_remedy(error)}") from None
+    except MemoryError:
+        raise ConfigError(
+            f"expected an answer that fits into memory, got a larger one; {_MORE_MEMORY}"
+        ) from None
+
+
+def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return how much a query may take: a tenth more than DuckDB's limit, which it keeps by itself where it can."""
+    ((limit,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    number, unit = str(limit).split()
+    num_bytes = float(number) * 1024.0 ** ("bytes", "KiB", "MiB", "GiB", "TiB").index(unit)
+    return round(max(1.1 * num_bytes, num_bytes + HEADROOM))
 
 
 def parse_parameters(given: Sequence[str]) -> dict[str, object]:
@@ -101,7 +113,7 @@ def _remedy(error: duckdb.Error) -> str:
     if "Parquet" in message or "magic bytes" in message:
         return f"that file is damaged: {ASK_VERIFY}"
     if isinstance(error, duckdb.OutOfMemoryException):
-        return "raise --memory-limit, or give --spill a folder with more room"
+        return _MORE_MEMORY
     return f"the views are {', '.join(VIEWS)}"
 
 
@@ -109,8 +121,6 @@ def _interruptible(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, object]
 ) -> pa.Table:
     """Run in a thread of its own, so that this one can show progress and stop it."""
-    connection.execute("SET enable_progress_bar = true")
-    connection.execute("SET enable_progress_bar_print = false")
     results: list[pa.Table] = []
     errors: list[BaseException] = []
     done = threading.Event()  # Thread.join forgets a running thread when Ctrl-C comes while it waits

@@ -94,7 +94,7 @@ class _Session:
                 _print_columns(describe_views(self.connection), *words)
             case ".refresh":
                 self.workspace = discover(self.workspace.root)
-                self.connection = connect(self.workspace, comments=True)
+                self.connection = connect(self.workspace, comments=True, locked=True)
                 print(
                     f"{len(self.workspace.datasets)} data sets, {len(self.workspace.rounds)} rounds of labels"
                 )

@@ -8,9 +8,7 @@ write, and files that appear later are seen by the next connection.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ import duckdb
 
 from storage import files
 from storage.database.folder_tables import ROW_SCHEMAS, Catalog, catalog_of
+from storage.database.read_only import lock
+from storage.database.spill import spill_folder
 from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError
 from storage.remote_view import RemoteView
@@ -57,11 +57,13 @@ def connect(
     threads: int | None = None,
     spill: str | None = None,
     comments: bool = False,
+    locked: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection with all views over what lies below `root`.
 
     `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core in the folder `spill`, without
     one in the machine's folder for temporary files. `comments` says on each view and column what it is, for 0.1 s.
+    `locked` is for what a user wrote: only files below the root are opened (see `read_only`).
     Cursors of the connection see the same views. Raises ConfigError when `root` is no folder, the limit no size,
     `threads` below 1, or a file that a view begins with is damaged.
     """
@@ -69,14 +71,16 @@ def connect(
         raise ConfigError(f"expected 1 thread or more, got {threads}; leave it out for all cores")
     workspace = discover(root) if isinstance(root, str) else root
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", **WORKAROUNDS})
-    connection.execute("SET enable_progress_bar = false")  # on by default, and drawn into any standard output
+    connection.execute("SET enable_progress_bar = true")  # for query_progress()
+    connection.execute("SET enable_progress_bar_print = false")  # it would be drawn into any standard output
     if memory_limit is not None:
         _limit_memory(connection, memory_limit)
-    folder = spill or str(Path(tempfile.gettempdir()) / f"mixpl-spill-{os.getpid()}")
-    connection.execute("SET temp_directory = $folder", {"folder": folder})
+    connection.execute("SET temp_directory = $folder", {"folder": spill_folder(spill)})
     if threads is not None:
         connection.execute("SET threads = $threads", {"threads": threads})
     create_views(connection, workspace, comments=comments)
+    if locked:
+        lock(connection, workspace.root)
     return connection
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from storage.errors import ConfigError
 from storage.export.queries import query_text
+from storage.memory_bound import bounded_memory
 from storage.rounds.round import RoundInfo
 from storage.tables.list_columns import offsets_of
 from storage.tables.schemas import LABEL_SCHEMA
@@ -30,8 +31,13 @@ LOCKED = {
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
     "threads": "1",  # a batch is small
+    "memory_limit": "1GB",
+    "temp_directory": "",
     "lock_configuration": "true",
 }
+
+MEMORY = 2_000_000_000
+"""Bytes that a condition may take: DuckDB's own limit does not cover the lists and texts of one box."""
 
 _BOX_NUMBER = "box_number"
 
@@ -49,7 +55,8 @@ class Condition:
         self._require_plain_expression()
         try:
             # filter() takes an expression and nothing else: DuckDB's own parser refuses statements here
-            self._chosen = self.boxes().filter(where).project(_BOX_NUMBER)
+            with bounded_memory(MEMORY):
+                self._chosen = self.boxes().filter(where).project(_BOX_NUMBER)
         except duckdb.Error as error:
             raise self._error(error) from None
 
@@ -74,7 +81,8 @@ class Condition:
         """
         self._connection.register("label_rows", table)
         try:
-            chosen = self._chosen.fetchnumpy()[_BOX_NUMBER]
+            with bounded_memory(MEMORY):
+                chosen = self._chosen.fetchnumpy()[_BOX_NUMBER]
         except duckdb.Error as error:
             raise self._error(error) from None
         mask_N = np.zeros(int(offsets_of(table, "scores")[-1]), np.bool_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import duckdb
@@ -171,3 +172,13 @@ def test_boxes_keep_their_order(source: LabelSource) -> None:
     rows = label_rows(source)
     scores_N = flat(rows, "scores", np.float32)
     np.testing.assert_array_equal(condition_on(source, "score > 0.5").holds(rows), scores_N > 0.5)
+
+
+@pytest.mark.parametrize("where", ["len(repeat('a', 4000000000)) > 0", "len(repeat('abcd', 600000000 + image_id)) > 0"])
+def test_a_condition_that_needs_more_memory_than_a_box_may_take_is_refused(
+    source: LabelSource, where: str
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ConfigError, match="Out of Memory"):
+        condition_on(source, where).holds(label_rows(source))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2_000_000, "KB"
