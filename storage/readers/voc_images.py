@@ -68,9 +68,10 @@ class VocImages:
         own = self._by_key.get(entry.key, [])
         if own:
             return _choose(own, entry.name, written), own[:MAX_NEAR]
-        own_stem = plain_stem(entry.annotation)
+        own_stem = plain_stem(entry.annotation)  # of a.jpg.xml the whole name of the image
         near: list[str] = []
         for candidates in (
+            self._by_base.get(own_stem, []),
             self._by_base.get(written, []),
             self._by_stem.get(written, []),
             self._by_stem.get(plain_stem(written), []),

@@ -7,7 +7,7 @@ only one there is beside those of single classes, as CVAT writes `default`.
 Lists of one class have a flag behind each name (` 1`, ` 0`, ` -1`), and names may end like one (`photo 1`). A list
 has flags where each of its lines may have one and some line as it stands is no file's name. In it the name before
 the flag is taken, in any other list the line as it stands; the other way only where that alone is the name of a
-file.
+file. Where neither is, a line may be the name or path of an image with its suffix (`a.jpg`), as VoTT writes it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from storage import files
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.find_file import plain_name
+from storage.readers.folder import IMAGE_SUFFIXES
 from storage.readers.text import read_lines
 from storage.readers.voc_images import ANNOTATION_FOLDERS, IMAGE_FOLDERS, VocEntry
 
 USUAL_SUBSET = "trainval"
 _FLAG = re.compile(r"\s+-?[01]$")
+_ODD = re.compile(r"^\s|\s$|\.\w+$|/")
+"""What a list of bare names does not have, and whose meaning the files tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,19 +90,28 @@ def _names(path: str, folder: ListFolder, subset: str) -> list[str]:
 def names_of_list(lines: Sequence[str], there: Callable[[], set[str]]) -> list[str]:
     """Return the names in a list; `there` says which are those of files, as `plain_name` writes them."""
     lines = [line for line in lines if line.strip()]
-    if not any(_FLAG.search(line) or line != line.strip() for line in lines):
+    if not any(_FLAG.search(line) or _ODD.search(line) for line in lines):
         return list(lines)
     known = there()
 
     def is_there(name: str) -> bool:
         return plain_name(f"{name}.") in known
 
-    all_flags = all(_FLAG.search(line) for line in lines) and not all(map(is_there, lines))
-    readings = ((_FLAG.sub("", line.strip()), line.strip(), line) for line in lines)
-    return [
-        next(filter(is_there, several if all_flags else several[::-1]), several[0 if all_flags else 1])
-        for several in readings
-    ]
+    has_flags = all(_FLAG.search(line) for line in lines) and not all(map(is_there, lines))
+    return [_name_in(line, is_there, has_flags=has_flags) for line in lines]
+
+
+def _name_in(line: str, is_there: Callable[[str], bool], *, has_flags: bool) -> str:
+    """Return the first reading of a line that is a file's name, else the plainest one."""
+    whole = line.strip()
+    without_flag = _FLAG.sub("", whole)
+    readings = [without_flag, whole, line] if has_flags else [line, whole, without_flag]
+    stems = [_without_suffix(name) for name in (*readings, *(name.rpartition("/")[2] for name in readings))]
+    return next(filter(is_there, (*readings, *stems)), without_flag if has_flags else whole)
+
+
+def _without_suffix(name: str) -> str:
+    return name.rpartition(".")[0] if name.lower().endswith(IMAGE_SUFFIXES) else name
 
 
 def _there(path: str, folder: ListFolder) -> set[str]:

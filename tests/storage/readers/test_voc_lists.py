@@ -28,6 +28,10 @@ from storage.readers.voc_lists import names_of_list
         ([" led", "b "], [" led", "b"], [" led", "b"]),
         (["", "a", "  "], ["a"], ["a"]),
         (["sub/photo 1"], ["sub/photo 1"], ["sub/photo 1"]),
+        (["a.jpg 1", "b.v1.PNG -1"], ["a", "b.v1"], ["a", "b.v1"]),
+        (["a.jpg", "b.v1", "c.v1"], ["a", "b.v1"], ["a", "b.v1", "c.v1"]),
+        (["data/JPEGImages/a.jpg", "JPEGImages/photo 1.jpg"], ["a", "photo 1"], ["a", "photo 1"]),
+        (["a.jpg"], ["a.jpg", "a"], ["a.jpg"]),
         (["Photo 1", "b 0"], ["photo 1", "b 0"], ["Photo 1", "b 0"]),
     ],
 )  # fmt: skip

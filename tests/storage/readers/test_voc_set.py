@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import fsspec
 import pytest
 from PIL import Image
 
@@ -83,6 +84,8 @@ HAT_BOX = ("hat", [10.0, 5.0, 30.0, 15.0])
         ("images/site/a.jpg", "annotations/site/a.xml"),
         ("site/images/a.jpg", "site/labels/a.xml"),
         ("images/a.jpg", "Annotations/batch7/a.xml"),
+        ("a.jpg", "a.jpg.xml"),
+        ("images/a.PNG", "annotations/a.png.XML"),
     ],
 )
 def test_an_annotation_file_finds_its_image_in_every_usual_layout(
@@ -412,3 +415,15 @@ def test_objects_are_read_wherever_they_stand_and_each_of_their_boxes(tmp_path: 
     write_files(tmp_path, ["a.jpg"], {"a.xml": text})
     boxes = boxes_of(read_voc(str(tmp_path)))["a.jpg"]
     assert boxes == [HAT_BOX, ("dog", [0.0, 0.0, 5.0, 5.0]), ("dog", [1.0, 1.0, 5.0, 5.0])]
+
+
+def test_a_set_in_a_store_is_read_as_on_disk(tmp_path: Path) -> None:
+    write_roboflow(tmp_path / "roboflow")
+    write_cvat(tmp_path / "cvat")
+    store = fsspec.filesystem("memory")
+    for name in ("roboflow", "cvat"):
+        store.put(str(tmp_path / name), f"/{tmp_path.name}/{name}", recursive=True)
+        here, there = open_source(str(tmp_path / name)), open_source(f"memory://{tmp_path.name}/{name}")
+        assert boxes_of(here.images) == boxes_of(there.images) != {}
+        assert here.images.sha256 == there.images.sha256
+    store.rm(f"/{tmp_path.name}", recursive=True)
