@@ -17,6 +17,7 @@ from typing import Any, Literal
 import tyro
 
 from storage import files
+from storage.claims import locked
 from storage.errors import ConfigError
 from storage.problems import Problems
 from storage.readers.coco import unique_images
@@ -87,21 +88,28 @@ def split(config: SplitConfig) -> Split:
     drawn = _drawn(config, images)
     source = config.annotations.rsplit("/", 1)[-1]
     description = drawn.description(source=source, source_sha256=sha256)
-    _refuse_another(config, description)
     contents = {
         files.join(config.out, f"{part}.json"): _json(content)
         for part, content in split_documents(document, images, drawn).items()
     }
-    _refuse_foreign(config, contents)
     image_ids = {image["id"] for image in images}
     for index, entry in enumerate(document["annotations"]):
         if annotated_image(entry) not in image_ids:
             problems.add("annotation of no image (dropped)", f"annotations[{index}]")
-    for location, content in contents.items():
-        files.write_atomic(location, content)
-    files.write_atomic(files.join(config.out, SPLIT_FILE), _json(description))
+    _write(config, description, contents)
     _report(config, drawn, problems)
     return drawn
+
+
+def _write(config: SplitConfig, description: dict[str, Any], contents: Mapping[str, bytes]) -> None:
+    """Write the parts and last `split.json`, as the only process that does."""
+    with locked(files.join(config.out, ".split.lock"), command="mixpl split"):
+        _refuse_another(config, description)
+        _refuse_foreign(config, contents)
+        files.remove_leftovers(config.out)
+        for location, content in contents.items():
+            files.write_atomic(location, content)
+        files.write_atomic(files.join(config.out, SPLIT_FILE), _json(description))
 
 
 def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:

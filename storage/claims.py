@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from storage import files
 from storage.errors import StoreError, names_location
@@ -29,10 +30,9 @@ def locked(location: str, *, command: str) -> Iterator[None]:
         yield
         return
     path = files.local_path(location)
-    files.make_folder(str(path.parent))
     try:
         with names_location(location):
-            descriptor = open_locked(path)
+            descriptor = _open_lock(path)
     except BlockingIOError:
         raise StoreError(
             f"expected to be the only writer, got a folder that another `{command}` is writing: "
@@ -41,8 +41,17 @@ def locked(location: str, *, command: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: whoever opened it before sees that it has no name
+        # while it is held: whoever opened it before sees that it has no name
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    while True:
+        files.make_folder(str(path.parent))
+        with contextlib.suppress(FileNotFoundError):  # another process finished and removed the folder
+            return open_locked(path)
 
 
 def write_if_absent(location: str, data: bytes) -> bool:

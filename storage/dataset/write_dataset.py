@@ -92,6 +92,8 @@ def write_dataset(
         return _complete(root, arguments, strict)
     tasks = _tasks(root, source, images_root, per_shard, strict, _hidden_truth(source, hidden))
     with locked(files.join(root, PARTS_FOLDER, "lock"), command="mixpl shard"):
+        if files.exists(files.join(root, DATASET_FILE)):  # another process finished it meanwhile
+            return _complete(root, arguments, strict)
         _check_plan(root, arguments, images_root)
         resumed = {task.stem for task in tasks if read_part(task) is not None}
         parts = write_shards(tasks, images_root, workers, on_shard or (lambda _: None))

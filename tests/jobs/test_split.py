@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jobs import cli
 from jobs.split import SplitConfig, split
 from storage.errors import ConfigError, StoreError
 from storage.readers.coco import read_coco
+from tests.together import TRIALS, together
 
 PARTS = ("labeled", "unlabeled", "unlabeled-truth", "split")
 
@@ -232,3 +234,25 @@ def test_a_yolo_or_voc_source_is_split_into_coco_files(tmp_path: Path, kind: str
         assert labeled.truth.difficult.boxes_N4.tolist() == [[10, 5, 30, 15]]
     assert (data / labeled.file_names[0]).is_file()
     assert read_coco(str(tmp_path / "s/unlabeled.json")).truth is None
+
+
+def split_or_say(rank: int, trial: int, annotations: str, root: str) -> str:
+    time.sleep(rank * (trial % 4) * 1e-3)
+    config = SplitConfig(annotations=annotations, out=f"{root}/{trial}", percent=(5.0, 50.0)[rank])
+    try:
+        return split(config).hash
+    except (ConfigError, StoreError) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("trials", TRIALS)
+def test_of_two_splits_at_once_one_is_written_and_the_other_refused(
+    annotations: Path, tmp_path: Path, trials: int
+) -> None:
+    for trial, said in enumerate(together(split_or_say, str(annotations), str(tmp_path), trials=trials)):
+        folder = tmp_path / str(trial)
+        (winner,) = (rank for rank in range(2) if read(folder, "split")["hash"] == said[rank])
+        assert "another `mixpl split` is writing" in said[1 - winner] or "no other split" in said[1 - winner]
+        num_labeled = len(read(folder, "labeled")["images"])
+        assert (num_labeled, len(read(folder, "unlabeled")["images"])) == ((10, 190), (100, 100))[winner]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(f"{part}.json" for part in PARTS)

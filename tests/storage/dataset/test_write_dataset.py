@@ -30,6 +30,7 @@ from storage.readers.image_set import ImageSet
 from storage.readers.open_source import open_source
 from storage.tables.label_table import table_labels
 from storage.tables.truth_table import table_areas, table_crowds
+from tests.together import TRIALS, together
 
 
 def write(root: Path | str, source: ImageSet, images: Path, **options: Any) -> Written:
@@ -407,3 +408,29 @@ def test_tar_files_of_another_origin_are_not_written_over(
         write(tmp_path, source, tiny_coco.images)
     assert foreign.read_bytes() == b"somebody's"
     assert not (tmp_path / ".parts").exists(), "it would name the folder an unfinished set"
+
+
+def write_or_say(rank: int, trial: int, root: str, source: ImageSet, images: Path) -> str:
+    time.sleep(rank * (trial % 8) * 1e-2)
+    try:
+        written = write(f"{root}/{trial}", source, images, per_shard=(8, 8, 5)[rank])
+    except InputError as error:
+        return str(error)
+    return "was complete" if written.was_complete else "written"
+
+
+@pytest.mark.parametrize("trials", TRIALS)
+def test_of_writers_that_start_together_one_writes(
+    source: ImageSet, tiny_coco: Any, tmp_path: Path, trials: int
+) -> None:
+    answers = together(write_or_say, str(tmp_path), source, tiny_coco.images, trials=trials, processes=3)
+    for trial, said in enumerate(answers):
+        assert said.count("written") == 1, said
+        for answer in said:
+            assert any(
+                words in answer for words in ("written", "was complete", "another `mixpl shard`", "per_shard")
+            )
+        folder = tmp_path / str(trial)
+        assert not list(folder.glob(".*"))
+        assert Dataset.open(str(folder)).num_images == len(source)
+        assert len(list(folder.glob("*.tar"))) == len(Dataset.open(str(folder)).shards)

@@ -174,7 +174,9 @@ def test_boxes_keep_their_order(source: LabelSource) -> None:
     np.testing.assert_array_equal(condition_on(source, "score > 0.5").holds(rows), scores_N > 0.5)
 
 
-@pytest.mark.parametrize("where", ["len(repeat('a', 4000000000)) > 0", "len(repeat('abcd', 600000000 + image_id)) > 0"])
+@pytest.mark.parametrize(
+    "where", ["len(repeat('a', 4000000000)) > 0", "len(repeat('abcd', 600000000 + image_id)) > 0"]
+)
 def test_a_condition_that_needs_more_memory_than_a_box_may_take_is_refused(
     source: LabelSource, where: str
 ) -> None:
