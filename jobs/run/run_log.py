@@ -1,9 +1,10 @@
 """What a training run tells: a bar, JSON lines, and label files, while it learns.
 
 In: each step's batch and report, on every rank. Out, written by the first one: `metrics.jsonl` (means over ranks
-and over the steps since the last line), a progress bar with the same figures, the teacher's pseudo labels every
-n-th step, and, when an unsupervised loss is skipped, a sentence that says why. A resumed run's metrics and labels
-are cut back to the step that it goes on from.
+and over the `num_steps` steps since the last line; fewer after a resume: the steps from a killed run's last line to
+its checkpoint stand in no line), a progress bar with the same figures, the teacher's pseudo labels every n-th step,
+and, when an unsupervised loss is skipped, a sentence that says why. A resumed run's metrics and labels are cut back
+to the step that it goes on from.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class RunLog:
         joined = StepTally.join(tallies)
         row = {
             "step": step,
+            "num_steps": self._tally.num_steps,
             **joined.means(),
             "learning_rate": report.learning_rate,
             **{f"threshold_{category}": value for category, value in enumerate(report.thresholds)},

@@ -22,6 +22,7 @@ import webdataset
 from PIL import Image
 
 from storage import files
+from storage.dataset import write_dataset as write_dataset_module
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import Written, write_dataset
 from storage.errors import InputError, SourceError
@@ -434,3 +435,17 @@ def test_of_writers_that_start_together_one_writes(
         assert not list(folder.glob(".*"))
         assert Dataset.open(str(folder)).num_images == len(source)
         assert len(list(folder.glob("*.tar"))) == len(Dataset.open(str(folder)).shards)
+
+
+def test_a_data_set_that_another_process_finishes_before_the_lock_is_complete(
+    source: ImageSet, tiny_coco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = write_dataset_module._tasks
+
+    def finished_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(write_dataset_module, "_tasks", plan)
+        write(tmp_path / "set", source, tiny_coco.images)
+        return plan(*arguments)
+
+    monkeypatch.setattr(write_dataset_module, "_tasks", finished_meanwhile)
+    assert write(tmp_path / "set", source, tiny_coco.images).was_complete
