@@ -22,8 +22,8 @@ from storage.errors import ConfigError
 from storage.problems import Problems
 from storage.readers.coco import unique_images
 from storage.readers.coco_document import read_document
-from storage.readers.coco_folder import coco_file
-from storage.readers.open_source import detect_format, open_source
+from storage.readers.coco_folder import coco_file, images_folder
+from storage.readers.open_source import Format, detect_format, open_source
 from storage.readers.voc import VocOptions
 from storage.readers.voc_corners import Corners
 from storage.readers.voc_set import Unannotated
@@ -116,7 +116,14 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     """Return the source as a COCO document, and its sha256."""
     kind = detect_format(config.annotations)
     if kind == "coco":
-        return read_document(coco_file(config.annotations, config.subset))
+        location = coco_file(config.annotations, config.subset)
+        document, sha256 = read_document(location)
+        if location != config.annotations:
+            names = [
+                str(image.get("file_name")) for image in document["images"][:1] if isinstance(image, dict)
+            ]
+            _say_read(kind, images_folder(config.annotations, location, names))
+        return document, sha256
     source = open_source(
         config.annotations,
         kind=kind,
@@ -124,9 +131,7 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
         images=config.images,
         voc=VocOptions(corners=config.corners, unannotated=config.unannotated),
     )
-    print(
-        f"  read as {kind.upper()}: `mixpl shard PART.json --images {quote(source.images_root)}` packs its parts"
-    )
+    _say_read(kind, source.images_root)
     for name, note in source.images.notes.items():
         if name != "format":
             print(f"  note       {name.replace('_', ' ')}: {note}")
@@ -134,6 +139,10 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     for line in source.images.problems.lines():
         print(f"  note       {line}")
     return document, source.images.sha256
+
+
+def _say_read(kind: Format, images_root: str) -> None:
+    print(f"  read as {kind.upper()}: `mixpl shard PART.json --images {quote(images_root)}` packs its parts")
 
 
 def _drawn(config: SplitConfig, images: list[dict[str, Any]]) -> Split:

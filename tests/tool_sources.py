@@ -224,6 +224,46 @@ def labelimg_yolo(root: Path) -> None:
     write_files(root, {"im0.jpg": None, "im1.jpg": None})
 
 
+def voc_xml(name: str, boxes: Mapping[str, tuple[float, ...]], *, first: int = 1, owner: str = "") -> str:
+    """Return an annotation file of VOC; `first` is added to near corners."""
+    objects = "".join(
+        f"<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>{x1 + first}</xmin>"
+        f"<ymin>{y1 + first}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for label, (x1, y1, x2, y2) in boxes.items()
+    )
+    size = f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
+    return f"<annotation><folder>a</folder><filename>{name}</filename>{owner}{size}{objects}</annotation>"
+
+
+def cvat_voc(root: Path) -> None:
+    boxes = {label: tuple(side + 0.25 for side in box) for label, box in BOXES.items()}
+    write_files(root, {"Annotations/im0.xml": voc_xml("im0.jpg", boxes, first=0)})
+    write_files(root, {"Annotations/im1.xml": voc_xml("im1.jpg", {})})
+    write_files(
+        root, {"ImageSets/Main/default.txt": "im0\nim1\n", "labelmap.txt": "# label\ncat:::\ndog:::\n"}
+    )
+    write_files(root, dict.fromkeys(("JPEGImages/im0.jpg", "JPEGImages/im1.jpg")))
+
+
+def label_studio_voc(root: Path) -> None:
+    owner = "<owner><flickrid>NULL</flickrid><name>Label Studio</name></owner>"
+    write_files(root, {"Annotations/im0.xml": voc_xml("im0", BOXES, first=0, owner=owner)})
+    write_files(root, {"Annotations/im1.xml": voc_xml("im1", {}, first=0, owner=owner)})
+    write_files(root, dict.fromkeys(("images/im0.jpg", "images/im1.jpg")))
+
+
+def roboflow_voc(root: Path) -> None:
+    for part, boxes in (("train", BOXES), ("valid", {})):
+        write_files(root / part, {"im0.xml": voc_xml("im0.jpg", boxes), "im1.xml": voc_xml("im1.jpg", {})})
+        write_files(root / part, dict.fromkeys(("im0.jpg", "im1.jpg")))
+    write_files(root, {"README.roboflow.txt": "pets - v1\n"})
+
+
+def labelimg_voc(root: Path) -> None:
+    write_files(root, {"im0.xml": voc_xml("im0.jpg", BOXES), "im1.xml": voc_xml("im1.jpg", {})})
+    write_files(root, dict.fromkeys(("im0.jpg", "im1.jpg")))
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
     function.__name__: (kind, function)
     for kind, functions in {
@@ -238,6 +278,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
             roboflow_darknet,
             labelimg_yolo,
         ),
+        "voc": (cvat_voc, label_studio_voc, roboflow_voc, labelimg_voc),
         "coco": (cvat_coco, label_studio_coco, roboflow_coco, fiftyone_coco),
     }.items()
     for function in functions

@@ -72,10 +72,10 @@ def read_coco_folder(path: str, *, subset: str | None, images: str | None) -> tu
     if location != path:
         notes = {**source.notes, "annotation_file": location.removeprefix(f"{path.rstrip('/')}/")}
         source = replace(source, notes=notes)
-    return source, images or _images_root(path, location, source.file_names)
+    return source, images or images_folder(path, location, source.file_names)
 
 
-def _images_root(path: str, location: str, file_names: tuple[str, ...]) -> str:
+def images_folder(path: str, location: str, file_names: Sequence[str]) -> str:
     """Return the folder in which the first image lies under its name, else the one given."""
     beside = location.rpartition("/")[0]
     subset, above = _subset(location), beside.rpartition("/")[0]

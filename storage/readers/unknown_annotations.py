@@ -24,7 +24,7 @@ MAX_LOOKS = 50
 _SURE = (
     ".xml", ".tfrecord", ".tfrecords", ".record", ".geojson", ".mat", ".pkl", ".names", ".labels",
 )  # fmt: skip
-_TEXT = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".data", ".yaml", ".yml")
+_TEXT = (".json", ".jsonl", ".ndjson", ".manifest", ".csv", ".tsv", ".txt", ".data", ".yaml", ".yml")
 _NAME = re.compile(
     r"(?i)_?(?:annotations?|labels?|instances|bbox(?:es)?|boxes|detections|obj|classes)(?![a-z])"
 )
@@ -35,8 +35,13 @@ _WORDS = (
 )
 _KEY = re.compile(rb'(?i)"(?:' + _WORDS + rb')"\s*:')
 _COLUMN = re.compile(rb'(?i)(?:^|[,;\t])\s*"?(?:' + _WORDS + rb')"?\s*(?=[,;\t\r\n]|$)')
+_A_NUMBER = re.compile(rb"(?:^|[,;\t])\s*-?\d")
 _YAML_KEY = re.compile(rb"(?m)^(?:names|nc)\s*:")
-_NUMBERS = re.compile(rb"(?m)^.*?(?:-?\d+(?:\.\d+)?[\s,;:]+){3}-?\d+(?:\.\d+)?\s*[\s,;:\w]*$")
+_NUMBER = rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_NUMBERS = re.compile(rb"(?<![\w/.-])(?:" + _NUMBER + rb"[\s,;:]+){3}" + _NUMBER + rb"(?![\w/.-])")
+"""Four numbers in a row."""
+_ALL_NUMBERS = re.compile(rb"\s*(?:" + _NUMBER + rb"[ \t,;]+){3,}" + _NUMBER + rb"\s*(?:\n|\r|$)")
+"""A line of nothing but four numbers or more."""
 _ADVICE = (
     (rb"<annotations[\s>]", "CVAT's XML is read as annotations.xml in the folder given, or itself with --images"),
     (rb"<annotation[\s>]", "Pascal VOC is read by --format voc"),
@@ -48,6 +53,8 @@ _ADVICE = (
 )  # fmt: skip
 _ADVICE_OF_SUFFIX = {
     "txt": "YOLO's labels need the names of their classes beside, a line each in classes.txt",
+    "yaml": "YOLO's data.yaml is read where it has that name or is given itself",
+    "yml": "YOLO's data.yaml is read where it has that name or is given itself",
     "data": "YOLO's labels need the file of class names that it names beside",
 }
 
@@ -83,11 +90,12 @@ def _speaks_of_objects(location: str, image_names: re.Pattern[bytes]) -> bool:
     suffix = location.lower().rpartition(".")[2]
     if suffix in {"yaml", "yml"}:
         return bool(_YAML_KEY.search(head))
-    if suffix in {"csv", "tsv"} and _COLUMN.search(head.partition(b"\n")[0]):
+    first_line = head.partition(b"\n")[0]
+    if suffix in {"csv", "tsv"} and not _A_NUMBER.search(first_line):  # the names of columns
+        return bool(_COLUMN.search(first_line))
+    if suffix not in {"csv", "tsv", "txt"} and _KEY.search(head):
         return True
-    if "json" in suffix and _KEY.search(head):
-        return True
-    return bool(image_names.search(head) and _NUMBERS.search(head))
+    return bool(_ALL_NUMBERS.match(head) or (image_names.search(head) and _NUMBERS.search(head)))
 
 
 def _advice(path: str, name: str) -> str:

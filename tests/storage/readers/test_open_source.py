@@ -79,7 +79,7 @@ def test_arguments_of_another_format_are_refused(
         "a.txt",
         "annotations.json",
         "_annotations.csv",
-        "obj.data",
+        "obj.names",
     ],
 )
 def test_a_folder_with_annotations_is_refused_and_not_unlabeled_by_itself(
