@@ -135,9 +135,11 @@ def _read_tree(path: str, tree: VocTree, subset: str | None, images: str | None)
     pairs = pair_up(path, tree.entries, names)
     there = [pair.subset for pair in pairs if pair.is_sound]
     if not there:
+        faults = Problems()
+        sound_pairs(pairs, faults)
         raise SourceError(
-            f"expected the images of {len(pairs):,} annotation files such as {pairs[0].entry.annotation}, got "
-            f"{len(names):,} images, none of which fits: {path}; name the folder of the images with --images"
+            f"expected the images of {len(pairs):,} annotation files, got {len(names):,} images and "
+            f"{'; '.join(faults.lines())}: {path}; correct them, or name the folder of the images with --images"
         )
     chosen = choose_subset(path, there, subset)
     read = VocSet(images_root=images or path, subset=chosen, has_lists=False, class_files=tree.class_files)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from storage import files
 from storage.errors import SourceError
-from storage.readers.find_file import plain_name
+from storage.readers.find_file import plain_name, plain_stem
 from storage.readers.folder import IMAGE_SUFFIXES
 from storage.readers.voc_annotation import is_voc_annotation
 from storage.readers.voc_images import ANNOTATION_FOLDERS, VocEntry
@@ -32,7 +32,7 @@ _MASKS = {"segmentationclass", "segmentationobject", "masks", "mask", "trimaps",
 """Folders whose images are no photographs."""
 _CLASS_FILES = {"predefined_classes.txt", "classes.txt", "labelmap.txt"}
 _LOOKS = 5
-"""XML files that are looked into for one of VOC."""
+"""XML files that are looked into for one of VOC, those of an image's name first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +46,16 @@ class VocTree:
 
 
 def find_tree(path: str) -> VocTree | None:
-    """Return the annotation files and images below a folder; None where the first XML files are none of VOC.
+    """Return the annotation files and images below a folder; None where its XML files are none of VOC.
 
     Raises SourceError where lists lie deeper, as they say which images are for training and which for a test.
     """
     names = files.walk_files(path)
     annotations = [name for name in names if name.lower().endswith(".xml")]
-    if not any(is_voc_annotation(files.read_bytes(files.join(path, name))) for name in annotations[:_LOOKS]):
+    images = images_in(names)
+    stems = {*map(plain_stem, images)} if annotations else set()
+    likely = sorted(annotations, key=lambda name: plain_stem(name) not in stems)[:_LOOKS]
+    if not any(is_voc_annotation(files.read_bytes(files.join(path, name))) for name in likely):
         return None
     deeper = next((name for name in names if "imagesets/" in name.lower() and name.endswith(".txt")), None)
     if deeper is not None:
@@ -62,7 +65,7 @@ def find_tree(path: str) -> VocTree | None:
         )
     return VocTree(
         entries=tuple(VocEntry(name=name[:-4], annotation=name) for name in annotations),
-        images=images_in(names),
+        images=images,
         class_files=tuple(
             files.join(path, name) for name in names if name.rpartition("/")[2] in _CLASS_FILES
         ),

@@ -214,7 +214,7 @@ def test_annotations_that_left_a_tool_without_images_find_them_elsewhere(tmp_pat
         assert source.images.file_names == ("cam 1/a.jpg",)
         assert source.images.truth is not None
         assert len(source.images.truth.labels.boxes_N4) == 1
-    with pytest.raises(SourceError, match=r"1 annotation files such as a\.xml, got 0 images.*with --images"):
+    with pytest.raises(SourceError, match=r"1 annotation files, got 0 images and .*: a\.xml: .* --images"):
         read_voc(str(tmp_path / "plain"))
 
 
@@ -427,3 +427,19 @@ def test_a_set_in_a_store_is_read_as_on_disk(tmp_path: Path) -> None:
         assert boxes_of(here.images) == boxes_of(there.images) != {}
         assert here.images.sha256 == there.images.sha256
     store.rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_annotation_files_are_seen_among_many_other_xml_files(tmp_path: Path) -> None:
+    others = {f"{number}.xml": "<project/>" for number in range(9)}
+    write_files(tmp_path, ["z.jpg"], {"z.xml": annotation(HAT), **others})
+    source = open_source(str(tmp_path)).images
+    assert boxes_of(source) == {"z.jpg": [HAT_BOX]}
+    assert kinds(source) == {"file *.xml that is no annotation file": 9}
+
+
+def test_where_no_pair_is_sound_each_reason_is_said(tmp_path: Path) -> None:
+    write_files(tmp_path, ["a.png", "a.bmp", "b.jpg"], {"a.xml": annotation(HAT), "b.xml": "<annotation>"})
+    with pytest.raises(
+        SourceError, match=r"3 images and .*: a\.xml \(near: a\.bmp, a\.png\); .*broken .*: b\.xml"
+    ):
+        read_voc(str(tmp_path))
