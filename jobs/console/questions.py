@@ -133,13 +133,16 @@ def _interruptible(
         finally:
             done.set()
 
-    threading.Thread(target=run, name="query", daemon=True).start()
+    thread = threading.Thread(target=run, name="query", daemon=True)
+    thread.start()
     try:
         _show_progress(connection, done)
     except KeyboardInterrupt:
         connection.interrupt()
         done.wait()
         raise
+    finally:
+        thread.join()  # past its last line: it must not let go of DuckDB's objects while Python ends
     if errors:
         raise errors[0]
     return results[0]

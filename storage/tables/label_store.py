@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage import files
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
 from storage.tables.label_table import check_columns, check_labels
-from storage.tables.parquet import UNREADABLE, reason, with_schema, write_parquet
+from storage.tables.parquet import UNREADABLE, open_parquet, read_columns, reason, with_schema, write_parquet
 from storage.tables.schemas import LABEL_SCHEMA, NULLABLE, STORED_SCHEMA, schema_of
 
 
@@ -91,7 +90,7 @@ class LabelStore:
     def read(self, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the table of one stem. Raises StoreError naming the file when it is missing or damaged."""
         try:
-            table = self._open(stem).read(columns=list(columns) if columns else None)
+            table = read_columns(self._open(stem), columns)
         except UNREADABLE as error:
             raise self._damaged(stem, error) from error
         schema = schema_of(table) if columns is None else pa.schema(map(STORED_SCHEMA.field, columns))
@@ -112,7 +111,7 @@ class LabelStore:
     def _open(self, stem: str) -> Any:
         location = self.path(stem)
         try:
-            table_file = pq.ParquetFile(pa.BufferReader(files.read_bytes(location)))
+            table_file = open_parquet(location)
         except FileNotFoundError:
             raise StoreError(f"expected a label table, got no file: {location}; {ASK_VERIFY}") from None
         except UNREADABLE as error:

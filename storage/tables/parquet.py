@@ -6,7 +6,7 @@ one an error out of `UNREADABLE`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,8 @@ from storage.errors import StoreError, names_location
 
 UNREADABLE = (pa.ArrowException, OSError)
 """What reading a missing or damaged table raises: Arrow reports bad pages as OSError, bad types in its own way."""
+THREADED_BYTES = 16 << 20
+"""Size of a table from which on several threads read it; below, starting them gains nothing."""
 
 
 def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy") -> None:
@@ -26,7 +28,25 @@ def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy"
 def read_parquet(location: str) -> pa.Table:
     """Return a whole table. Raises FileNotFoundError, or another of `UNREADABLE` when it is damaged."""
     with names_location(location):
-        return pq.read_table(pa.BufferReader(files.read_bytes(location)))
+        return read_columns(open_parquet(location))
+
+
+def open_parquet(location: str) -> pq.ParquetFile:
+    """Return a file of which only the footer is read. Raises as `read_parquet` does.
+
+    Its bytes lie in Arrow's memory: the last of Arrow's threads to let go of a Python object, while Python ends,
+    would end the process with "terminate called without an active exception".
+    """
+    memory = pa.BufferOutputStream()
+    memory.write(files.read_bytes(location))
+    return pq.ParquetFile(pa.BufferReader(memory.getvalue()))
+
+
+def read_columns(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return some or all columns of an open file; a small one is read without a thread, which could outlive it."""
+    groups = range(file.metadata.num_row_groups)
+    num_bytes = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+    return file.read(columns=list(columns) if columns else None, use_threads=num_bytes > THREADED_BYTES)
 
 
 def with_schema(

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from storage import files
 from storage.dataset.dataset import Dataset
 from storage.errors import StoreError
 from storage.rounds.round import COMPACTED_FILE, ROUND_FILE, Round, RoundInfo, is_round, open_round
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import check_labels
-from storage.tables.parquet import UNREADABLE, reason
+from storage.tables.parquet import UNREADABLE, open_parquet, reason
 from storage.verify.check_dataset import CheckResult
 from storage.verify.findings import Finding
 
@@ -94,8 +91,7 @@ def _check_table(
     file = f"{folder}/{stem}.parquet"
     try:
         if quick:
-            footer = pq.read_metadata(pa.BufferReader(files.read_bytes(store.path(stem))))
-            return int(footer.num_rows), 0, None
+            return int(open_parquet(store.path(stem)).metadata.num_rows), 0, None
         table = store.read(stem)
     except (StoreError, *UNREADABLE) as error:
         return 0, 0, Finding("unreadable label table", file, "a label table", reason(error))
