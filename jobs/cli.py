@@ -20,6 +20,7 @@ from typing import Any
 
 import tyro
 
+from jobs.console.plain_text import escaped_output, printable
 from jobs.recipes.model_errors import answer_model_errors
 from jobs.run.interrupt import INTERRUPTED
 from pipeline.heap import use_one_heap
@@ -109,13 +110,14 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if not came_from_outside(error):
             raise
-        print(f"mixpl {name}: {error}", file=sys.stderr)
+        print(f"mixpl {name}: {printable(str(error)).replace(chr(10), ' ')}", file=sys.stderr)
         return 2
 
 
 def _run_verb(name: str, rest: Sequence[str]) -> int:
     job, config = parse(name, rest)
-    result = job(config)
+    with escaped_output():
+        result = job(config)
     return result if isinstance(result, int) else 0
 
 

@@ -22,6 +22,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from jobs.console.plain_text import printable, raw
 from storage import files
 from storage.tables.parquet import encode_parquet
 
@@ -59,8 +60,8 @@ def print_table(answer: pa.Table, title: str | None = None, *, lines: bool = Fal
     `lines`: with a line between two rows, where rows are texts of several lines.
     """
     if title is not None:
-        print(title)
-    console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
+        print(printable(title))
+    console = Console(file=raw(sys.stdout), width=None if sys.stdout.isatty() else UNBOUNDED)
     table = _table(answer, MAX_ROWS_SHOWN, lines=lines)
     unbounded = console.options.update(max_width=UNBOUNDED)
     fits = Measurement.get(console, unbounded, table).maximum <= console.width
@@ -122,7 +123,7 @@ def _records(answer: pa.Table, max_rows: int) -> Iterator[Table]:
     for index, row in enumerate(_cells(answer, max_rows), start=1):
         record = Table(show_header=False, box=None, title=f"row {index}", title_justify="left")
         for name, value in zip(answer.column_names, row, strict=True):
-            record.add_row(Text(name, style="cyan"), value)
+            record.add_row(Text(printable(name), style="cyan"), value)
         yield record
 
 
@@ -130,7 +131,7 @@ def _table(answer: pa.Table, max_rows: int, *, lines: bool = False) -> Table:
     table = Table(show_lines=lines)
     for field in answer.schema:
         numeric = any(is_kind(field.type) for is_kind in NUMBERS)
-        table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(printable(field.name)), justify="right" if numeric else "left", overflow="fold")
     for row in _cells(answer, max_rows):
         table.add_row(*row)
     return table
@@ -150,7 +151,7 @@ def _cell(value: object) -> Text:
         return Text(f"{value:.6g}")
     if isinstance(value, list):
         return Text(_cut(", ".join(str(_cell(entry)) for entry in value[:MAX_LENGTH]), "[]"))
-    return Text(str(value))
+    return Text(printable(str(value)))
 
 
 def _cut(text: str, brackets: str) -> str:

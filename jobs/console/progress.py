@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from jobs.console.plain_text import printable, raw
+
 REDRAWN_PER_SECOND = 2
 """Often enough for a person, and no work beside a training step."""
 
@@ -34,7 +36,7 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
-            console=Console(stderr=True),
+            console=Console(file=raw(sys.stderr)),
             refresh_per_second=REDRAWN_PER_SECOND,
             transient=transient,
             redirect_stdout=sys.stdout.isatty(),  # what goes to a file must not go through the terminal
@@ -51,16 +53,16 @@ class Progress:
     def report(self, text: str) -> None:
         """Show the latest figures."""
         if self._on_terminal:
-            self._bar.update(self._task, figures=text)
+            self._bar.update(self._task, figures=printable(text))
         else:
             self.say(f"{self._name} {self._done:.0f}/{self._total}  {text}")
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if self._on_terminal:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         return self

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot hold, escaped or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,3 +32,8 @@ class ExportHeader:
     def model_version(self) -> str:
         """Return a short name of the teacher that tools can group by."""
         return f"round-{self.round}" + (f"-{self.weights_hash[:8]}" if self.weights_hash else "")
+
+
+def xml_text(text: str) -> str:
+    """Return a text with what no XML can hold as in URLs, as odd file names are: `a%1B`."""
+    return _NO_XML.sub(lambda odd: "".join(f"%{byte:02X}" for byte in odd[0].encode(errors="replace")), text)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from storage.export.header import ExportHeader
+from storage.export.header import ExportHeader, xml_text
 from storage.export.labeled_images import LabeledImages
 from storage.export.queries import copy_labels
 
@@ -32,7 +32,7 @@ def write_label_studio(
             folder / f"tasks-{number:06d}.json",
             image_url=image_url,
             model_version=header.model_version,
-            classes=list(header.classes),
+            classes=[xml_text(name) for name in header.classes],  # as in the configuration
         )
 
 
@@ -50,7 +50,7 @@ def _parts(batches: Iterable[LabeledImages]) -> Iterator[list[LabeledImages]]:
 
 
 def _config(header: ExportHeader) -> str:
-    labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in header.classes)
+    labels = "".join(f"    <Label value={quoteattr(xml_text(name))}/>\n" for name in header.classes)
     return (
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <RectangleLabels name="label" toName="image">\n{labels}  </RectangleLabels>\n</View>\n'

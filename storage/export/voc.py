@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from storage.export.header import ExportHeader
+from storage.export.header import ExportHeader, xml_text
 from storage.export.image_files import stem_of, write_below, write_image_files
 from storage.export.labeled_images import LabeledImages
 
@@ -24,9 +24,9 @@ def write_voc(folder: Path, batches: Iterable[LabeledImages], header: ExportHead
         batches,
         "voc",
         lambda name: f"Annotations/{stem_of(name)}.xml",
-        database=escape(header.dataset),
-        model_version=escape(header.model_version),
-        classes=[escape(name) for name in header.classes],
+        database=escape(xml_text(header.dataset)),
+        model_version=escape(xml_text(header.model_version)),
+        classes=[escape(xml_text(name)) for name in header.classes],
     )
     listed = "".join(f"{stem_of(name)}\n" for name in names)
     write_below(folder, "ImageSets/Main/trainval.txt", listed.encode())

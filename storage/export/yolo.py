@@ -40,4 +40,5 @@ def _data_yaml(header: ExportHeader) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # YAML reads it as JSON does
+    # YAML reads it as JSON does, where every character is printable
+    return json.dumps(text, ensure_ascii=not text.isprintable())

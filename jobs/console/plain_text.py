@@ -1,0 +1,52 @@
+"""Text of other people on a terminal: class names, file names and messages can move no cursor and colour nothing.
+
+In: any text that is printed. Out: the same with control characters, ANSI escapes, characters that turn the
+direction of writing, and halves of surrogate pairs as `\\x1b` or `\\u202e`; ends of lines and tabs stay. While a
+verb works, all that it prints goes through `escaped_output`; tables and bars of rich, which colour by escapes of
+their own, are given their texts by `printable` and write to the stream below (`raw`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return a text with all that a terminal would obey, or could not show, written as Python writes it."""
+    return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode(), text)
+
+
+class PlainStream:
+    """A stream whose texts are made printable; all else is asked of the stream below."""
+
+    def __init__(self, below: TextIO) -> None:
+        self.below = below
+
+    def write(self, text: str) -> int:
+        """Write a text made printable."""
+        return self.below.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.below, name)
+
+
+@contextlib.contextmanager
+def escaped_output() -> Iterator[None]:
+    """Send all that the block prints through `printable`."""
+    plain: tuple[Any, Any] = PlainStream(sys.stdout), PlainStream(sys.stderr)
+    with contextlib.redirect_stdout(plain[0]), contextlib.redirect_stderr(plain[1]):
+        yield
+
+
+def raw(stream: Any) -> TextIO:
+    """Return the stream below a plain one, for those who write escapes of their own."""
+    below: TextIO = stream.below if isinstance(stream, PlainStream) else stream
+    return below
