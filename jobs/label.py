@@ -1,16 +1,17 @@
 """`mixpl label`: a teacher over unlabeled shards, one label table a shard.
 
 In: a run or a checkpoint, and a data set. Out: `LABELS/round=0001/shard-000000.parquet …` and, last, `round.json`
-with where the labels came from. Guarantees: a shard's labels exist completely or not at all; a killed job that is
-started again skips what exists; any number of workers may share a round without a lock (`--worker 0 --workers 4`);
-a finished round is never changed, other weights make the next one. Under torchrun each process is one worker.
+with where the labels came from. Guarantees: a shard's labels exist completely or not at all; a round is complete
+when every image of the data set has its row, or a reason that lies in the image as it was written; a job that is
+started again skips what is whole and labels the rest; any number of workers may share a round without a lock
+(`--worker 0 --workers 4`); a finished round is never changed, other weights make the next one. Under torchrun each
+process is one worker.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -19,8 +20,15 @@ import tyro
 from analysis.thresholds import ThresholdPolicy
 from jobs.inference.predictions import PredictSettings
 from jobs.inference.trained import TrainedDetector, Weights, choose_device, open_trained
-from jobs.labeling.label_round import choose_round, complete_round, require_not_compacted, require_tables
-from jobs.labeling.label_shards import CountedStore, label_shards
+from jobs.labeling.label_round import (
+    choose_round,
+    complete_round,
+    require_not_compacted,
+    require_tables,
+    say_without_row,
+)
+from jobs.labeling.label_shards import LabelingOutcome, label_shards
+from jobs.labeling.round_tables import RoundTables
 from jobs.labeling.round_thresholds import require_same_thresholds
 from jobs.recipes.ranges import require_at_least
 from jobs.recipes.score_threshold import score_threshold
@@ -51,6 +59,9 @@ class LabelConfig:
     data. mixture: for each class where the upper of two Gaussians over its scores becomes the likelier one."""
     labeled: str | None = None
     """Labeled shards that the prior is taken from; those of the run by default."""
+    accept_unreadable: bool = False
+    """Complete the round though images cannot be read, or are not the bytes that the set was written with:
+    round.json names them. Without it their shards are labeled by the next run, when they are whole again."""
     batch: int = 8
     """Images a batch."""
     threads: int = 1
@@ -72,9 +83,9 @@ class LabelConfig:
 
 
 def label(config: LabelConfig) -> int:
-    """Label every shard that has no table yet; return 0, or 130 when interrupted.
+    """Label every shard that has no whole table yet; return 0, or 130 when interrupted.
 
-    Raises StoreError when a shard cannot be read at all, after every other shard is labeled.
+    Raises StoreError when images of a shard could not be read, after every other shard is labeled.
     """
     trained = open_trained(config.run, weights=config.weights, device=choose_device(config.device))
     dataset = Dataset.open(config.data)
@@ -86,6 +97,7 @@ def label(config: LabelConfig) -> int:
         require_same_thresholds(round_, policy=config.threshold_policy, score_threshold=threshold)
         require_tables(round_, dataset)
         print(f"{round_.path} is complete: {round_.info.num_boxes} boxes by the same weights; nothing to do")
+        say_without_row(round_, round_.info, dataset)
         return 0
     require_not_compacted(round_)
     return _label_round(config, trained, dataset, round_, provenance, threshold)
@@ -101,7 +113,10 @@ def _label_round(
 ) -> int:
     """Label this worker's shards of a round; the last worker to be done completes it."""
     labeled = _labeled(config, trained) if config.threshold_policy == "prior" else None
-    store = CountedStore(round_.labels(num_classes=len(trained.classes)), score_threshold=threshold)
+    store = round_.labels(num_classes=len(trained.classes))
+    tables = RoundTables(
+        store, dataset, score_threshold=threshold, accept_unreadable=config.accept_unreadable
+    )
     settings = PredictSettings(
         view=trained.config.view,
         batch=config.batch,
@@ -110,19 +125,27 @@ def _label_round(
     )
     shards = dataset.shards[config.worker :: config.workers]
     began = time.monotonic()
-    if not label_shards(trained, dataset, shards, store, settings, {**provenance, "round": round_.number}):
+    outcome = label_shards(
+        trained,
+        dataset,
+        shards,
+        tables,
+        settings,
+        {**provenance, "round": round_.number},
+    )
+    if outcome.interrupted:
         print(f"stopped; run the same command again to continue {round_.path}")
         return INTERRUPTED
-    # Asked once: in an object store each shard is a request.
-    missing = store.missing(dataset.shards)
-    _require_labels(missing, shards, round_)
+    _require_labels(outcome, len(shards), round_)
+    # First only whether they are there: of many workers the last one looks into the tables of the others.
+    missing = tables.missing(dataset.shards) or tables.unfinished(dataset.shards)
     if missing:
         print(
-            f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels yet, the first is "
-            f"{missing[0]}; the round is complete when the other workers are done"
+            f"{round_.path}: {len(missing)} of {len(dataset.shards)} shards have no labels of every image yet, the "
+            f"first is {missing[0]}; the round is complete when the other workers are done"
         )
         return 0
-    counts = store.total()
+    counts = tables.total()
     info = RoundInfo(
         number=round_.number,
         dataset_name=dataset.name,
@@ -132,20 +155,24 @@ def _label_round(
         score_threshold=threshold,
         num_images=counts.images,
         num_boxes=counts.boxes,
+        num_without_row=counts.without_row,
+        accepted_unreadable=counts.accepted,
         seconds=time.monotonic() - began,
         provenance=provenance,
     )
     complete_round(round_, info, num_above=counts.above, policy=config.threshold_policy, labeled=labeled)
+    say_without_row(round_, info, dataset)
     return 0
 
 
-def _require_labels(missing: Sequence[str], shards: Sequence[str], round_: Round) -> None:
-    """Raise StoreError when one of this process's shards could not be read at all."""
-    mine = {*shards}
-    if unread := [shard for shard in missing if shard in mine]:
+def _require_labels(outcome: LabelingOutcome, num_shards: int, round_: Round) -> None:
+    """Raise StoreError when images of one of this process's shards could not be had."""
+    if outcome.unread:
+        shard, images = next(iter(outcome.unread.items()))
         raise StoreError(
-            f"expected labels of {len(shards):,} shards, got none of {len(unread):,}, the first is {unread[0]}: "
-            f"no image in it can be read; restore it and run the same command again to complete {round_.path}"
+            f"expected labels of {num_shards:,} shards, got none of {len(outcome.unread):,}, the first is {shard}: "
+            f"image {images[0].key}: {images[0].reason}; restore it and run the same command again, which labels "
+            f"what is left and completes {round_.path}, or complete it without such images (--accept-unreadable)"
         )
 
 

@@ -5,6 +5,7 @@
 --   state        latest (the one that pseudo_labels shows), complete (superseded) or incomplete
 --   images       images labeled
 --   boxes        boxes of any score
+--   without_row  images without a row, each with its reason beside the tables (`mixpl verify` names them)
 --   threshold    score threshold, by class where it says so
 --   weights      run and training step of the teacher, and the first letters of the hash of its weights
 --   split        first letters of the hash of the split
@@ -13,7 +14,7 @@
 --   path         folder
 SELECT dataset, round,
        CASE WHEN latest THEN 'latest' WHEN complete THEN 'complete' ELSE 'incomplete' END AS state,
-       num_images AS images, num_boxes AS boxes,
+       num_images AS images, num_boxes AS boxes, num_without_row AS without_row,
        coalesce(
            (SELECT min(policy) || ' by class, ' || round(min(score_threshold), 2) || ' to ' || round(max(score_threshold), 2)
             FROM thresholds

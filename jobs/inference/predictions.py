@@ -43,11 +43,13 @@ def predict(
     settings: PredictSettings,
     step: int | None = None,
     skipped: list[SkippedImage],
+    whole_shards: bool = False,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield (shard, label table of a batch) in the order of the shards.
 
-    `step` is the training step of the detector, for the tables. Images that cannot be read have no row; after
-    the last batch they stand in `skipped`.
+    `step` is the training step of the detector, for the tables. Images that cannot be read have no row; they
+    stand in `skipped` before the first batch of the next shard comes. With `whole_shards` nothing more is read of
+    a shard once one of them may be had another time.
     """
     loader = PredictLoader(
         dataset,
@@ -55,16 +57,18 @@ def predict(
         batch_size=settings.batch,
         view=settings.view,
         device=GraphDevice.from_torch(settings.device, num_threads=settings.threads),
+        whole_shards=whole_shards,
     )
     with loader:
         for batch in loader:
+            skipped += loader.skipped[len(skipped) :]
             detections = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
             labels = batch.to_original(labels_of(detections))
             yield (
                 batch.shard,
                 label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),
             )
-    skipped += loader.skipped
+        skipped += loader.skipped[len(skipped) :]
 
 
 def name_skipped(skipped: Sequence[SkippedImage]) -> list[str]:

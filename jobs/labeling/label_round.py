@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from analysis.thresholds import ThresholdPolicy
 from jobs.labeling.round_thresholds import write_class_thresholds
 from storage import files
-from storage.dataset.dataset import Dataset
+from storage.dataset.dataset import Dataset, shard_stem
 from storage.errors import ConfigError, InputError, StoreError
 from storage.rounds.round import ROUND_FILE, Round, RoundInfo, list_rounds, open_round, round_path
+from storage.rounds.without_row import all_without_row
 from storage.verify.findings import DELETE_TABLE
 
 
@@ -80,6 +81,19 @@ def complete_round(
         f"{round_.path}: {info.num_images} images, {num_above} pseudo labels with {above} "
         f"(of {info.num_boxes} boxes kept), {info.seconds:.1f} s"
     )
+
+
+def say_without_row(round_: Round, info: RoundInfo, dataset: Dataset) -> None:
+    """Say how many images of the data set have no row in a complete round, and why."""
+    for stem, images in all_without_row(round_.path, [*map(shard_stem, dataset.shards)]):
+        key, image = next(iter(images.items()))
+        print(f"  {stem}: {len(images):,} images have no row, the first is {key}: {image.reason}")
+    unsaid = dataset.num_images - info.num_images - info.num_without_row
+    if unsaid:
+        print(
+            f"  {unsaid:,} images have no row and no reason: an earlier version completed the round without them; "
+            f"to label them, delete {files.join(round_.path, ROUND_FILE)} and run the same command again"
+        )
 
 
 def require_tables(round_: Round, dataset: Dataset) -> None:

@@ -1,116 +1,98 @@
 """The shards of a round that one process labels: predicted, written, counted.
 
-In: a trained detector, a data set, the shards of this process and the round's label store. Out: one table a
-shard, complete or not there, and `TableCounts` of each. Guarantees: a shard that has its table is skipped; after
-Ctrl-C the shard at hand is still written; an image that cannot be read has no row and is named.
+In: a trained detector, a data set, the shards of this process and the round's tables. Out: one table a shard,
+complete or not there. Guarantees: a shard that has its whole table is skipped; after Ctrl-C the shard at hand is
+still written; an image that never decodes has a reason in place of its row; a shard of which an image could not be
+read, or whose bytes are not those that the set was written with, has no table, unless that is accepted, so that the
+next run labels it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, takewhile
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.console.progress import Progress
 from jobs.inference.predictions import PredictSettings, name_skipped, predict
 from jobs.inference.trained import TrainedDetector
+from jobs.labeling.round_tables import RoundTables
 from jobs.run.interrupt import Interrupt
 from pipeline.loaders.predict_loader import SkippedImage
-from storage.dataset.dataset import Dataset, shard_stem
-from storage.tables.label_store import LabelStore
+from storage.dataset.dataset import Dataset
+from storage.rounds.without_row import WithoutRow
+from storage.tables.schemas import LABEL_SCHEMA
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TableCounts:
-    """What a label table holds; a round's counts are the sums over its tables."""
+@dataclass(kw_only=True, slots=True)
+class LabelingOutcome:
+    """How far one process came."""
 
-    images: int
-    boxes: int
-    above: int
-    """Boxes that score above the round's one threshold."""
-
-    @classmethod
-    def of_table(cls, table: pa.Table, *, score_threshold: float) -> TableCounts:
-        """Count a table that has the column `scores`."""
-        # As float64, as SQL compares: the float32 next to 0.6 lies above 0.6, which float32 cannot tell.
-        scores = pc.list_flatten(table["scores"]).cast(pa.float64())
-        above = pc.sum(pc.greater(scores, score_threshold)).as_py() or 0
-        return cls(images=len(table), boxes=len(scores), above=above)
-
-
-class CountedStore:
-    """The label tables of a round, and the counts of those that this process wrote."""
-
-    def __init__(self, store: LabelStore, *, score_threshold: float) -> None:
-        self.store = store
-        self._score_threshold = score_threshold
-        self._counts: dict[str, TableCounts] = {}
-
-    def write(self, stem: str, table: pa.Table, provenance: Mapping[str, object]) -> None:
-        """Write a table and keep its counts."""
-        self.store.write(stem, table, provenance)
-        self._counts[stem] = TableCounts.of_table(table, score_threshold=self._score_threshold)
-
-    def missing(self, shards: Sequence[str]) -> list[str]:
-        """Return the shards that have no complete table yet."""
-        return [shard for shard in shards if not self.store.has(shard_stem(shard))]
-
-    def total(self) -> TableCounts:
-        """Return the counts of all tables; only those of another process or an earlier start are read back."""
-        for stem in self.store.stems():
-            if stem not in self._counts:
-                table = self.store.read(stem, columns=["scores"])
-                self._counts[stem] = TableCounts.of_table(table, score_threshold=self._score_threshold)
-        counts = self._counts.values()
-        return TableCounts(
-            images=sum(count.images for count in counts),
-            boxes=sum(count.boxes for count in counts),
-            above=sum(count.above for count in counts),
-        )
+    interrupted: bool = False
+    unread: dict[str, list[SkippedImage]] = field(default_factory=dict)
+    """Shards that have no table because images of them could not be had, and the first such images."""
 
 
 def label_shards(
     trained: TrainedDetector,
     dataset: Dataset,
     shards: Sequence[str],
-    store: CountedStore,
+    tables: RoundTables,
     settings: PredictSettings,
     provenance: dict[str, Any],
-) -> bool:
-    """Label the shards that have no table yet; return whether all of them are done, False when interrupted."""
-    left = store.missing(shards)
-    skipped: list[SkippedImage] = []
+) -> LabelingOutcome:
+    """Label the shards that have no whole table yet."""
+    left = tables.unfinished(shards)
+    outcome, skipped = LabelingOutcome(), list[SkippedImage]()
+    batches = predict(
+        trained.detector,
+        dataset,
+        left,
+        settings=settings,
+        step=trained.step,
+        skipped=skipped,
+        whole_shards=not tables.accept_unreadable,
+    )
     done = len(shards) - len(left)
     with Progress("label", total=len(shards), start=done, unit="shards") as progress, Interrupt() as stop:
-        for shard, tables in _tables(trained, dataset, left, settings, skipped):
-            store.write(shard_stem(shard), pa.concat_tables(tables), provenance)
+        for shard, parts in _by_shard(batches, left):
+            images = [image for image in skipped if image.shard == shard]
+            if tables.accept_unreadable or all(image.lasting for image in images):
+                reasons = {
+                    image.key: WithoutRow(reason=image.reason, lasting=image.lasting) for image in images
+                }
+                tables.write(
+                    shard, pa.concat_tables([LABEL_SCHEMA.empty_table(), *parts]), reasons, provenance
+                )
+            else:
+                outcome.unread[shard] = images
             progress.advance()
             if stop.requested:
-                return False
+                outcome.interrupted = True
+                break
         _report(skipped, progress)
-    return True
+    return outcome
 
 
-def _tables(
-    trained: TrainedDetector,
-    dataset: Dataset,
-    shards: Sequence[str],
-    settings: PredictSettings,
-    skipped: list[SkippedImage],
+def _by_shard(
+    batches: Iterator[tuple[str, pa.Table]], shards: Sequence[str]
 ) -> Iterator[tuple[str, list[pa.Table]]]:
-    batches = predict(
-        trained.detector, dataset, shards, settings=settings, step=trained.step, skipped=skipped
-    )
+    """Yield every shard in order with the tables of its batches, none where no image of it could be used."""
+    waiting = iter(shards)
     for shard, pairs in groupby(batches, key=lambda pair: pair[0]):
-        yield shard, [table for _, table in pairs]
+        parts = [table for _, table in pairs]  # to its end: what was skipped is known then
+        for empty in takewhile(lambda name, end=shard: name != end, waiting):  # type: ignore[misc]
+            yield empty, []
+        yield shard, parts
+    for empty in waiting:
+        yield empty, []
 
 
 def _report(skipped: list[SkippedImage], progress: Progress) -> None:
     if skipped:
-        progress.say(f"{len(skipped)} images could not be read and have no row:")
+        progress.say(f"{len(skipped):,} images have no row:")
         for line in name_skipped(skipped):
             progress.say(line)

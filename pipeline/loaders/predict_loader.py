@@ -1,8 +1,9 @@
 """Test views of a data set in order, for scoring and for labeling.
 
 In: a data set, or some of its shards. Out: `PredictBatch` by batch, made ahead in a background thread, ending
-after the last image; no batch spans two shards. An image that cannot be read or decoded is in no batch: it is
-named in `skipped`.
+after the last image; no batch spans two shards. An image that cannot be read or decoded, or whose bytes are not
+those that the set was written with, is in no batch: it is named in `skipped`, before the first batch of the next
+shard comes. With `whole_shards` a shard is left at the first image that may be had another time.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class SkippedImage:
     shard: str
     """File name of the shard."""
     reason: str
+    lasting: bool
+    """Whether the image itself is the reason, as it was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -72,6 +75,7 @@ class PredictLoader(Iterator[PredictBatch]):
         view: ViewSettings | None = None,
         device: GraphDevice = CPU,
         prefetch: int = 2,
+        whole_shards: bool = False,
     ) -> None:
         """Start to work on `shards` (file names; all of the set by default), in the order given.
 
@@ -96,6 +100,7 @@ class PredictLoader(Iterator[PredictBatch]):
             view=view or ViewSettings(),
             device=device,
             skipped=self.skipped,
+            whole_shards=whole_shards,
         )
         self._background = Background(partial(_make_batches, spec), depth=prefetch, name="predict-loader")
 
@@ -126,18 +131,21 @@ class _PredictSpec:
     view: ViewSettings
     device: GraphDevice
     skipped: list[SkippedImage]
+    whole_shards: bool
 
 
 def _make_batches(spec: _PredictSpec) -> Generator[PredictBatch]:
-    with SampleReader(spec.dataset) as reader:
+    with SampleReader(spec.dataset, check_bytes=True) as reader:
         graph = SafeGraph(PredictViews, spec.view, reader, batch_size=spec.batch_size, device=spec.device)
         quarantine = Quarantine(reader)
         for shard in spec.shards:
-            rows = reader.rows_of(shard)
+            rows, before = reader.rows_of(shard), len(spec.skipped)
             for start in range(0, len(rows), spec.batch_size):
                 batch = _batch(spec, graph, quarantine, shard, rows[start : start + spec.batch_size])
                 if batch is not None:
                     yield batch
+                if spec.whole_shards and any(not image.lasting for image in spec.skipped[before:]):
+                    break
 
 
 def _batch(
@@ -159,8 +167,8 @@ def _batch(
             images_BCHW = graph.run(samples, plan)
         except UnreadableBatchError as unreadable:
             spec.skipped.extend(
-                SkippedImage(key=reader.keys[row], shard=shard, reason=reason)
-                for row, reason in quarantine.add(unreadable).items()
+                SkippedImage(key=reader.keys[row], shard=shard, reason=error.reason, lasting=error.lasting)
+                for row, error in quarantine.add(unreadable).items()
             )
             continue
         return PredictBatch(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from pipeline.samples.reader import SampleReader, UnreadableBatchError
+from pipeline.samples.reader import SampleReader, SampleUnreadableError, UnreadableBatchError
 
 LOG = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ class Quarantine:
         """Return the number of images set aside."""
         return len(self.rows)
 
-    def add(self, unreadable: UnreadableBatchError) -> dict[int, str]:
-        """Set aside every row that the errors name, and return the new ones with what is wrong.
+    def add(self, unreadable: UnreadableBatchError) -> dict[int, SampleUnreadableError]:
+        """Set aside every row that the errors name, and return the new ones, each with its error.
 
         Each error that names a new one is logged.
         """
-        new: dict[int, str] = {}
+        new: dict[int, SampleUnreadableError] = {}
         for error in unreadable.errors:
             rows = sorted(frozenset(error.rows) - self.rows)
             if rows:
@@ -42,7 +42,7 @@ class Quarantine:
                 LOG.warning(
                     "%s: set aside %s (%d images set aside so far)", self.reader.name, error, len(self.rows)
                 )
-                new |= dict.fromkeys(rows, error.reason)
+                new |= dict.fromkeys(rows, error)
         return new
 
     def report(self) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 In: row numbers of a data set's image table. Out: the bytes of each image as they stand in its shard, or a
 named error: which image, which shard, what is wrong, and which other rows are lost with it. `read_samples` gives
-the bytes of a whole batch, or one error that names every image missing from it.
+the bytes of a whole batch, or one error that names every image missing from it. With `check_bytes` no image is
+given whose bytes are not those that the image table was written with (0.1 ms for 100 kB).
 
 Local shards are read through open file handles, so a shard that is deleted while training stays readable
 until its handle is given up. Shards at a URL are read by byte range, a few at a time, and tried again when
@@ -12,6 +13,7 @@ the network fails. Nothing is decoded here.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -40,9 +42,14 @@ OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 class SampleUnreadableError(Exception):
     """An image of a data set cannot be read or decoded. A run sets it aside and goes on."""
 
-    def __init__(self, *, key: str, shard: str, reason: str, rows: Sequence[int]) -> None:
-        """`rows` are the rows of the image table lost by the same cause: one, or many of a broken shard."""
-        self.key, self.shard, self.reason, self.rows = key, shard, reason, tuple(rows)
+    def __init__(
+        self, *, key: str, shard: str, reason: str, rows: Sequence[int], lasting: bool = False
+    ) -> None:
+        """`rows` are the rows of the image table lost by the same cause: one, or many of a broken shard.
+
+        A `lasting` reason lies in the image as it was written; no copy or repair of the shard takes it away.
+        """
+        self.key, self.shard, self.reason, self.rows, self.lasting = key, shard, reason, tuple(rows), lasting
         others = f" and {len(rows) - 1} more images of it" if len(rows) > 1 else ""
         super().__init__(f"image {key} in {shard}{others}: {reason}")
 
@@ -69,8 +76,11 @@ class Samples:
 class SampleReader:
     """Reads the bytes of a data set's images; belongs to one thread."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, *, check_bytes: bool = False) -> None:
+        """Look at the image table; with `check_bytes` every image that is read is held against its sha256."""
         table = dataset.images()
+        self._check_bytes = check_bytes
+        self._sha256_R = table["sha256"]
         self.name = dataset.name
         self.keys: list[str] = table["key"].to_pylist()
         self.image_ids_R: npt.NDArray[np.int64] = table["image_id"].to_numpy()
@@ -91,23 +101,33 @@ class SampleReader:
     def read(self, rows: Sequence[int]) -> list[Encoded | SampleUnreadableError]:
         """Return the bytes of each row, or why they cannot be had, in the order asked for."""
         if all(is_local(self._paths[self.shards_R[row]]) for row in rows):
-            return [self._read_local(row) for row in rows]
+            return [self._checked(row, self._read_local(row)) for row in rows]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(REMOTE_READS, thread_name_prefix="shard-read")
-        return list(self._pool.map(self._read_remote, rows))
+        return list(self._pool.map(lambda row: self._checked(row, self._read_remote(row)), rows))
 
     def rows_of(self, shard: str) -> npt.NDArray[np.int64]:
         """Return the rows of a shard, given its file name, in order."""
         return self._rows_by_shard.get(shard, np.zeros(0, np.int64))
 
-    def unreadable(self, row: int, reason: str, rows: Sequence[int] | None = None) -> SampleUnreadableError:
+    def unreadable(
+        self, row: int, reason: str, rows: Sequence[int] | None = None, *, lasting: bool = False
+    ) -> SampleUnreadableError:
         """Return the error that names a row, its shard and what is wrong with it."""
         return SampleUnreadableError(
             key=self.keys[row],
             shard=self._paths[self.shards_R[row]],
             reason=reason,
             rows=[row] if rows is None else rows,
+            lasting=lasting,
         )
+
+    def undecodable(self, row: int, encoded: Encoded, reason: str) -> SampleUnreadableError:
+        """Return the error of an image that does not decode: its bytes were changed since, or never did."""
+        if change := self._change(row, encoded):
+            return self.unreadable(row, f"cannot be decoded ({reason}): {change}")
+        why = f"cannot be decoded ({reason}), and its bytes are those that the set was written with"
+        return self.unreadable(row, why, lasting=True)
 
     def close(self) -> None:
         """Close every shard. The reader can be used again."""
@@ -130,6 +150,23 @@ class SampleReader:
         """The rows of every shard, sorted out at once: whoever asks for one shard asks for all of them."""
         rows = rows_by_shard(self.shards_R, len(self.shard_names))
         return dict(zip(self.shard_names.tolist(), rows, strict=True))
+
+    def _checked(self, row: int, image: Encoded | SampleUnreadableError) -> Encoded | SampleUnreadableError:
+        """Return an image whose bytes are those of the image table, or why it is none."""
+        if not self._check_bytes or isinstance(image, SampleUnreadableError):
+            return image
+        change = self._change(row, image)
+        return image if change is None else self.unreadable(row, change)
+
+    def _change(self, row: int, encoded: Encoded) -> str | None:
+        """Return what tells bytes from those that the set was written with, None where nothing does."""
+        expected, got = self._sha256_R[row].as_py(), hashlib.sha256(encoded.data).hexdigest()
+        if got == expected:
+            return None
+        return (
+            f"its bytes were changed since the set was written (sha256 {got[:12]}, expected {expected[:12]}); copy "
+            "the shard again from where it is whole"
+        )
 
     def _read_local(self, row: int) -> Encoded | SampleUnreadableError:
         shard = int(self.shards_R[row])

@@ -78,7 +78,7 @@ class SafeGraph(Generic[P, T]):
             except RuntimeError as error:
                 if any(sign in str(error) for sign in _NOT_THE_IMAGE):
                     raise
-                errors.append(self._reader.unreadable(row, f"cannot be decoded ({_gist(error)})"))
+                errors.append(self._reader.undecodable(row, samples.encoded[index], _gist(error)))
                 probe = self._probe()  # the error killed the graph
         return errors
 

@@ -70,8 +70,8 @@ _ROUNDS = pa.schema([
     ("folder", pa.int64()), ("dataset", pa.string()), ("round", pa.int32()), ("complete", pa.bool_()),
     ("latest", pa.bool_()),
     ("score_threshold", pa.float64()), ("num_images", pa.int64()), ("num_boxes", pa.int64()),
-    ("seconds", pa.float64()), ("finished_at", pa.string()), ("provenance", pa.string()),
-    ("path", pa.string()),
+    ("num_without_row", pa.int64()), ("seconds", pa.float64()), ("finished_at", pa.string()),
+    ("provenance", pa.string()), ("path", pa.string()),
 ])  # fmt: skip
 
 
@@ -214,7 +214,14 @@ def _describe_round(round_: Round, store: LabelStore, names: Mapping[str, str]) 
     else:
         info = round_.info
         provenance = {"dataset": info.dataset_name, "dataset_hash": info.dataset_hash, **info.provenance}
-        for field in ("score_threshold", "num_images", "num_boxes", "seconds", "finished_at"):
+        for field in (
+            "score_threshold",
+            "num_images",
+            "num_boxes",
+            "num_without_row",
+            "seconds",
+            "finished_at",
+        ):
             row[field] = getattr(info, field)
     row["dataset"] = _dataset_of(provenance, names)
     return {"score_threshold": None, **row, "provenance": json.dumps(provenance, sort_keys=True)}

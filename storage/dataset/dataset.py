@@ -32,7 +32,7 @@ from storage.json_head import Count, HeadFormat
 from storage.stored_names import require_below
 from storage.tables.label_store import LabelStore
 from storage.tables.parquet import UNREADABLE, read_parquet, reason, with_schema
-from storage.tables.row_index import RowIndex
+from storage.tables.row_index import RowIndex, rows_by_value
 
 DATASET_FILE = "dataset.json"
 IMAGES_FILE = "images.parquet"
@@ -136,6 +136,11 @@ class Dataset:
         """Return the kept-apart truth of an unlabeled set, if known. For analysis; training must not ask."""
         return self._store("hidden_truth") if self.has_hidden_truth else None
 
+    def keys_of(self, shard: str) -> list[str]:
+        """Return the keys of the images of a shard, given its file name, in their order."""
+        rows = self._rows_by_shard.get(shard, np.zeros(0, np.int64))
+        return [str(key) for key in self.images()["key"].take(pa.array(rows)).to_pylist()]
+
     def rows_of(self, keys: Sequence[str] | pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Return the row of the image table of each image, by key; -1 where the set has no such image."""
         return self._row_index.rows(keys)
@@ -157,6 +162,10 @@ class Dataset:
     @cached_property
     def _row_index(self) -> RowIndex:
         return RowIndex(self.images()["key"])
+
+    @cached_property
+    def _rows_by_shard(self) -> dict[str, npt.NDArray[np.int64]]:
+        return rows_by_value(self.images()["shard"])
 
     @cached_property
     def _images(self) -> pa.Table:

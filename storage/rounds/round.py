@@ -60,6 +60,10 @@ class RoundInfo:
     num_images: Count
     num_boxes: Count
     """All boxes in the tables, whatever their score."""
+    num_without_row: Count = 0
+    """Images without a row, each with its reason beside the tables (`storage.rounds.without_row`)."""
+    accepted_unreadable: tuple[str, ...] = ()
+    """Keys of those among them that could not be read, which the user accepted."""
     seconds: Annotated[float, msgspec.Meta(ge=0)]
     """Wall time of the labeling job."""
     provenance: Mapping[str, Any]

@@ -39,6 +39,18 @@ class RowIndex:
         return np.where(self._sorted[places] == wanted, self._order[places], -1)
 
 
+def rows_by_value(column: pa.ChunkedArray) -> dict[Any, npt.NDArray[np.int64]]:
+    """Return the rows of each value of a column, in order; the values in the order in which they come."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    numbers_R = encoded.indices.to_numpy()
+    order_R = np.argsort(numbers_R, kind="stable")
+    ends = np.cumsum(np.bincount(numbers_R, minlength=len(encoded.dictionary)))
+    # not strict: of no values `split` makes one part
+    return dict(zip(encoded.dictionary.to_pylist(), np.split(order_R, ends[:-1]), strict=False))
+
+
 def _sortable(column: Column) -> npt.NDArray[Any]:
     """Return texts as bytes of one width, which numpy sorts and searches without a Python object each."""
     if pa.types.is_string(column.type):

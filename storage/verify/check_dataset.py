@@ -33,6 +33,7 @@ from storage.dataset.write_dataset import set_apart
 from storage.errors import StoreError
 from storage.stored_names import is_below
 from storage.tables.parquet import UNREADABLE, read_parquet, reason, with_schema
+from storage.tables.row_index import rows_by_value
 from storage.verify.check_shard import ShardReport, ShardTask, check_shard
 from storage.verify.findings import Finding, Findings
 from storage.worker_pool import spawn_pool
@@ -187,18 +188,12 @@ def _shards(dataset: Dataset, images: pa.Table) -> Iterator[str]:
 
 def _tasks(dataset: Dataset, images: pa.Table, quick: bool) -> Iterator[ShardTask]:
     """Yield the shards one by one, each with a copy of its own rows."""
-    encoded = images["shard"].combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries().combine_chunks()
-    numbers_R = encoded.indices.to_numpy()
-    order_R = np.argsort(numbers_R, kind="stable")
-    ends = np.cumsum(np.bincount(numbers_R, minlength=len(encoded.dictionary)))
-    rows = dict(zip(encoded.dictionary.to_pylist(), np.split(order_R, ends[:-1]), strict=True))
+    rows, none = rows_by_value(images["shard"]), np.zeros(0, np.int64)
     for shard in _shards(dataset, images):
         yield ShardTask(
             root=dataset.root,
             shard=shard,
-            images=images.take(pa.array(rows.get(shard, order_R[:0]))),
+            images=images.take(pa.array(rows.get(shard, none))),
             truths=_truths(dataset),
             num_classes=len(dataset.classes),
             quick=quick,

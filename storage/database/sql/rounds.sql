@@ -6,6 +6,7 @@
 --   score_threshold  boxes above it count as pseudo labels, unless thresholds has one for their class; null until complete
 --   num_images       images labeled; null until complete
 --   num_boxes        boxes of any score; null until complete
+--   num_without_row  images without a row, each with its reason beside the tables; null until complete
 --   seconds          wall time of the job; null until complete
 --   finished_at      UTC; null until complete
 --   run              run whose weights labeled
@@ -14,7 +15,7 @@
 --   provenance       all that is known of where the labels came from, as JSON
 --   path             folder
 CREATE VIEW rounds AS
-SELECT dataset, round, complete, latest, score_threshold, num_images, num_boxes, seconds,
+SELECT dataset, round, complete, latest, score_threshold, num_images, num_boxes, num_without_row, seconds,
        finished_at::TIMESTAMP AS finished_at,
        provenance ->> 'run' AS run,
        (provenance ->> 'teacher_step')::BIGINT AS step,

@@ -95,9 +95,20 @@ def test_bad_images_and_a_missing_shard_are_skipped_by_name(draw_set: DrawSet, d
     batches, loader = predict(dataset)
     assert keys_of(batches) == [keys[0], keys[2], *keys[8:]]
     assert [skipped.key for skipped in loader.skipped] == [bad[0], *bad[1:], *keys[4:8]]
-    assert "cannot be decoded" in loader.skipped[0].reason
+    assert "its bytes were changed since the set was written" in loader.skipped[0].reason
     assert "cannot be opened" in loader.skipped[2].reason
     assert loader.skipped[2].shard == "shard-000001.tar"
+
+
+def test_a_shard_is_left_at_the_first_image_that_may_be_had_another_time(
+    draw_set: DrawSet, damage: Damage
+) -> None:
+    dataset = draw_set("set", 12)
+    keys = dataset.images()["key"].to_pylist()
+    damage(dataset, 5)
+    batches, loader = predict(dataset, whole_shards=True, batch_size=2)
+    assert keys_of(batches) == [*keys[:5], *keys[8:]]
+    assert [(skipped.key, skipped.lasting) for skipped in loader.skipped] == [(keys[5], False)]
 
 
 def test_an_impossible_batch_size_is_refused(draw_set: DrawSet) -> None:
