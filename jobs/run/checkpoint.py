@@ -1,25 +1,30 @@
 """Checkpoints that exist completely or not at all.
 
 In: the state of a run, plain tensors and containers. Out: `step-000000600.pt` in the run's checkpoint folder,
-written beside, flushed to disk and renamed, so that a kill at any moment leaves the last good one. Loaded with
-`weights_only=True`: no pickle ever names a module.
+written beside, flushed to disk and renamed, so that a kill at any moment leaves the last good one; and the state
+again. Guaranteed: a file ends with its sha256, and one whose bytes changed is refused; those of earlier versions,
+which have none, are held against the checksums of their records. No pickle ever names a module.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
+from jobs.run.seal import SealingFile, is_unbroken
+from model.errors import TorchFileError
+from model.torch_file import load_torch_file
 from storage import files
 from storage.errors import StoreError
 from storage.regular import open_regular
 
 PREFIX, SUFFIX = "step-", ".pt"
 State = dict[str, Any]
+_SEALED = "sealed"
+"""Key of the state that tells a file whose seal is gone from one of an earlier version."""
 
 
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
@@ -28,7 +33,9 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     files.remove_leftovers(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
     with files.local_atomic(str(path)) as beside, beside.open("wb") as file:
-        torch.save(state, file)  # not to the path: torch makes a RuntimeError of a full disk there
+        sealing = SealingFile(file)  # no path: torch makes a RuntimeError of a full disk there
+        torch.save({**state, _SEALED: True}, cast("IO[bytes]", sealing))
+        sealing.seal()
     for old in steps(folder)[:-keep]:
         (folder / f"{PREFIX}{old:09d}{SUFFIX}").unlink(missing_ok=True)
     return path
@@ -51,19 +58,33 @@ def load(path: Path) -> State:
 
     Raises StoreError naming the file when it is not a checkpoint of this project or is damaged.
     """
-    try:
-        with open_regular(path) as file:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise StoreError(
-            f"{path}: not a readable checkpoint ({reason}); remove it to use an older one"
-        ) from error
+    with open_regular(path) as file:
+        unbroken = is_unbroken(file)
+        if unbroken is False:
+            raise _damaged(path, "its bytes are not those that were written: another sha256")
+        try:
+            state = load_torch_file(file)
+        except TorchFileError as error:
+            raise _damaged(path, str(error)) from error
+    if isinstance(state, dict) and state.pop(_SEALED, False) and unbroken is None:
+        raise _damaged(path, "its last bytes, with the sha256 of the others, are not those that were written")
     if not isinstance(state, dict) or "student" not in state or "teacher" not in state:
         raise StoreError(
             f"{path}: expected a checkpoint written by `mixpl train`, with a student and a teacher"
         )
     return state
+
+
+def _damaged(path: Path, reason: str) -> StoreError:
+    """Return the error of a checkpoint that must not be used, with what to do instead."""
+    steps_before = [step for step in steps(path.parent) if path.name > f"{PREFIX}{step:09d}{SUFFIX}"]
+    remedy = "copy it again from where it is whole, or train again"
+    if steps_before:
+        earlier = f"{PREFIX}{steps_before[-1]:09d}{SUFFIX}"
+        remedy = f"copy it again from where it is whole, or move it away: {earlier} is the newest one then"
+    return StoreError(
+        f"expected a checkpoint that can be read, got one that cannot ({reason}): {path}; {remedy}"
+    )
 
 
 def weights_hash(weights: dict[str, torch.Tensor]) -> str:

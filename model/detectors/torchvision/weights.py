@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from model.errors import WeightsError
+from model.errors import TorchFileError, WeightsError
+from model.torch_file import load_torch_file
 
 PREDICTOR = "roi_heads.box_predictor."
 FROZEN_NORM_EPS = 1e-5
@@ -61,8 +61,9 @@ def read(path: str) -> dict[str, Tensor]:
             "no such file"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+        with Path(path).open("rb") as file:
+            state = load_torch_file(file)
+    except TorchFileError as error:
         raise WeightsError(f"{path}: not a file of plain tensors written by torch.save: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(state).__name__}")

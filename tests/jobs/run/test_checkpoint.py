@@ -3,10 +3,12 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from jobs.run import checkpoint
+from jobs.run.seal import SEAL_BYTES
 from storage.errors import StoreError
 
 
@@ -42,7 +44,7 @@ def test_a_file_that_a_kill_left_half_written_is_not_a_checkpoint(tmp_path: Path
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 5, state(5), keep=2)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(StoreError, match=r"step-000000005\.pt: not a readable checkpoint"):
+    with pytest.raises(StoreError, match=r"got one that cannot \(.*\): .*step-000000005\.pt; copy it again"):
         checkpoint.load(path)
     torch.save({"weights": 1}, path)
     with pytest.raises(StoreError, match="expected a checkpoint written by `mixpl train`"):
@@ -66,7 +68,7 @@ def test_what_killed_writers_left_goes_and_other_names_are_no_checkpoints(tmp_pa
 def test_why_a_checkpoint_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "step-000000005.pt"
     torch.save({"student": {}, "teacher": {}, "path": tmp_path}, path)  # a path is no plain value
-    with pytest.raises(StoreError, match="not a readable checkpoint") as caught:
+    with pytest.raises(StoreError, match="expected a checkpoint that can be read") as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
 
@@ -82,3 +84,63 @@ def test_a_full_disk_names_the_checkpoint_and_leaves_the_last_one(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.filename == str(tmp_path / "step-000000010.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000005.pt"]
+
+
+def flipped(data: bytes, rng: np.random.Generator) -> bytes:
+    place = int(rng.integers(len(data)))
+    return data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :]
+
+
+def equal(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    return one == other
+
+
+def test_no_flipped_bit_of_a_checkpoint_passes_and_an_earlier_one_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for step in (5, 10):
+        path = checkpoint.save(tmp_path, step, state(step), keep=2)
+    data = path.read_bytes()
+    places = [len(data) - 1 - place for place in range(SEAL_BYTES)]
+    damaged = [flipped(data, rng) for _ in range(400)]
+    damaged += [data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :] for place in places]
+    for broken in [*damaged, data[:-1], data[:-SEAL_BYTES], data + b"\0"]:
+        path.write_bytes(broken)
+        with pytest.raises(
+            StoreError, match=r"not those that were written.*step-000000005\.pt is the newest"
+        ) as caught:
+            checkpoint.load(path)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(data)
+    assert equal(checkpoint.load(path), state(10))
+
+
+def test_a_checkpoint_of_an_earlier_version_loads_and_no_flipped_bit_of_it_gives_other_weights(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(1)
+    path, kept = tmp_path / "step-000000005.pt", state(5)
+    kept["student"] = {f"layer{n}": torch.rand(64, 16) for n in range(8)}
+    torch.save(kept, path)
+    data = path.read_bytes()
+    assert equal(checkpoint.load(path), kept)
+    refusals = []
+    for _ in range(300):
+        path.write_bytes(flipped(data, rng))
+        try:
+            assert equal(checkpoint.load(path), kept)
+        except StoreError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 200
+    assert not [text for text in refusals if "weights_only" in text or "\n" in text]
+
+
+def test_objects_in_a_checkpoint_are_refused_without_the_advice_to_load_them(tmp_path: Path) -> None:
+    path = tmp_path / "step-000000005.pt"
+    torch.save({"student": {}, "teacher": {}, "path": tmp_path}, path)
+    with pytest.raises(StoreError, match="it holds other things than tensors and plain values") as caught:
+        checkpoint.load(path)
+    assert "weights_only" not in str(caught.value)

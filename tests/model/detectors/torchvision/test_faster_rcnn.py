@@ -119,10 +119,17 @@ def test_files_that_hold_no_weights_are_refused_by_name(tmp_path: Path) -> None:
     garbage, other = tmp_path / "garbage.pth", tmp_path / "other.pth"
     garbage.write_bytes(b"not weights")
     torch.save({"layer.weight": torch.zeros(2)}, other)
+    torch.save({"conv1.weight": tmp_path}, tmp_path / "objects.pth")
+    torch.save({"conv1.weight": torch.rand(1000)}, tmp_path / "flipped.pth")
+    data = bytearray((tmp_path / "flipped.pth").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "flipped.pth").write_bytes(data)
     for path, message in (
         (tmp_path / "missing.pth", "no such file"),
         (garbage, "not a file of plain tensors"),
         (other, "roi_heads.box_predictor"),
+        (tmp_path / "objects.pth", "other things than tensors and plain values$"),
+        (tmp_path / "flipped.pth", "its record .* are not those that were written"),
     ):
         with pytest.raises(WeightsError, match=message) as error:
             build_detector("fasterrcnn-resnet50", num_classes=3, weights=str(path))
