@@ -176,9 +176,9 @@ def _final(error: Exception, location: str) -> Exception | None:
     refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING_STATUS
     if isinstance(error, OSError) and refused:
         return OSError(errno.EIO, f"expected the file, got {describe(error)}; check the URL")
-    # EINVAL is a range past the end of a file.
-    at_the_end = isinstance(error, TruncatedFileError) or getattr(error, "errno", None) == errno.EINVAL
-    return error if at_the_end or isinstance(error, _FINAL + _OURS) else None
+    # EINVAL: a range past the end of a file, or a condition that does not hold; ENOSYS: what a store does not know
+    told = getattr(error, "errno", None) in (errno.EINVAL, errno.ENOSYS)
+    return error if told or isinstance(error, (TruncatedFileError, *_FINAL, *_OURS)) else None
 
 
 def _refused(location: str, error: Exception) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -16,6 +18,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from jobs import cli
 from jobs.label import LabelConfig, label
+from jobs.labeling.label_round import choose_round
 from jobs.shard import ShardConfig, shard
 from pipeline.samples.reader import SampleReader
 from storage import files, remote
@@ -23,10 +26,12 @@ from storage.database.connect import connect
 from storage.dataset.dataset import Dataset
 from storage.labels import Labels
 from storage.remote import open_filesystem
-from storage.rounds.round import list_rounds
+from storage.rounds.compaction import compact
+from storage.rounds.round import list_rounds, open_round
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import label_table
 from storage.verify.check_dataset import check_dataset
+from tests.rounds import round_info
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -225,3 +230,45 @@ def test_what_s3_does_not_give_is_one_line_with_its_url(
     if "refused" in location:
         assert "key 'refused.json' of bucket 'labels'" in error
         assert "Forbidden; check the credentials (AWS_ACCESS_KEY_ID" in error
+
+
+def at_once(work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Do the same in two threads at the same moment."""
+    barrier = threading.Barrier(2)
+
+    def wait_and_work(_: int) -> Any:
+        barrier.wait(10)
+        return work(*arguments)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(wait_and_work, range(2)))
+
+
+def test_workers_that_begin_at_once_on_s3_share_one_round(line: Line) -> None:
+    choose = partial(choose_round, provenance={"weights_hash": "w"}, score_threshold=0.5)
+    for trial in range(4):
+        rounds = at_once(choose, f"s3://labels/begun-{trial}")
+        assert [round_.path for round_ in rounds] == [f"s3://labels/begun-{trial}/round=0001"] * 2
+
+
+def test_a_file_is_created_on_s3_only_where_there_is_none_even_when_nobody_looks_before(line: Line) -> None:
+    assert files.create_remote("s3://labels/claim", b"first")
+    assert not files.create_remote("s3://labels/claim", b"second")
+    assert files.create_remote("s3://labels/claim", b"first"), (
+        "as when the answer to the first write was lost"
+    )
+    assert files.read_bytes("s3://labels/claim") == b"first"
+
+
+def test_two_compactions_at_once_on_s3_lose_no_label(line: Line) -> None:
+    round_ = open_round("s3://labels/compacted/round=0001")
+    for number in range(4):
+        labels = Labels.of_image([(0, 0, 1, 1)], [0], [0.5])
+        table = label_table([f"k{number}"], [number], [(10, 10)], labels)
+        round_.labels().write(f"shard-{number:06d}", table, {})
+    round_ = round_.finish(round_info(classes=("disk",), num_images=4, num_boxes=4))
+    rows = round_.labels().read_all()
+    done = at_once(partial(compact, table_bytes=1), round_)
+    assert [compaction.tables_after for compaction in done] == [4, 4]
+    assert open_round(round_.path).labels().read_all().equals(rows)
+    assert files.list_files(round_.path, ".parquet") == []
