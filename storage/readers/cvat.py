@@ -81,7 +81,7 @@ def read_cvat(path: str, *, subset: str | None = None, images: str | None = None
 
 def _images_root(location: str, subset: str) -> str:
     beside = location.rpartition("/")[0] or "."
-    places = (files.join(beside, "images", subset), files.join(beside, "images"))
+    places = (files.join(beside, "images", *filter(None, [subset])), files.join(beside, "images"))
     return next(filter(files.exists, places), beside)
 
 

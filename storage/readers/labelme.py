@@ -117,7 +117,7 @@ class _Reading:
         self.digest.update(b"%s %d " % (name.encode(), len(data)) + data)
         self.num_annotations += len(content.shapes)
         image = self._image_name(name, content.image_path or "")
-        if image is None and content.image_data != b"null":
+        if image is None and bytes(content.image_data) != b"null":
             self.problems.add("image whose pixels stand in its JSON alone (left out)", name)
             return
         self.images.append(

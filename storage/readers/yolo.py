@@ -32,7 +32,7 @@ from storage.readers.folder import size_of_file
 from storage.readers.image_set import ImageSet
 from storage.readers.yolo_images import image_names
 from storage.readers.yolo_labels import label_path, read_label_texts, text_files_below
-from storage.readers.yolo_layouts import read_head
+from storage.readers.yolo_layouts import no_images, read_head
 from storage.readers.yolo_lines import Line, parse_lines
 from storage.readers.yolo_yaml import YoloFile
 
@@ -79,6 +79,8 @@ def read_yolo(path: str, *, subset: str = "train") -> tuple[ImageSet, str]:
 
 def _refuse_lost_labels(head: YoloFile, names: list[str], problems: Problems) -> None:
     """Raise SourceError where no image has a label file, and yet files that may be such are there."""
+    if not any(files.exists(files.join(head.root, name)) for name in names):
+        raise no_images(head)
     looked = label_path(names[0])
     stems = {plain_stem(name) for name in names}
     others = [name for name in text_files_below(head.root) if plain_stem(name) in stems]

@@ -70,11 +70,16 @@ def read_head(path: str) -> YoloFile:
 
 def _with_images(head: YoloFile) -> YoloFile:
     if not any(name.lower().endswith(IMAGE_SUFFIXES) for name in files.walk_files(head.root)):
-        raise SourceError(
-            f"expected images with the label files, got none below {head.root}: {head.path}; export them too "
-            "(CVAT: 'Save images', Label Studio: 'YOLO with Images'), or copy them there"
-        )
+        raise no_images(head)
     return head
+
+
+def no_images(head: YoloFile) -> SourceError:
+    """Return what to say of an export without its images."""
+    return SourceError(
+        f"expected images with the label files, got none below {head.root}: {head.path}; export them too (CVAT: "
+        "'Save images', Label Studio: 'YOLO with Images'), or copy them there"
+    )
 
 
 def _read_darknet(location: str) -> YoloFile:

@@ -15,6 +15,7 @@ from storage.readers.yolo import read_yolo
 from tests.tool_sources import (
     BOXES,
     YOLO,
+    cvat_ultralytics,
     cvat_yolo,
     label_studio_yolo,
     labelimg_yolo,
@@ -119,6 +120,7 @@ def test_a_list_of_classes_among_labels_and_an_empty_line_in_it(tmp_path: Path) 
             "images/*.jpg",
             "expected images with the label files, got none .*YOLO with Images",
         ),
+        (cvat_ultralytics, "images/*/*.jpg", "expected images with the label files, got none .*Save images"),
         (labelimg_yolo, "classes.txt", r"such as im0\.txt: .*classes\.txt, or take .*--format folder"),
     ],
 )
