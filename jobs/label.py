@@ -157,6 +157,7 @@ def _label_round(
         num_boxes=counts.boxes,
         num_without_row=counts.without_row,
         accepted_unreadable=counts.accepted,
+        sha256=tables.sha256,
         seconds=time.monotonic() - began,
         provenance=provenance,
     )

@@ -62,6 +62,8 @@ class RoundTables:
         self.accept_unreadable = accept_unreadable
         """Whether a table may lack images that could not be read."""
         self._counts: dict[str, TableCounts] = {}
+        self.sha256: dict[str, str] = {}
+        """Of the tables that were written or found whole, by their stems."""
 
     def write(
         self,
@@ -74,8 +76,7 @@ class RoundTables:
         assert self._is_whole(shard, table, without_row), "each image has a row or a reason"
         stem = shard_stem(shard)
         write_without_row(self.store.root, stem, without_row)
-        self.store.write(stem, table, provenance)
-        self._count(shard, table, without_row)
+        self._count(shard, table, without_row, self.store.write(stem, table, provenance))
 
     def missing(self, shards: Sequence[str]) -> list[str]:
         """Return the shards that have no table yet."""
@@ -111,7 +112,7 @@ class RoundTables:
             return False
         whole = self._is_whole(shard, table, without_row)
         if whole:
-            self._count(shard, table, without_row)
+            self._count(shard, table, without_row, self.store.checksum(stem))
         return whole
 
     def _is_whole(self, shard: str, table: pa.Table, without_row: Mapping[str, WithoutRow]) -> bool:
@@ -120,7 +121,8 @@ class RoundTables:
         keys = [*table["key"].to_pylist(), *without_row]
         return sorted(keys) == sorted(self._dataset.keys_of(shard))
 
-    def _count(self, shard: str, table: pa.Table, without_row: Mapping[str, WithoutRow]) -> None:
+    def _count(self, shard: str, table: pa.Table, without_row: Mapping[str, WithoutRow], sha256: str) -> None:
+        self.sha256[shard_stem(shard)] = sha256
         self._counts[shard] = TableCounts.of_table(
             table, score_threshold=self._score_threshold, without_row=without_row
         )

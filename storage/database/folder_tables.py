@@ -2,7 +2,8 @@
 
 In: a `Workspace`. Out: `Catalog`: small Arrow tables (folders, their classes, their files), and for each
 kind of file the list of locations. The SQL views join the rows of a file to its folder by the file's
-name. Of label files only one a folder is opened, and only where a round is not complete.
+name. Guaranteed: a complete round has all its tables as they were written (`storage.rounds.whole`); of other label
+files only one a folder is opened.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from storage.regular import require_regular
 from storage.remote import open_filesystem
 from storage.rounds.round import Round
 from storage.rounds.round_thresholds import THRESHOLD_SCHEMA
+from storage.rounds.whole import require_whole
 from storage.tables.label_store import LabelStore
 
 _FILENAME = pa.field("filename", pa.string())
@@ -158,6 +160,8 @@ def _add_rounds(gathered: _Gathered, workspace: Workspace, names: Mapping[str, s
     latest = workspace.latest_rounds()
     rows = []
     for round_ in workspace.rounds:
+        if round_.complete:
+            require_whole(round_, workspace.datasets)
         store = round_.labels()
         row = _describe_round(round_, store, names) | {"latest": round_.path in latest}
         kind = "latest_round_rows" if row["latest"] else "other_round_rows"

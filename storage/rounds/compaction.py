@@ -16,7 +16,6 @@ A reader that listed the old tables before may find one gone while it works: it 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import uuid
 from collections.abc import Iterator, Sequence
@@ -68,7 +67,7 @@ def compact(round_: Round, *, table_bytes: int = TABLE_BYTES) -> Compaction:
             f"expected a complete round, got an incomplete one: {round_.path}; run `mixpl label` to its end first"
         )
     with locked(files.join(round_.path, ".compact.lock"), command="mixpl rounds compact"):
-        old = LabelStore(round_.path, others=(THRESHOLDS,))
+        old = LabelStore(round_.path, others=(THRESHOLDS,), sha256=round_.info.sha256)
         before = old.stems()
         if open_round(round_.path).compacted is None:
             _publish(round_.info, old, table_bytes)
@@ -104,8 +103,8 @@ def _write(info: RoundInfo, old: LabelStore, folder: str, table_bytes: int) -> C
     for number, stems in enumerate(_groups(old, table_bytes)):
         stem = f"{folder}/part-{number:06d}"
         rows = pa.concat_tables([_rows(old.read(source)) for source in stems])
-        store.write(stem, rows, _shared_provenance(old, stems))
-        checksums[stem], sources[stem] = _checksum(store, stem), tuple(stems)
+        checksums[stem] = store.write(stem, rows, _shared_provenance(old, stems))
+        sources[stem] = tuple(stems)
         if not _rows(store.read(stem)).equals(rows):
             raise StoreError(
                 f"expected the rows that were written, got others: {store.path(stem)}; check the disk, then run "
@@ -194,17 +193,13 @@ def _read_new(store: LabelStore, stem: str, tables: CompactedTables) -> pa.Table
     """Return a new table. Raises StoreError unless its bytes are those that were written."""
     try:
         table = store.read(stem)
-        if tables.sha256.get(stem) not in (None, _checksum(store, stem)):  # none in those of earlier versions
+        if tables.sha256.get(stem) not in (None, store.checksum(stem)):  # none in those of earlier versions
             raise StoreError(
                 f"expected the bytes that {COMPACTED_FILE} has the sha256 of: {store.path(stem)}"
             )
     except StoreError as error:
         raise StoreError(f"{error}; {_KEEP_OLD}") from None
     return table
-
-
-def _checksum(store: LabelStore, stem: str) -> str:
-    return hashlib.sha256(files.read_bytes(store.path(stem))).hexdigest()
 
 
 def _rows(table: pa.Table) -> pa.Table:

@@ -64,6 +64,8 @@ class RoundInfo:
     """Images without a row, each with its reason beside the tables (`storage.rounds.without_row`)."""
     accepted_unreadable: tuple[str, ...] = ()
     """Keys of those among them that could not be read, which the user accepted."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of the bytes of each table, by its stem; empty where an earlier version finished the round."""
     seconds: Annotated[float, msgspec.Meta(ge=0)]
     """Wall time of the labeling job."""
     provenance: Mapping[str, Any]
@@ -129,6 +131,8 @@ class Round:
     compacted: Mapping[str, tuple[str, ...]] | None = None
     """Stems of the shards in each compacted table, by its stem, a folder's name before it; None where the round
     has one table a shard."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of the bytes of each table, by its stem, where it is known."""
 
     @property
     def complete(self) -> bool:
@@ -141,13 +145,14 @@ class Round:
         Raises StoreError when the round was compacted after it was opened: some of them may be gone.
         """
         if self.compacted is not None:
-            return LabelStore(self.path, num_classes=num_classes, known_stems=tuple(self.compacted))
+            stems: Sequence[str] = tuple(self.compacted)
+            return LabelStore(self.path, num_classes=num_classes, known_stems=stems, sha256=self.sha256)
         store = LabelStore(self.path, num_classes=num_classes, others=(THRESHOLDS,))
         if not self.complete:
             return store
         stems = store.stems()  # now, not later: a compaction may begin to remove them
         self._require_uncompacted()
-        return LabelStore(self.path, num_classes=num_classes, known_stems=stems)
+        return LabelStore(self.path, num_classes=num_classes, known_stems=stems, sha256=self.sha256)
 
     def tables(self) -> dict[str, str]:
         """Return the stem of the table that holds each shard's labels, by the shard's stem, where it is there."""
@@ -175,11 +180,15 @@ class Round:
         return class_thresholds(table)
 
     def lost_tables(self, shards: Sequence[str]) -> list[str]:
-        """Return the files that a complete round of a data set of these shards must have and has not."""
-        stems = map(shard_stem, shards) if self.compacted is None else self.compacted
+        """Return the files that a complete round must have and has not.
+
+        `shards` are those of its data set, where it is known; the round itself knows its tables unless an earlier
+        version finished it.
+        """
+        stems = {*map(shard_stem, shards), *self.sha256} if self.compacted is None else {*self.compacted}
         there = set(files.walk_files(self.path))
         self._require_uncompacted()
-        return [name for name in (f"{stem}.parquet" for stem in stems) if name not in there]
+        return [name for name in (f"{stem}.parquet" for stem in sorted(stems)) if name not in there]
 
     def write_thresholds(self, table: pa.Table | None) -> None:
         """Keep the thresholds by class of a round that is still incomplete; None takes earlier ones back."""
@@ -202,7 +211,7 @@ class Round:
         self._require_incomplete()
         assert info.number == self.number, "a round keeps its number"
         _COMPLETE.write(files.join(self.path, ROUND_FILE), asdict(info) | {"complete": True})
-        return Round(path=self.path, number=self.number, info=info)
+        return Round(path=self.path, number=self.number, info=info, sha256=info.sha256)
 
     def _require_uncompacted(self) -> None:
         if self.compacted is None and self.complete and files.exists(files.join(self.path, COMPACTED_FILE)):
@@ -226,11 +235,14 @@ def open_round(path: str) -> Round:
     if matched is None:
         raise StoreError(f"expected a folder named round=NUMBER, got {name!r}: {path}")
     compacted = COMPACTED.read(files.join(path, COMPACTED_FILE))
+    info = _COMPLETE.read(files.join(path, ROUND_FILE))
+    tables = compacted or info
     return Round(
         path=path.rstrip("/"),
         number=int(matched[1]),
-        info=_COMPLETE.read(files.join(path, ROUND_FILE)),
+        info=info,
         compacted=compacted.tables if compacted else None,
+        sha256=tables.sha256 if tables else {},
     )
 
 

@@ -8,6 +8,7 @@ not labeled yet has no row.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from storage import files
 from storage.errors import StoreError
 from storage.json_head import HeadFormat
 from storage.tables.label_table import check_columns, check_labels
-from storage.tables.parquet import UNREADABLE, open_parquet, read_columns, reason, with_schema, write_parquet
+from storage.tables.parquet import UNREADABLE, parse_parquet, read_columns, reason, with_schema, write_parquet
 from storage.tables.schemas import LABEL_SCHEMA, NULLABLE, STORED_SCHEMA, schema_of
 
 
@@ -28,6 +29,8 @@ class LabelHead:
 
     provenance: dict[str, Any]
     """Where the labels came from."""
+    stem: str | None = None
+    """The name under which it was written; None in tables of earlier versions."""
 
 
 ASK_VERIFY = "`mixpl verify` of its data set or round says how to write it again"
@@ -45,16 +48,19 @@ class LabelStore:
         num_classes: int | None = None,
         known_stems: Sequence[str] | None = None,
         others: Collection[str] = (),
+        sha256: Mapping[str, str] | None = None,
     ) -> None:
         """Look at a folder; nothing is read yet.
 
         `num_classes` bounds the categories that may be written; `known_stems` spares a listing (not every
-        remote place can list); `others` are stems of the folder that are no label tables.
+        remote place can list); `others` are stems of the folder that are no label tables; `sha256` of a table's
+        bytes, by stem, is what a table that is read must have.
         """
         self.root = root
         self.num_classes = num_classes
         self._known_stems = known_stems
         self._others = frozenset(others)
+        self._sha256 = sha256 or {}
 
     def path(self, stem: str) -> str:
         """Return where the table of this stem lies or would lie."""
@@ -72,8 +78,8 @@ class LabelStore:
         stems = (location.rsplit("/", 1)[-1].removesuffix(".parquet") for location in locations)
         return [stem for stem in stems if stem not in self._others]
 
-    def write(self, stem: str, table: pa.Table, provenance: Mapping[str, object]) -> None:
-        """Check a table and write it atomically.
+    def write(self, stem: str, table: pa.Table, provenance: Mapping[str, object]) -> str:
+        """Check a table and write it atomically; return the sha256 of its bytes.
 
         `provenance` says where the labels came from (round, run, weights hash, split hash, teacher step
         ...) and must be JSON. Raises StoreError naming file, key and column when a box is not finite or
@@ -83,9 +89,9 @@ class LabelStore:
         schema = schema_of(table)
         check_columns(table, schema, location)
         check_labels(table, num_classes=self.num_classes, where=location)
-        metadata = {"mixpl": _HEAD.encode({"provenance": dict(provenance)}, indent=None)}
+        metadata = {"mixpl": _HEAD.encode({"provenance": dict(provenance), "stem": stem}, indent=None)}
         checked = table.select(schema.names).cast(schema).replace_schema_metadata(metadata)
-        write_parquet(location, checked, compression="zstd")
+        return write_parquet(location, checked, compression="zstd")
 
     def read(self, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the table of one stem. Raises StoreError naming the file when it is missing or damaged."""
@@ -108,16 +114,35 @@ class LabelStore:
         """Return where the labels of one file came from."""
         return self._head(self._open(stem), stem).provenance
 
+    def checksum(self, stem: str) -> str:
+        """Return the sha256 of a table's bytes."""
+        return hashlib.sha256(files.read_bytes(self.path(stem))).hexdigest()
+
     def _open(self, stem: str) -> Any:
         location = self.path(stem)
         try:
-            table_file = open_parquet(location)
+            data = files.read_bytes(location)
+            self._require_written(stem, data)
+            table_file = parse_parquet(data)
         except FileNotFoundError:
             raise StoreError(f"expected a label table, got no file: {location}; {ASK_VERIFY}") from None
         except UNREADABLE as error:
             raise self._damaged(stem, error) from error
-        self._head(table_file, stem)
+        head = self._head(table_file, stem)
+        if head.stem not in (None, stem):
+            raise StoreError(
+                f"expected the table {stem}, got the table {head.stem} under its name: {location}; {ASK_VERIFY}"
+            )
         return table_file
+
+    def _require_written(self, stem: str, data: bytes) -> None:
+        """Raise StoreError unless a table's bytes are those that are known of it."""
+        expected = self._sha256.get(stem)
+        if expected is not None and (got := hashlib.sha256(data).hexdigest()) != expected:
+            raise StoreError(
+                f"expected the bytes with which the round was finished (sha256 {expected[:12]}), got others "
+                f"({got[:12]}): {self.path(stem)}; {ASK_VERIFY}"
+            )
 
     def _damaged(self, stem: str, error: Exception) -> StoreError:
         return StoreError(

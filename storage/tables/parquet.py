@@ -1,11 +1,12 @@
 """The one way in which a table becomes a Parquet file and is read back: encoded in memory, written atomically.
 
-In: an Arrow table and a location, a path or URL. Out: a file that exists completely or not at all; of a damaged
-one an error out of `UNREADABLE`.
+In: an Arrow table and a location, a path or URL. Out: a file that exists completely or not at all, with a checksum
+a page; of a damaged one an error out of `UNREADABLE`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
@@ -14,15 +15,18 @@ import pyarrow.parquet as pq
 from storage import files
 from storage.errors import StoreError, names_location
 
-UNREADABLE = (pa.ArrowException, OSError)
-"""What reading a missing or damaged table raises: Arrow reports bad pages as OSError, bad types in its own way."""
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What reading a missing or damaged table raises: Arrow reports bad pages as OSError, bad types in its own way, and
+leaves bad names of columns to Python."""
 THREADED_BYTES = 16 << 20
 """Size of a table from which on several threads read it; below, starting them gains nothing."""
 
 
-def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy") -> None:
-    """Write a table, with the metadata of its schema."""
-    files.write_atomic(location, encode_parquet(table, compression=compression))
+def write_parquet(location: str, table: pa.Table, *, compression: str = "snappy") -> str:
+    """Write a table, with the metadata of its schema and a checksum a page; return the sha256 of the file."""
+    data = encode_parquet(table, compression=compression)
+    files.write_atomic(location, data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def read_parquet(location: str) -> pa.Table:
@@ -32,14 +36,19 @@ def read_parquet(location: str) -> pa.Table:
 
 
 def open_parquet(location: str) -> pq.ParquetFile:
-    """Return a file of which only the footer is read. Raises as `read_parquet` does.
+    """Return a file of which only the footer is read. Raises as `read_parquet` does."""
+    return parse_parquet(files.read_bytes(location))
+
+
+def parse_parquet(data: bytes, *, check_pages: bool = True) -> pq.ParquetFile:
+    """Return the file of these bytes; `check_pages` looks at the checksum of every page that is read.
 
     Its bytes lie in Arrow's memory: the last of Arrow's threads to let go of a Python object, while Python ends,
     would end the process with "terminate called without an active exception".
     """
     memory = pa.BufferOutputStream()
-    memory.write(files.read_bytes(location))
-    return pq.ParquetFile(pa.BufferReader(memory.getvalue()))
+    memory.write(data)
+    return pq.ParquetFile(pa.BufferReader(memory.getvalue()), page_checksum_verification=check_pages)
 
 
 def read_columns(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
@@ -88,5 +97,5 @@ def reason(error: Exception) -> str:
 def encode_parquet(table: pa.Table, *, compression: str) -> bytes:
     """Return the bytes of the Parquet file that holds a table."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression=compression)
+    pq.write_table(table, sink, compression=compression, write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())

@@ -1,9 +1,9 @@
 """Rounds of labels at rest: whether each complete one still has every table that it was finished with.
 
-In: a folder of rounds, or one round. Out: `CheckResult`. `round.json` says how many images and boxes the tables
-hold; the data set, where it still lies where it was labeled, says which tables there must be. A round that is not
-complete is work in progress and nothing is wrong with it, unless it was compacted, which only complete ones are.
-`quick` reads the tables' footers only.
+In: a folder of rounds, or one round. Out: `CheckResult`. `round.json` says which bytes each table has and how many
+images and boxes they hold; the data set, where it still lies where it was labeled, says which tables there must be
+and whose rows are in each. A round that is not complete is work in progress and nothing is wrong with it, unless it
+was compacted, which only complete ones are. `quick` reads the tables' footers only.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from storage import files
-from storage.dataset.dataset import Dataset
+from storage.dataset.dataset import Dataset, shard_stem
 from storage.errors import StoreError
 from storage.rounds.round import COMPACTED_FILE, ROUND_FILE, Round, RoundInfo, is_round, open_round
+from storage.rounds.whole import dataset_of
+from storage.rounds.without_row import all_without_row
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import check_labels
 from storage.tables.parquet import UNREADABLE, open_parquet, reason
@@ -56,13 +58,18 @@ def _check_tables(
     round_: Round, info: RoundInfo, result: CheckResult, *, quick: bool, on_table: Callable[[], bool]
 ) -> None:
     folder, store = _last_part(round_.path), round_.labels()
-    lost = round_.lost_tables(_shards(info))
+    dataset = _readable_set(info)
+    shards = () if dataset is None else dataset.shards
+    lost = round_.lost_tables(shards)
     for name in lost:
         expected = "the table of a finished round"
         result.findings.add(Finding("missing label table", f"{folder}/{name}", expected, "no such file"))
     num_images, num_boxes, whole = 0, 0, not lost
     for stem in (stem for stem in store.stems() if f"{stem}.parquet" not in lost):
-        images, boxes, finding = _check_table(store, stem, folder, len(info.classes), quick=quick)
+        expected_keys = None if quick or dataset is None else _keys(round_, dataset, stem)
+        images, boxes, finding = _check_table(
+            store, stem, folder, len(info.classes), expected_keys, quick=quick
+        )
         num_images, num_boxes, whole = num_images + images, num_boxes + boxes, whole and finding is None
         result.num_files += 1
         result.findings.add(*([] if finding is None else [finding]))
@@ -71,23 +78,48 @@ def _check_tables(
             return
     result.num_images += num_images
     result.num_boxes += num_boxes
+    result.set_apart += _without_row(round_, info, dataset, folder)
     if whole:
         result.findings.add(*_totals(info, folder, num_images, None if quick else num_boxes))
 
 
-def _shards(info: RoundInfo) -> tuple[str, ...]:
-    """Return the shards that were labeled; none where the data set is not there any more."""
+def _readable_set(info: RoundInfo) -> Dataset | None:
+    """Return the data set that was labeled, where it and its image table can be read."""
+    dataset = dataset_of(info)
     try:
-        dataset = Dataset.open(info.dataset_root)
-    except (StoreError, OSError):
-        return ()
-    return dataset.shards if dataset.hash == info.dataset_hash else ()
+        return dataset if dataset is not None and len(dataset.images()) else None
+    except StoreError:  # a check of the data set says more
+        return None
+
+
+def _keys(round_: Round, dataset: Dataset, stem: str) -> frozenset[str]:
+    """Return the images that the table of this stem may have rows of."""
+    stems = (stem,) if round_.compacted is None else round_.compacted[stem]
+    shard_of = {shard_stem(shard): shard for shard in dataset.shards}
+    return frozenset(key for stem in stems if stem in shard_of for key in dataset.keys_of(shard_of[stem]))
+
+
+def _without_row(round_: Round, info: RoundInfo, dataset: Dataset | None, folder: str) -> Iterator[str]:
+    """Yield a line for each shard with images that have no row, and one for those without a reason."""
+    if dataset is None:
+        return
+    for stem, images in all_without_row(round_.path, [*map(shard_stem, dataset.shards)]):
+        key, image = next(iter(images.items()))
+        yield f"{len(images):,} images of {folder}/{stem}, which have no row; the first is {key}: {image.reason}"
+    if unsaid := dataset.num_images - info.num_images - info.num_without_row:
+        yield f"{unsaid:,} images of {folder}, which have no row and no reason: an earlier version left them out"
 
 
 def _check_table(
-    store: LabelStore, stem: str, folder: str, num_classes: int, *, quick: bool
+    store: LabelStore,
+    stem: str,
+    folder: str,
+    num_classes: int,
+    expected_keys: frozenset[str] | None,
+    *,
+    quick: bool,
 ) -> tuple[int, int, Finding | None]:
-    """Return images, boxes (0 in quick mode) and what is wrong."""
+    """Return images, boxes (0 in quick mode) and what is wrong; `expected_keys` is None where nobody knows them."""
     file = f"{folder}/{stem}.parquet"
     try:
         if quick:
@@ -99,6 +131,12 @@ def _check_table(
         check_labels(table, num_classes=num_classes, where=file)
     except StoreError as error:
         return 0, 0, Finding("unsound labels", file, "sound labels", str(error))
+    keys = frozenset(table["key"].to_pylist())
+    foreign = frozenset() if expected_keys is None else keys - expected_keys
+    if foreign:
+        expected = f"rows of the {len(expected_keys or ()):,} images of its shards"
+        got = f"{len(foreign):,} rows of other images, the first is {min(foreign)}"
+        return len(table), 0, Finding("labels of other images", file, expected, got)
     return len(table), len(table["boxes"].combine_chunks().flatten()), None
 
 

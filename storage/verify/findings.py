@@ -57,6 +57,7 @@ REMEDIES = {
     "missing label table": DELETE_TABLE,
     "unreadable label table": DELETE_TABLE,
     "unsound labels": DELETE_TABLE,
+    "labels of other images": DELETE_TABLE,
     "count that round.json does not say": DELETE_TABLE,
 }
 """Every kind of finding, and what to do about it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from storage.labels import Labels
 from storage.readers.coco import read_coco
 from storage.rounds.compaction import compact
 from storage.rounds.round import Round, open_round, round_path
+from storage.rounds.without_row import WithoutRow, write_without_row
 from storage.tables.label_table import label_table
 from storage.verify.check_dataset import CheckResult
 from storage.verify.check_rounds import check_rounds, holds_rounds
@@ -125,6 +128,47 @@ def test_a_compacted_round_without_one_of_its_heads_is_named(
     if content is not None:
         head.write_text(content)
     assert found(check(tmp_path)) == {"unreadable round": ["round=0001"]}
+
+
+@pytest.mark.parametrize("with_checksums", [False, True])
+def test_a_table_copied_over_another_is_found_though_the_counts_are_right(
+    dataset: Dataset, tmp_path: Path, with_checksums: bool
+) -> None:
+    round_ = labeled_round(dataset, tmp_path / "labels")
+    folder = Path(round_.path)
+    one, other = folder / "shard-000001.parquet", folder / "shard-000002.parquet"
+    if with_checksums:
+        sha256 = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in (one, other)}
+        assert round_.info is not None
+        (folder / "round.json").unlink()
+        open_round(round_.path).finish(replace(round_.info, sha256=sha256))
+        one.write_bytes(other.read_bytes())
+    else:  # as an earlier version wrote them: no checksum, no name within
+        pq.write_table(pq.read_table(other).replace_schema_metadata({"mixpl": '{"provenance": {}}'}), one)
+    checked = check(tmp_path / "labels")
+    kind = "unreadable label table" if with_checksums else "labels of other images"
+    assert found(checked) == {kind: ["round=0001/shard-000001.parquet"]}
+    assert checked.num_images == (22 if with_checksums else 30)
+
+
+def test_images_without_a_row_are_named_with_their_reason(dataset: Dataset, tmp_path: Path) -> None:
+    round_ = labeled_round(dataset, tmp_path / "labels")
+    assert round_.info is not None
+    store, stem = round_.labels(), "shard-000000"
+    table = store.read(stem)
+    store.write(stem, table.slice(2), {})
+    first, second = table["key"].to_pylist()[:2]
+    (Path(round_.path) / "round.json").unlink()
+    info = replace(round_.info, num_images=28, num_boxes=28, num_without_row=1)
+    open_round(round_.path).finish(info)
+    write_without_row(round_.path, stem, {first: WithoutRow(reason="cannot be decoded", lasting=True)})
+    checked = check(tmp_path / "labels")
+    assert not checked.findings
+    assert checked.set_apart == [
+        f"1 images of round=0001/{stem}, which have no row; the first is {first}: cannot be decoded",
+        "1 images of round=0001, which have no row and no reason: an earlier version left them out",
+    ]
+    assert second not in str(checked.set_apart)
 
 
 def test_a_check_that_is_stopped_says_so(dataset: Dataset, tmp_path: Path) -> None:
