@@ -42,6 +42,8 @@ class DataConfig:
     """Threads of each DALI graph, which decodes and warps."""
     prefetch: int = 2
     """Batches made ahead of the training step."""
+    check_bytes: bool = False
+    """Hold every image against its sha256 when it is read (0.1 ms for 100 kB); changed ones are set aside."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -35,7 +35,8 @@ class Resumed:
 
 MAY_CHANGE = (
     "out", "steps", "resume", "threads", "timeout", "log.",
-    "data.labeled", "data.unlabeled", "data.test", "data.decode_threads", "data.prefetch", "labels.round",
+    "data.labeled", "data.unlabeled", "data.test", "data.decode_threads", "data.prefetch", "data.check_bytes",
+    "labels.round",
 )  # fmt: skip
 """What a resumed run may be asked anew: it changes no weight of the steps that are left, except that another
 number of `threads` adds in another order. Data and labels may lie elsewhere; others are refused by

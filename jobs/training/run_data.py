@@ -115,6 +115,7 @@ def labeled_data(
     if "labeled" not in data:
         return None
     return LabeledData(
+        check_bytes=config.data.check_bytes,
         dataset=data["labeled"],
         batch_size=config.data.batch_labeled,
         repeat_factors=run_inputs.factors,
@@ -129,6 +130,7 @@ def unlabeled_data(
     if "unlabeled" not in data:
         return None
     return UnlabeledData(
+        check_bytes=config.data.check_bytes,
         dataset=data["unlabeled"],
         batch_size=config.data.batch_unlabeled,
         mix=mix_settings(config),

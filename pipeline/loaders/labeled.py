@@ -48,6 +48,8 @@ class LabeledData:
     """How often an image is drawn an epoch, by key; 1 where not named."""
     min_side: int = 32
     """Images with a side shorter than this many pixels are left out."""
+    check_bytes: bool = False
+    """Whether each image is held against its sha256 when it is read."""
 
     def __post_init__(self) -> None:
         """Refuse batches without an image."""

@@ -183,6 +183,7 @@ def _open_source(
         truth=b"" if labels is None else labels.hash,
         repeat_factors=data.repeat_factors,
         resume=None if resume is None else resume[part],
+        check_bytes=data.check_bytes,
     )
 
 

@@ -63,6 +63,8 @@ class UnlabeledData:
     """Of a stored round, in the teacher's place; images without any are not drawn."""
     labels_until: int | None = None
     """The step from which the teacher labels after all; None: never."""
+    check_bytes: bool = False
+    """Whether each image is held against its sha256 when it is read."""
 
     def __post_init__(self) -> None:
         """Refuse batches without an image."""

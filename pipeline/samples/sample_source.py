@@ -39,14 +39,16 @@ class SampleSource:
         truth: bytes = b"",
         repeat_factors: Mapping[str, float] | None = None,
         resume: Mapping[str, Any] | None = None,
+        check_bytes: bool = False,
     ) -> None:
         """`rows` are the rows of the image table to draw from; `resume` is what `position` gave before.
 
-        `truth` is a hash of the labels that go with the images: a position is one in a set with these labels.
+        `truth` is a hash of the labels that go with the images: a position is one in a set with these labels. With
+        `check_bytes` an image whose bytes were changed since the set was written cannot be used.
         """
         self.dataset = dataset
         self.batch_size = batch_size
-        self.reader = SampleReader(dataset)
+        self.reader = SampleReader(dataset, check_bytes=check_bytes)
         if not len(self.reader):
             raise StoreError(
                 f"expected images, got an empty data set: {dataset.root}; nothing can be drawn from it"

@@ -18,6 +18,8 @@ import pytest
 import torch
 
 from pipeline.loaders.batch import LabelCache, TrainBatch
+from pipeline.loaders.labeled import LabeledData
+from pipeline.loaders.train_loader import TrainLoader
 from pipeline.plans.move_boxes import project
 from pipeline.samples.stream import StreamExhaustedError
 from pipeline.settings import MixSettings, ViewSettings
@@ -289,6 +291,24 @@ def test_bad_images_are_named_counted_and_replaced_by_the_next_of_the_stream(
     for stop in (0, 2, 5):
         resume = through_a_checkpoint(batches[stop].resume)
         assert contents(take(*sets, 9 - stop, resume=resume)) == contents(batches[stop + 1 :])
+
+
+@pytest.mark.parametrize("check_bytes", [False, True])
+def test_changed_bytes_that_still_decode_are_set_aside_where_bytes_are_checked(
+    draw_set: DrawSet, check_bytes: bool
+) -> None:
+    dataset = draw_set("set", 6, labeled=True)
+    image = dataset.images().to_pylist()[1]
+    with Path(dataset.shard_path(image["shard"])).open("r+b") as tar:
+        tar.seek(image["offset"] + image["size"] - 1)  # of the checksum of IEND, which no decoder looks at
+        tar.write(b"?")
+    labeled = LabeledData(dataset=dataset, batch_size=2, check_bytes=check_bytes)
+    with TrainLoader(labeled, None, view=VIEW, num_steps=6) as loader:
+        drawn = {key for batch in loader if batch.labeled for key in batch.labeled.keys}
+        reasons = loader.unreadable("labeled")
+    assert (image["key"] in drawn) is not check_bytes
+    assert [*reasons] == ([image["key"]] if check_bytes else [])
+    assert all("its bytes were changed since the set was written" in reason for reason in reasons.values())
 
 
 def test_a_missing_shard_costs_its_images_and_one_line_of_the_log(
