@@ -2,7 +2,7 @@
 
 In: a round, and its data set's shards where they are known. Out: nothing, or a StoreError that names the table.
 Guaranteed: a missing table is an error and not fewer rows; of local tables every byte is looked at, once a process
-(30 ms for 1.2 million boxes): DuckDB, which reads them itself, checks no checksum. Over a network whole tables
+(40 ms for 1.2 million boxes): DuckDB, which reads them itself, checks no checksum. Over a network whole tables
 would have to be fetched for it: there `mixpl verify` looks at the bytes.
 """
 
