@@ -18,6 +18,7 @@ from storage import files
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
 from storage.errors import ConfigError
+from storage.image_check import Frame
 from storage.readers.class_list import ClassList, read_classes
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
@@ -25,6 +26,7 @@ from storage.readers.open_source import Source, detect_format, open_source
 from storage.readers.voc import VocOptions
 from storage.readers.voc_corners import Corners
 from storage.readers.voc_set import Unannotated
+from storage.readers.yolo_columns import Columns
 
 MAX_NAMED = 5
 """Images left out that are named on the screen; `skipped.json` names all."""
@@ -58,6 +60,11 @@ class ShardConfig:
     unannotated: Unannotated = "left-out"
     """What an image of a VOC folder without an annotation file is, where others have one: left out, or empty, an
     image without objects."""
+    columns: Columns = "auto"
+    """What stands behind the class in YOLO's lines, where the set does not tell: a box with key points, corners of
+    polygons, scores or a tracker's ids as last number."""
+    boxes: Frame = "upright"
+    """Whether boxes are of the image as EXIF turns it, or of its pixels as stored: then they are turned too."""
     name: str | None = None
     """Name of the data set in tables and reports; else that of the folder written to."""
     per_shard: int = 256
@@ -117,6 +124,8 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
             corners=config.corners,
             unannotated=config.unannotated,
         ),
+        columns=config.columns,
+        frame=config.boxes,
         classes=classes,
         category_ids=category_ids,
     )

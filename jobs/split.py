@@ -19,6 +19,7 @@ import tyro
 from storage import files
 from storage.claims import locked
 from storage.errors import ConfigError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.coco import unique_images
 from storage.readers.coco_document import read_document
@@ -27,6 +28,7 @@ from storage.readers.open_source import Format, detect_format, open_source
 from storage.readers.voc import VocOptions
 from storage.readers.voc_corners import Corners
 from storage.readers.voc_set import Unannotated
+from storage.readers.yolo_columns import Columns
 from storage.splits.coco_parts import coco_document
 from storage.splits.draw_split import Split, annotated_image, draw_split, split_documents
 from storage.splits.published_list import SPLIT_HEAD, import_split
@@ -65,6 +67,10 @@ class SplitConfig:
     """How the corners of a VOC source count, as `mixpl shard` takes it."""
     unannotated: Unannotated = "left-out"
     """What an image of a VOC source without an annotation file is: left out, or empty."""
+    columns: Columns = "auto"
+    """What stands behind the class in YOLO's lines, as `mixpl shard` takes it."""
+    boxes: Frame = "upright"
+    """What the boxes of a VOC or YOLO source are of, as `mixpl shard` takes it; give it there for the parts too."""
     overwrite: bool = False
     """Replace a different split that lies in the folder."""
 
@@ -116,6 +122,11 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
     """Return the source as a COCO document, and its sha256."""
     kind = detect_format(config.annotations)
     if kind == "coco":
+        if config.boxes != "upright" or config.columns != "auto":
+            raise ConfigError(
+                f"expected --boxes and --columns with a VOC or YOLO source only, got a COCO file: "
+                f"{config.annotations}; give --boxes to `mixpl shard` with the parts"
+            )
         location = coco_file(config.annotations, config.subset)
         document, sha256 = read_document(location)
         if location != config.annotations:
@@ -130,6 +141,8 @@ def _document(config: SplitConfig) -> tuple[dict[str, Any], str]:
         subset=config.subset,
         images=config.images,
         voc=VocOptions(corners=config.corners, unannotated=config.unannotated),
+        columns=config.columns,
+        frame=config.boxes,
     )
     _say_read(kind, source.images_root)
     for name, note in source.images.notes.items():

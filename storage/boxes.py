@@ -33,6 +33,30 @@ def xyxy_to_xywh(boxes_N4: Boxes) -> Boxes:
     return np.concatenate([boxes_N4[:, :2], boxes_N4[:, 2:] - boxes_N4[:, :2]], axis=1, dtype=boxes_N4.dtype)
 
 
+def upright(boxes_N4: Boxes, *, orientation: int, width: int, height: int) -> Boxes:
+    """Return boxes of a stored image of this size where they lie once it is turned as EXIF says."""
+    x1_N, y1_N, x2_N, y2_N = boxes_N4.T
+    left_N, right_N, top_N, bottom_N = width - x2_N, width - x1_N, height - y2_N, height - y1_N
+    match orientation:
+        case 2:
+            sides = left_N, y1_N, right_N, y2_N
+        case 3:
+            sides = left_N, top_N, right_N, bottom_N
+        case 4:
+            sides = x1_N, top_N, x2_N, bottom_N
+        case 5:
+            sides = y1_N, x1_N, y2_N, x2_N
+        case 6:
+            sides = top_N, x1_N, bottom_N, x2_N
+        case 7:
+            sides = top_N, left_N, bottom_N, right_N
+        case 8:
+            sides = y1_N, left_N, y2_N, right_N
+        case _:
+            return boxes_N4
+    return np.stack(sides, axis=1).astype(boxes_N4.dtype)
+
+
 def area(boxes_N4: Boxes) -> Boxes:
     """Return width times height, shape (N,); 0 for an inverted box."""
     sides_N2: Boxes = np.maximum(boxes_N4[:, 2:] - boxes_N4[:, :2], 0)

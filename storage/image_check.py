@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from PIL import Image, UnidentifiedImageError
 
@@ -23,6 +23,9 @@ EXTENSIONS = {
     "JPEG2000": "jp2",
 }  # fmt: skip
 """Formats that the decoders of the pipeline read, as PIL names them. GIF is not one of them."""
+
+Frame = Literal["upright", "stored"]
+"""What boxes and sizes are of: the image as EXIF turns it, which is what decoders show, or its pixels as stored."""
 
 _FIRST_QUARTER_TURN = 5
 """EXIF orientations from 5 on swap width and height."""
@@ -39,13 +42,19 @@ class CheckedImage:
     """How EXIF says that the stored pixels are turned; 1 where it does not say."""
 
     @property
+    def stored_size(self) -> tuple[int, int]:
+        """Return the width and height of the pixels as stored."""
+        size = (self.width, self.height)
+        return size[::-1] if self.orientation >= _FIRST_QUARTER_TURN else size
+
+    @property
     def keeps_its_size(self) -> bool:
         """Return whether the image is turned so that its size alone does not tell stored from upright boxes."""
         return self.orientation > 1 and (self.orientation < _FIRST_QUARTER_TURN or self.width == self.height)
 
 
-def check_image(data: bytes, *, width: int = 0, height: int = 0) -> CheckedImage:
-    """Decode an image and compare its size with the annotated one (0: not annotated).
+def check_image(data: bytes, *, width: int = 0, height: int = 0, frame: Frame = "upright") -> CheckedImage:
+    """Decode an image and compare its size with the annotated one, which is of this frame (0: not annotated).
 
     Raises SourceError with the reason, in a few words, when the image must be left out.
     """
@@ -60,26 +69,43 @@ def check_image(data: bytes, *, width: int = 0, height: int = 0) -> CheckedImage
         raise SourceError(f"larger than {limit:,} pixels; cut it into tiles") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise SourceError(str(error).replace("\n", " ") or type(error).__name__) from None
-    if (width, height) not in {(0, 0), (checked.width, checked.height)}:
-        if (width, height) == (checked.height, checked.width) and checked.orientation >= _FIRST_QUARTER_TURN:
-            raise SourceError(
-                f"{width} x {height} annotated; the file is {width} x {height} stored, {height} x {width} upright "
-                f"by EXIF orientation {checked.orientation}: turn the pixels of the image and take that mark "
-                "out, or annotate it upright"
-            )
-        raise SourceError(f"{width} x {height} annotated, {checked.width} x {checked.height} in the file")
+    if (width, height) not in {(0, 0), _size_in(checked, frame)}:
+        raise SourceError(_why_not_of(checked, width, height, frame))
     return checked
 
 
-def header_size(file: BinaryIO) -> tuple[int, int]:
-    """Return height and width after EXIF rotation from the head of an image file; (0, 0) where it has none."""
+def _size_in(checked: CheckedImage, frame: Frame) -> tuple[int, int]:
+    return (checked.width, checked.height) if frame == "upright" else checked.stored_size
+
+
+def _why_not_of(checked: CheckedImage, width: int, height: int, frame: Frame) -> str:
+    """Return why an image is left out whose annotated size is not the one of its file in this frame."""
+    upright, stored = (
+        f"{size[0]} x {size[1]}" for size in ((checked.width, checked.height), checked.stored_size)
+    )
+    if (width, height) not in {(checked.width, checked.height), checked.stored_size}:
+        return f"{width} x {height} annotated, {upright if frame == 'upright' else stored} in the file"
+    other = (
+        "--boxes stored, if its boxes are of the stored pixels" if frame == "upright" else "no --boxes stored"
+    )
+    return (
+        f"{width} x {height} annotated; the file is {stored} stored, {upright} upright by EXIF orientation "
+        f"{checked.orientation}: give {other}"
+    )
+
+
+def header_size(file: BinaryIO, *, frame: Frame = "upright") -> tuple[int, int]:
+    """Return height and width in this frame from the head of an image file; (0, 0) where it has none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
-                width, height = _turned_size(image, pil_orientation(image))
+                orientation = pil_orientation(image)
+                width, height = _turned_size(image, orientation)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 0, 0
+    if frame == "stored" and orientation >= _FIRST_QUARTER_TURN:
+        return width, height
     return height, width
 
 

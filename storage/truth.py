@@ -7,12 +7,13 @@ image and joined shard by shard.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
+from storage import boxes
 from storage.labels import Labels
 
 
@@ -62,6 +63,20 @@ class Truth:
                 absent=self.federated.absent[start:stop],
                 not_exhaustive=self.federated.not_exhaustive[start:stop],
             ),
+        )
+
+    def upright(self, *, orientation: int, width: int, height: int) -> Truth:
+        """Return the truth of one stored image of this size, once it is turned as EXIF says."""
+
+        def turned(labels: Labels) -> Labels:
+            boxes_N4 = boxes.upright(labels.boxes_N4, orientation=orientation, width=width, height=height)
+            return replace(labels, boxes_N4=boxes_N4)
+
+        return replace(
+            self,
+            labels=turned(self.labels),
+            crowds=turned(self.crowds),
+            difficult=self.difficult and turned(self.difficult),
         )
 
     @staticmethod

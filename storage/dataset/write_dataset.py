@@ -29,6 +29,8 @@ from storage.truth import Truth
 
 SKIPPED_FILE = "skipped.json"
 PLAN_FILE = "plan.json"
+OPTIONS = ("difficult", "columns", "boxes")
+"""Notes of a source that are there only where an option was given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,10 +169,10 @@ def _complete(root: str, arguments: dict[str, Any], strict: bool) -> Written:
 
 def _compare(before: dict[str, Any], now: dict[str, Any], root: str) -> None:
     """Refuse to continue with other arguments. The spelling of the image folder is not compared."""
-    for field in (field for field in now if field not in {"images", "annotations"}):
-        if before.get(field) != now[field]:
+    for field in [field for field in now if field not in {"images", "annotations"}] + list(OPTIONS):
+        if before.get(field) != now.get(field):
             raise StoreError(
-                f"expected the arguments of the run that began this data set, got {field} {now[field]!r} "
+                f"expected the arguments of the run that began this data set, got {field} {now.get(field)!r} "
                 f"instead of {before.get(field)!r}: {root}; repeat them, or write to another folder"
             )
 
@@ -214,6 +216,7 @@ def _tasks(
             sizes=source.sizes[start : start + per_shard],
             truth=source.truth.images(start, start + per_shard) if source.truth else None,
             hidden=hidden.images(start, start + per_shard) if hidden else None,
+            frame=source.frame,
             num_classes=len(source.classes),
             split_part=split.get("part"),
             provenance={"annotations_sha256": source.sha256, "split_hash": split.get("hash")},

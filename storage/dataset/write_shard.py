@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ import pyarrow as pa
 from storage import files
 from storage.dataset.dataset import IMAGE_SCHEMA, PARTS_FOLDER
 from storage.errors import InputError, SourceError
-from storage.image_check import CheckedImage, check_image
+from storage.image_check import CheckedImage, Frame, check_image
 from storage.json_head import HeadFormat
 from storage.readers.find_file import FileFinder
 from storage.tables.label_store import LabelStore
@@ -34,7 +34,10 @@ from storage.tables.truth_table import truth_table, with_truth_columns
 from storage.truth import Truth
 
 RENAMED_REMARK = "image under another spelling of its name (taken)"
-TURNED_REMARK = "image turned by its EXIF orientation (boxes taken as of the upright image)"
+TURNED_REMARK = (
+    "image turned by its EXIF orientation (boxes taken as of the upright image; else --boxes stored)"
+)
+TURNED_WITH_REMARK = "image turned by its EXIF orientation (its boxes turned with it)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,6 +55,8 @@ class ShardTask:
     """Ground truth of a labeled set; goes into the tar too."""
     hidden: Truth | None
     """Truth kept apart for analysis; goes nowhere else."""
+    frame: Frame
+    """What sizes and boxes are of."""
     num_classes: int
     split_part: str | None
     provenance: Mapping[str, Any]
@@ -84,7 +89,7 @@ def write_shard(task: ShardTask, finder: FileFinder) -> ShardPart:
         return finished
     tar = _Tar()
     rows: list[dict[str, Any]] = []
-    kept: list[int] = []
+    kept: dict[int, CheckedImage] = {}
     skipped: list[dict[str, Any]] = []
     remarks: dict[str, list[str]] = {}
     for index, (image_id, name) in enumerate(zip(task.image_ids, task.file_names, strict=True)):
@@ -100,10 +105,11 @@ def write_shard(task: ShardTask, finder: FileFinder) -> ShardPart:
             continue
         if found != name:
             remarks.setdefault(RENAMED_REMARK, []).append(f"{name} is {found}")
-        if task.truth is not None and _may_be_turned(checked, task.sizes[index]):
-            remarks.setdefault(TURNED_REMARK, []).append(f"{found} (orientation {checked.orientation})")
+        remark = _turned_remark(task, checked, index)
+        if remark is not None:
+            remarks.setdefault(remark, []).append(f"{found} (orientation {checked.orientation})")
         rows.append(_add_sample(task, tar, index, found, data, checked))
-        kept.append(index)
+        kept[index] = checked
     images = pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
     if rows:
         files.write_atomic(files.join(task.root, f"{task.stem}.tar"), tar.close())
@@ -142,12 +148,28 @@ def _load(task: ShardTask, finder: FileFinder, index: int) -> tuple[str, bytes, 
     except OSError as error:
         raise SourceError(f"unreadable file: {error.strerror or error}") from None
     height, width = task.sizes[index].tolist()
-    return name, data, check_image(data, width=width, height=height)
+    return name, data, check_image(data, width=width, height=height, frame=task.frame)
 
 
-def _may_be_turned(checked: CheckedImage, size: npt.NDArray[np.int32]) -> bool:
-    """Return whether boxes may be of the stored image and nothing tells: no other size, or none annotated."""
-    return checked.keeps_its_size or (checked.orientation > 1 and not size.all())
+def _turned_remark(task: ShardTask, checked: CheckedImage, index: int) -> str | None:
+    """Return what is worth knowing of an image with boxes that EXIF turns.
+
+    Whether its boxes are of the upright image no size tells where both are alike, or none is annotated.
+    """
+    if (task.truth is None and task.hidden is None) or checked.orientation == 1:
+        return None
+    if task.frame == "stored":
+        return TURNED_WITH_REMARK
+    return TURNED_REMARK if checked.keeps_its_size or not task.sizes[index].all() else None
+
+
+def _upright(task: ShardTask, truth: Truth, index: int, checked: CheckedImage) -> Truth:
+    """Return the truth of one image, its boxes on the upright image."""
+    own = truth.image(index)
+    if task.frame == "upright" or checked.orientation == 1:
+        return own
+    width, height = checked.stored_size
+    return own.upright(orientation=checked.orientation, width=width, height=height)
 
 
 def _found(finder: FileFinder, name: str, reason: str) -> str:
@@ -170,7 +192,7 @@ def _add_sample(
         "height": checked.height,
     }
     if task.truth is not None:
-        labels = task.truth.labels.image(index)
+        labels = _upright(task, task.truth, index, checked).labels
         # str() of a float32 is its shortest text: 10.1, not 10.100000381469727
         description["boxes"] = [[float(str(side)) for side in box] for box in labels.boxes_N4]
         description["categories"] = labels.categories_N.tolist()
@@ -191,11 +213,11 @@ def _add_sample(
 
 
 def _write_truth(
-    task: ShardTask, folder: str, truth: Truth | None, images: pa.Table, kept: Sequence[int]
+    task: ShardTask, folder: str, truth: Truth | None, images: pa.Table, kept: Mapping[int, CheckedImage]
 ) -> int:
     if truth is None or not kept:
         return 0
-    truths = Truth.concatenate([truth.image(index) for index in kept])
+    truths = Truth.concatenate([_upright(task, truth, index, checked) for index, checked in kept.items()])
     sizes_B2 = np.stack([images["height"].to_numpy(), images["width"].to_numpy()], axis=1)
     keys, image_ids = images["key"].to_pylist(), images["image_id"].to_pylist()
     table = truth_table(

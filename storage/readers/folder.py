@@ -13,7 +13,7 @@ import numpy as np
 
 from storage import files
 from storage.errors import SourceError
-from storage.image_check import header_size
+from storage.image_check import Frame, header_size
 from storage.problems import Problems
 from storage.readers.image_set import ImageSet
 from storage.regular import open_regular
@@ -48,12 +48,12 @@ def read_folder(path: str) -> ImageSet:
     )
 
 
-def size_of_file(location: str) -> tuple[int, int]:
-    """Return height and width of an image file after EXIF rotation, from its head; (0, 0) where it has none."""
+def size_of_file(location: str, *, frame: Frame = "upright") -> tuple[int, int]:
+    """Return height and width of an image file in this frame, from its head; (0, 0) where it has none."""
     try:
         if files.is_local(location):
             with open_regular(files.local_path(location)) as file:
-                return header_size(file)
-        return header_size(io.BytesIO(files.read_bytes(location)))
+                return header_size(file, frame=frame)
+        return header_size(io.BytesIO(files.read_bytes(location)), frame=frame)
     except OSError:
         return 0, 0

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.truth import Truth
 
@@ -37,6 +38,8 @@ class ImageSet:
     split: Mapping[str, Any] | None
     """What `mixpl split` noted in the file's info."""
     problems: Problems
+    frame: Frame = "upright"
+    """What sizes and boxes are of; shards always hold those of the upright image."""
     num_annotations: int = 0
     """Objects that the source annotates, before any is dropped or kept apart."""
     num_ignored: int = 0

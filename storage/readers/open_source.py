@@ -14,6 +14,7 @@ from typing import Literal
 
 from storage import files
 from storage.errors import ConfigError, SourceError
+from storage.image_check import Frame
 from storage.readers.class_list import with_classes
 from storage.readers.coco_folder import is_coco, json_files, read_coco_folder
 from storage.readers.cvat import find_cvat, read_cvat
@@ -25,6 +26,7 @@ from storage.readers.unknown_annotations import LOOKED_FOR, refuse_annotated
 from storage.readers.voc import USUAL_OPTIONS, VocOptions, read_voc
 from storage.readers.voc_set import is_voc
 from storage.readers.yolo import read_yolo
+from storage.readers.yolo_columns import Columns
 from storage.readers.yolo_layouts import find_class_list, find_darknet
 from storage.readers.yolo_yaml import find_yaml
 
@@ -92,15 +94,18 @@ def open_source(
     images: str | None = None,
     subset: str | None = None,
     voc: VocOptions = USUAL_OPTIONS,
+    columns: Columns = "auto",
+    frame: Frame = "upright",
     classes: Sequence[str] = (),
     category_ids: Sequence[int] = (),
 ) -> Source:
     """Read a source of any format; `kind` None: as its path looks.
 
     `images` is the folder of the images that annotation files name or lie apart from; `subset` one of the parts of
-    a source in parts; `voc` what a VOC folder does not say. `classes` and their ids are the classes of a folder,
-    and those that any other format is mapped to by name. Raises ConfigError where arguments and format do not fit
-    together, SourceError where the source cannot be read.
+    a source in parts; `voc` what a VOC folder does not say; `columns` what YOLO's lines do not say; `frame` what all
+    boxes are of. `classes` and their ids are the classes of a folder, and those that any other format is mapped to
+    by name. Raises ConfigError where arguments and format do not fit together, SourceError where the source cannot
+    be read.
     """
     kind = kind or detect_format(path)
     for value, fits, name, wanted in (
@@ -109,12 +114,19 @@ def open_source(
         (voc.keep_difficult, kind == "voc", "--keep-difficult", "VOC"),
         (voc.corners != "auto", kind == "voc", "--corners", "VOC"),
         (voc.unannotated != "left-out", kind == "voc", "--unannotated", "VOC"),
+        (columns != "auto", kind == "yolo", "--columns", "YOLO"),
+        (frame != "upright", kind != "folder", "--boxes stored", "boxes"),
     ):
         if value and not fits:
             raise ConfigError(
                 f"expected {name} with {wanted} only, got a source of format {kind}: {path}; leave {name} out"
             )
-    source = _read(path, kind, images, subset, voc)
+    source = _read(path, kind, images, subset, voc, columns, frame)
+    options = {"columns": columns, "boxes": frame}
+    notes = {name: option for name, option in options.items() if option not in {"auto", "upright"}}
+    source = replace(
+        source, images=replace(source.images, frame=frame, notes={**source.images.notes, **notes})
+    )
     if not classes:
         return source
     if kind == "folder":
@@ -123,7 +135,15 @@ def open_source(
     return replace(source, images=with_classes(source.images, classes, category_ids))
 
 
-def _read(path: str, kind: Format, images: str | None, subset: str | None, voc: VocOptions) -> Source:
+def _read(
+    path: str,
+    kind: Format,
+    images: str | None,
+    subset: str | None,
+    voc: VocOptions,
+    columns: Columns,
+    frame: Frame,
+) -> Source:
     if images is not None and files.is_local(images) and not files.local_path(images).is_dir():
         raise ConfigError(
             f"expected a folder of images, got nothing there: --images {images}; check the path"
@@ -132,9 +152,12 @@ def _read(path: str, kind: Format, images: str | None, subset: str | None, voc: 
         case "coco" | "lvis":
             source, root = read_coco_folder(path, subset=subset, images=images)
         case "voc":
-            source, root = read_voc(path, subset=subset, images=images, options=voc), images or path
+            source, root = (
+                read_voc(path, subset=subset, images=images, options=voc, frame=frame),
+                images or path,
+            )
         case "yolo":
-            source, root = read_yolo(path, subset=subset or "train")
+            source, root = read_yolo(path, subset=subset or "train", columns=columns, frame=frame)
         case "cvat":
             source, root = read_cvat(path, subset=subset, images=images)
         case "labelme":

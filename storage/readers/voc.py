@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import SourceError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
 from storage.readers.image_set import ImageSet
@@ -63,12 +64,13 @@ def read_voc(
     subset: str | None = None,
     images: str | None = None,
     options: VocOptions = USUAL_OPTIONS,
+    frame: Frame = "upright",
 ) -> ImageSet:
     """Read the images of one subset; their file names are relative to `images`, or to `path` where that is None.
 
-    Raises SourceError when the folder is none of VOC, or has no such subset.
+    `frame` is what the boxes are of. Raises SourceError when the folder is none of VOC, or has no such subset.
     """
-    read = read_set(path, subset=subset, images=images, unannotated=options.unannotated)
+    read = read_set(path, subset=subset, images=images, unannotated=options.unannotated, frame=frame)
     if not read.records:
         raise SourceError(
             f"expected images in the subset {read.subset}, got none: {path}; choose another --subset"

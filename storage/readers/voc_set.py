@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from storage import files
 from storage.errors import SourceError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.find_file import plain_stem
 from storage.readers.folder import size_of_file
@@ -76,7 +77,12 @@ def is_voc(path: str) -> bool:
 
 
 def read_set(
-    path: str, *, subset: str | None, images: str | None = None, unannotated: Unannotated = "left-out"
+    path: str,
+    *,
+    subset: str | None,
+    images: str | None = None,
+    unannotated: Unannotated = "left-out",
+    frame: Frame = "upright",
 ) -> VocSet:
     """Read the images of one subset. Raises SourceError when there is no set, or not this subset of it."""
     folders = list_folders(path)
@@ -91,7 +97,7 @@ def read_set(
             f"annotation files *.xml and their images, got neither: {path}; check the path"
         )
     _settle_unannotated(read, unannotated)
-    read.records = [_with_size(record, read.images_root) for record in read.records]
+    read.records = [_with_size(record, read.images_root, frame) for record in read.records]
     return read
 
 
@@ -175,10 +181,10 @@ def _settle_unannotated(read: VocSet, unannotated: Unannotated) -> None:
     ]
 
 
-def _with_size(record: VocRecord, images_root: str) -> VocRecord:
+def _with_size(record: VocRecord, images_root: str, frame: Frame) -> VocRecord:
     if all(record.size):
         return record
-    return replace(record, size=size_of_file(files.join(images_root, record.file_name)))
+    return replace(record, size=size_of_file(files.join(images_root, record.file_name), frame=frame))
 
 
 def _class_names(annotations: Iterable[VocImage | None]) -> set[str]:

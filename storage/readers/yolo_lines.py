@@ -1,69 +1,62 @@
-"""The lines of a YOLO label file, each a box.
+"""The lines of YOLO label files as numbers.
 
-In: the text of a label file. Out: `Line`s. A line is the class index, then centre, width and height as shares of
-the image, and where a tool wrote it a score; or the class and the corners of a polygon, whose box is taken.
+In: the text of each label file. Out: `Line`s, each a class and the numbers behind it; what these mean is told by
+the whole set, in `storage.readers.yolo_columns`. Dropped, counted and named are lines that hold something else than
+finite numbers, lines of a class that `data.yaml` does not have, and all but the first of equal lines in a file.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from typing import NamedTuple
 
 from storage.errors import SourceError
 from storage.problems import Problems
 
-Line = tuple[int, tuple[float, float, float, float], float]
-"""Class index; left, top, right, bottom as shares of the image; score."""
+
+class Line(NamedTuple):
+    """One line of a label file."""
+
+    image: int
+    """Row of the image."""
+    row: int
+    """Line of the file, from 1."""
+    category: int
+    """Class as the file numbers it."""
+    values: list[float]
 
 
 def parse_lines(
-    path: str, text: str, index: dict[int, int], problems: Problems, num_key_values: int
+    image: int, path: str, text: str, categories: Collection[int], problems: Problems
 ) -> list[Line]:
-    """Return the boxes of a label file; what is wrong in single lines is counted and named."""
+    """Return the lines of one label file that are sound numbers of a known class."""
     kept: list[Line] = []
     seen: set[str] = set()
-    for number, line in enumerate(text.splitlines(), 1):
+    for row, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            parsed = parse_line(line, num_key_values=num_key_values)
+            category, values = _numbers(line)
         except SourceError as error:
-            problems.add("malformed line (dropped)", f"{path}:{number}: {error}")
+            problems.add("malformed line (dropped)", f"{path}:{row}: {error}")
             continue
-        if parsed[0] not in index:
-            problems.add("unknown class (dropped)", f"{path}:{number}: class {parsed[0]}")
+        if category not in categories:
+            problems.add("unknown class (dropped)", f"{path}:{row}: class {category}")
         elif line in seen:
-            problems.add("line twice (first kept)", f"{path}:{number}")
+            problems.add("line twice (first kept)", f"{path}:{row}")
         else:
-            kept.append(parsed)
+            kept.append(Line(image, row, category, values))
         seen.add(line)
     return kept
 
 
-def parse_line(line: str, *, num_key_values: int = 0) -> Line:
-    """Return one line of a label file. Raises SourceError saying what is wrong with it.
-
-    `num_key_values` numbers of key points follow a box (`kpt_shape` of data.yaml); they are passed over.
-    """
+def _numbers(line: str) -> tuple[int, list[float]]:
     parts = line.split()
     try:
-        number, values = int(float(parts[0])), [float(part) for part in parts[1:]]
+        category, values = int(float(parts[0])), [float(part) for part in parts[1:]]
     except (ValueError, OverflowError) as error:
         raise SourceError(f"expected a class index and numbers, got {error}") from None
-    if float(parts[0]) != number or not all(map(math.isfinite, values)):
+    if float(parts[0]) != category or not all(map(math.isfinite, values)):
         raise SourceError(f"expected a class index and finite numbers, got {line.strip()}")
-    if num_key_values and len(values) == 4 + num_key_values:
-        values = values[:4]
-    if len(values) in (4, 5):
-        x, y, width, height = values[:4]
-        score = values[4] if len(values) == 5 else 1.0
-        if not 0 <= score <= 1:
-            raise SourceError(
-                f"expected a score within 0..1, got {score} (a tracker's id? take the column out)"
-            )
-        return number, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), score
-    if num_key_values or len(values) < 6 or len(values) % 2:
-        points = f" and {num_key_values} of its key points (kpt_shape)" if num_key_values else ""
-        raise SourceError(
-            f"expected 4 numbers of a box{points}, with a score 5, or corners of a polygon, got {len(values)}"
-        )
-    return number, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])), 1.0
+    return category, values

@@ -281,3 +281,28 @@ def test_a_split_of_a_voc_folder_without_lists_says_what_it_took(
     assert split(everything).num_images == 3
     labeled = json.loads((tmp_path / "t/labeled.json").read_text())
     assert [entry["bbox"] for entry in labeled["annotations"]] == [[0, 0, 40, 20]]
+
+
+def test_options_of_numbers_and_frames_are_kept_and_a_run_without_them_is_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (50, 40)).save(tmp_path / "images/a.jpg", exif=exif)
+    (tmp_path / "labels/a.txt").write_text("0 0.3 0.3 0.35 0.3 0.36 0.36 0.3 0.35\n")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [disk]\n")
+    command = ["shard", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.run(command) == 2
+    assert "--columns key-points or --columns polygons" in capsys.readouterr().err
+    options = ["--columns", "polygons", "--boxes", "stored"]
+    assert cli.run([*command, *options]) == 0
+    assert "note  boxes: stored" in capsys.readouterr().out
+    dataset = Dataset.open(str(tmp_path / "out"))
+    assert (dataset.source["columns"], dataset.source["boxes"]) == ("polygons", "stored")
+    (box,) = table_labels(dataset.ground_truth().read("shard-000000")).boxes_N4.tolist()
+    assert box == pytest.approx([40 - 0.36 * 40, 0.3 * 50, 40 - 0.3 * 40, 0.36 * 50], abs=1e-4)
+    assert cli.run([*command, *options]) == 0
+    assert cli.run([*command, *options[:2]]) == 2
+    assert "got boxes None instead of 'stored'" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
-from PIL import Image
+from PIL import Image, ImageOps
 
 from storage import files
 from storage.dataset import write_dataset as write_dataset_module
@@ -308,7 +308,7 @@ def test_an_image_that_exif_turns_within_its_size_is_said(
     upright = size[::-1] if orientation > 4 else size
     source = oriented(tmp_path, orientation, size, annotated=upright)
     write(tmp_path / "out", source, tmp_path)
-    kind = "image turned by its EXIF orientation (boxes taken as of the upright image)"
+    kind = "image turned by its EXIF orientation (boxes taken as of the upright image; else --boxes stored)"
     assert source.problems.remarks == ({kind: 1} if said else {})
 
 
@@ -316,8 +316,38 @@ def test_an_image_that_exif_turns_within_its_size_is_said(
 def test_a_size_annotated_as_stored_names_exif_and_what_to_do(tmp_path: Path, orientation: int) -> None:
     source = oriented(tmp_path, orientation, (8, 6), annotated=(8, 6))
     words = (
-        f"8 x 6 annotated; the file is 8 x 6 stored, 6 x 8 upright by EXIF orientation {orientation}: turn"
+        f"8 x 6 annotated; the file is 8 x 6 stored, 6 x 8 upright by EXIF orientation {orientation}: give "
+        "--boxes stored, if its boxes are of the stored pixels"
     )
+    with pytest.raises(SourceError, match=words):
+        write(tmp_path / "out", source, tmp_path)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (8, 8)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_of_the_stored_image_are_turned_with_it(
+    tmp_path: Path, orientation: int, size: tuple[int, int]
+) -> None:
+    source = replace(oriented(tmp_path, orientation, size, annotated=size), frame="stored")
+    result = write(tmp_path / "out", source, tmp_path)
+    pixels = np.zeros((*size[::-1], 3), np.uint8)
+    pixels[2:6, 1:4] = 255  # bbox [1, 2, 3, 4]
+    stored = Image.fromarray(pixels)
+    stored.getexif()[0x0112] = orientation
+    rows, columns = np.nonzero(np.array(ImageOps.exif_transpose(stored))[..., 0])
+    expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    table = result.dataset.ground_truth().read("shard-000000")
+    assert table_labels(table).boxes_N4.tolist() == [expected]
+    images = result.dataset.images()
+    upright = size[::-1] if orientation > 4 else size
+    assert (images["width"][0].as_py(), images["height"][0].as_py()) == upright
+    kind = "image turned by its EXIF orientation (its boxes turned with it)"
+    assert source.problems.remarks == ({kind: 1} if orientation > 1 else {})
+
+
+def test_a_size_annotated_upright_is_left_out_where_boxes_are_said_to_be_stored(tmp_path: Path) -> None:
+    source = replace(oriented(tmp_path, 6, (8, 6), annotated=(6, 8)), frame="stored")
+    words = "6 x 8 annotated; the file is 8 x 6 stored.*: give no --boxes stored"
     with pytest.raises(SourceError, match=words):
         write(tmp_path / "out", source, tmp_path)
 

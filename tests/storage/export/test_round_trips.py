@@ -26,7 +26,6 @@ from storage.export.yolo import write_yolo
 from storage.labels import Labels
 from storage.readers.voc_annotation import parse_voc
 from storage.readers.yolo_labels import label_path
-from storage.readers.yolo_lines import parse_line
 from storage.readers.yolo_yaml import read_yaml
 
 FORMATS = ("coco-results", "coco", "yolo", "voc", "labelstudio")
@@ -163,9 +162,14 @@ def read_yolo(folder: Path) -> Found:
     for image, name in zip(images, names, strict=True):
         size = np.array([int(image["width"]), int(image["height"])] * 2)
         lines = (folder / label_path(name)).read_text().splitlines()
-        parsed = [parse_line(line) for line in lines]
+        rows = [[float(part) for part in line.split()] for line in lines]
         found[int(image["image_id"])] = [
-            (head.names[category], score, list(np.array(box) * size)) for category, box, score in parsed
+            (
+                head.names[int(category)],
+                score,
+                list(np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2]) * size),
+            )
+            for category, x, y, w, h, score in rows
         ]
     assert len(list((folder / "labels").rglob("*.txt"))) == len(images)
     return found

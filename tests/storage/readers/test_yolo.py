@@ -78,9 +78,9 @@ def test_a_bad_line_is_counted_and_named(yolo: Path, line: str, kind: str) -> No
 def test_boxes_of_an_image_without_a_size_are_dropped_and_the_image_named(yolo: Path) -> None:
     (yolo / "images/train/a.jpg").write_bytes(b"not an image")
     source, _ = read_yolo(str(yolo))
-    assert source.problems.examples == {
-        "image without a readable size (its boxes dropped)": ["images/train/a.jpg"]
-    }
+    kind = "image without a readable size (its boxes dropped)"
+    assert source.problems.examples[kind] == ["images/train/a.jpg"]
+    assert source.problems.counts == {kind: 1}
     assert source.truth is not None
     assert source.truth.labels.counts().tolist() == [0, 0, 1]
 
@@ -91,6 +91,10 @@ def test_the_size_is_the_one_after_exif_rotation(yolo: Path) -> None:
     Image.new("RGB", (50, 40)).save(yolo / "images/train/a.jpg", exif=exif)
     source, _ = read_yolo(str(yolo))
     assert source.sizes[0].tolist() == [50, 40]
+    stored, _ = read_yolo(str(yolo), frame="stored")
+    assert stored.sizes[0].tolist() == [40, 50]
+    assert stored.truth is not None
+    np.testing.assert_allclose(stored.truth.labels.boxes_N4[0], [20, 10, 30, 30], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +226,7 @@ def test_a_label_file_of_another_spelling_is_taken_and_one_without_image_named(
     source, _ = read_yolo(str(yolo))
     assert source.truth is not None
     assert source.truth.labels.counts().tolist().count(1) == 2
-    (remark,) = source.problems.remarks
+    remark = "label file in another place or spelling (taken)"
     assert source.problems.examples[remark] == [f"images/train/{image}: labels/train/{label}"]
     assert source.problems.examples["label file without an image (not read)"] == ["labels/train/lost.txt"]
 
