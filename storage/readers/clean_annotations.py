@@ -8,6 +8,7 @@ is decided here, counted and named in `problems`:
     box partly outside its image      clipped; counted when more than one pixel is cut off
     crowd region, difficult object    kept apart: a remark
     box in shares of its image        taken times the size, where all boxes of the source are such: a remark
+    box within the first pixel        kept; where others are not, or too few are there to tell
 
 Shapes: A annotations, B images.
 """
@@ -102,12 +103,15 @@ def truth_of(
 def _in_pixels(annotations: Annotations, sizes_A2: npt.NDArray[np.int32], problems: Problems) -> Annotations:
     """Return the boxes in pixels: shares of the image, where each of many lies within the first pixel."""
     boxes_A4 = annotations.boxes_A4
-    if not len(boxes_A4) or boxes_A4.max() > 1 or boxes_A4.min() < 0 or not np.any(boxes_A4 % 1):
+    # the columns one by one: a maximum over four numbers a row is ten times as slow
+    small_A = np.logical_and.reduce([(side >= 0) & (side <= 1) for side in boxes_A4.T])
+    rows_A = np.flatnonzero(small_A)
+    rows_A = rows_A[np.any(boxes_A4[rows_A] % 1, axis=1)]
+    if len(rows_A) < MIN_SHARES or not small_A.all():
+        kind = "box within the first pixel (kept; in shares of its image?)"
+        problems.add_rows(kind, rows_A, annotations.describe)
         return annotations
     rows_A = np.arange(len(boxes_A4))
-    if len(boxes_A4) < MIN_SHARES:
-        problems.remark_rows("box within the first pixel (of its image?)", rows_A, annotations.describe)
-        return annotations
     problems.remark_rows("box in shares of its image (taken times its size)", rows_A, annotations.describe)
     return replace(annotations, boxes_A4=boxes_A4 * np.tile(sizes_A2[:, ::-1], 2))
 

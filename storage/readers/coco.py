@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypedDict
 
 import msgspec
@@ -28,9 +29,9 @@ import numpy as np
 from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import truth_of
-from storage.readers.coco_annotations import AnnotationColumns, read_annotations
+from storage.readers.coco_annotations import AnnotationColumns, read_annotations, refuse_corners
 from storage.readers.coco_categories import class_notes, read_categories, without_group
-from storage.readers.coco_document import CocoMembers, plain_record, read_members
+from storage.readers.coco_document import CocoMembers, names_unreadable, plain_record, read_members
 from storage.readers.coco_values import MAX_ID, MIN_ID, whole_number
 from storage.readers.image_set import ImageSet
 from storage.truth import Federated
@@ -42,6 +43,7 @@ BOUNDS = {"id": (MIN_ID, MAX_ID), "width": (1, 2**31 - 1), "height": (1, 2**31 -
 ABSENT_FIELD, NOT_EXHAUSTIVE_FIELD = "neg_category_ids", "not_exhaustive_category_ids"
 
 
+@names_unreadable
 def read_coco(path: str) -> ImageSet:
     """Read a COCO or LVIS annotation file. Raises SourceError where the file as a whole cannot be used."""
     problems = Problems()
@@ -51,7 +53,7 @@ def read_coco(path: str) -> ImageSet:
     images.without(suspects, path)
     images.note_files_named_twice(problems)
     members.images.clear()  # nobody reads them again; the annotations are about to need the memory
-    columns = _annotation_columns(members, path, problems)
+    columns = _annotation_columns(members, path, problems, images)
     categories = without_group(
         members.categories, columns.category_ids_E if columns is not None else None, problems
     )
@@ -66,6 +68,7 @@ def read_coco(path: str) -> ImageSet:
             np.array(images.ids, np.int64), np.array(category_ids, np.int64), problems
         )
         del columns
+        refuse_corners(annotations, sizes_B2, path)
         truth = truth_of(annotations, sizes_B2, problems, federated=images.federated(category_ids, problems))
     return ImageSet(
         path=path,
@@ -150,7 +153,9 @@ def _image_records(records: Sequence[msgspec.Raw], path: str) -> Iterator[Any]:
             yield plain_record(record, path, f"images[{index}]")
 
 
-def _annotation_columns(members: CocoMembers, path: str, problems: Problems) -> AnnotationColumns | None:
+def _annotation_columns(
+    members: CocoMembers, path: str, problems: Problems, images: _Images
+) -> AnnotationColumns | None:
     """Return the annotations, or None where the file has no list of them."""
     if isinstance(members.annotations, msgspec.UnsetType):
         return None
@@ -159,7 +164,7 @@ def _annotation_columns(members: CocoMembers, path: str, problems: Problems) -> 
             f"expected the categories of {len(members.annotations):,} annotations, got none: {path}; "
             "add the list 'categories'"
         )
-    return read_annotations(members.annotations, path, problems)
+    return read_annotations(members.annotations, path, problems, images.size_of)
 
 
 class _Images:
@@ -178,6 +183,16 @@ class _Images:
             self.ids.append(record["id"])
             self.file_names.append(record["file_name"])
             self.sizes.extend((record["height"], record["width"]))
+
+    def size_of(self, image_id: int | None) -> tuple[int, int] | None:
+        """Return the height and width of an image; None where there is none of this id."""
+        row = self._rows.get(image_id)
+        return None if row is None else (self.sizes[2 * row], self.sizes[2 * row + 1])
+
+    @cached_property
+    def _rows(self) -> dict[int | None, int]:
+        """Rows by id, made where a mask asks for one."""
+        return {image_id: row for row, image_id in enumerate(self.ids)}
 
     def without(self, suspects: set[int], path: str) -> None:
         """Forget the images of these ids. Raises SourceError where none is left."""

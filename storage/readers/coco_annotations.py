@@ -7,7 +7,8 @@ In: the records of the list `annotations`, in file order; then the ids of images
     annotation twice                  equal in every field that is read: the first is kept
     unknown category / unknown image  the annotation is dropped
     id of several annotations         all are kept, as nothing needs these ids: a remark
-    no bbox                           that of its polygon is taken: a remark
+    no bbox                           that of its polygon or mask is taken: a remark
+    no bbox and an empty mask         dropped
 
 Numbers may be text, see `storage.readers.coco_values`. Segmentations beside a bbox and whatever else a record holds
 are passed over.
@@ -18,7 +19,7 @@ Shapes: E annotations that are not malformed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
@@ -29,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage import boxes
+from storage.errors import SourceError
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations
 from storage.readers.coco_document import plain_record
@@ -38,6 +40,7 @@ from storage.readers.coco_values import (
     box_of,
     is_finite,
     is_id,
+    mask_box,
     polygon_box,
     shown,
     whole_number,
@@ -46,6 +49,10 @@ from storage.readers.coco_values import (
 _BLOCK = 256
 """Records that are decoded before their values move into the columns: these fit the processor's cache."""
 _Id = Annotated[int, msgspec.Meta(ge=MIN_ID, le=MAX_ID)]
+MIN_CORNERS = 10
+"""Boxes that leave their image from which on a set may be told to be given by corners."""
+SizeOf = Callable[[int | None], tuple[int, int] | None]
+"""The height and width of an image by its id; None for one that is not there."""
 _SCALARS = ("id", "image_id", "category_id", "area", "iscrowd", "difficult")
 
 
@@ -142,7 +149,9 @@ class AnnotationColumns:
         return f"{self.name(row)}: bbox {self.xywh_E4[row].tolist()}"
 
 
-def read_annotations(records: Sequence[msgspec.Raw], path: str, problems: Problems) -> AnnotationColumns:
+def read_annotations(
+    records: Sequence[msgspec.Raw], path: str, problems: Problems, size_of: SizeOf
+) -> AnnotationColumns:
     """Return the columns of the annotations. Raises SourceError on a record that is no Unicode text."""
     size, end, names = len(records), 0, dict[int, str]()
     ids, image_ids, category_ids = (np.empty(size, np.int64) for _ in range(3))
@@ -152,7 +161,7 @@ def read_annotations(records: Sequence[msgspec.Raw], path: str, problems: Proble
         np.empty(size, bool),
         np.empty(size, bool),
     )
-    for block in _blocks(records, path, problems, names):
+    for block in _blocks(records, path, problems, names, size_of):
         start, end = end, end + len(block)
         for name, column in zip(
             _SCALARS, (ids, image_ids, category_ids, areas, crowd, difficult), strict=True
@@ -173,8 +182,30 @@ def read_annotations(records: Sequence[msgspec.Raw], path: str, problems: Proble
     )
 
 
+def refuse_corners(annotations: Annotations, sizes_B2: npt.NDArray[np.int32], path: str) -> None:
+    """Raise SourceError where bbox seems to hold right and bottom: as width and height many leave their image."""
+    heights_A, widths_A = sizes_B2[annotations.images_A].T
+    x1_A, y1_A, x2_A, y2_A = annotations.boxes_A4.T
+    leaves_A = (x2_A > widths_A + 1) | (y2_A > heights_A + 1)
+    num_leaving = int(np.count_nonzero(leaves_A))
+    if num_leaving < max(MIN_CORNERS, 0.2 * len(leaves_A)):
+        return
+    right_A, bottom_A = x2_A - x1_A, y2_A - y1_A
+    fits_A = (right_A > x1_A) & (right_A <= widths_A + 1) & (bottom_A > y1_A) & (bottom_A <= heights_A + 1)
+    if np.count_nonzero(fits_A) >= 0.9 * len(fits_A):
+        raise SourceError(
+            f"expected bbox as left, top, width and height, got boxes that look like left, top, right and bottom: "
+            f"{num_leaving:,} of {len(leaves_A):,} leave their image otherwise, such as "
+            f"{annotations.describe(int(np.argmax(leaves_A)))}: {path}; take left from right and top from bottom"
+        )
+
+
 def _blocks(
-    records: Sequence[msgspec.Raw], path: str, problems: Problems, names: dict[int, str]
+    records: Sequence[msgspec.Raw],
+    path: str,
+    problems: Problems,
+    names: dict[int, str],
+    size_of: SizeOf,
 ) -> Iterator[list[_Record]]:
     """Yield the annotations that are not malformed, in blocks; note the names of those without an integer id."""
     decode = msgspec.json.Decoder(_Record).decode
@@ -185,11 +216,14 @@ def _blocks(
                 block.append(decode(record))
             except msgspec.DecodeError:
                 value = plain_record(record, path, f"annotations[{number}]")
-                block += _unusual(value if isinstance(value, dict) else {}, number, problems, names)
+                fields = value if isinstance(value, dict) else {}
+                block += _unusual(fields, number, problems, names, size_of)
         yield block
 
 
-def _unusual(fields: dict[str, Any], number: int, problems: Problems, names: dict[int, str]) -> list[_Record]:
+def _unusual(
+    fields: dict[str, Any], number: int, problems: Problems, names: dict[int, str], size_of: SizeOf
+) -> list[_Record]:
     """Return an annotation in another form than the usual one; none, and a problem, where it is malformed."""
     identity: Any = fields.get("id")
     area: Any = fields.get("area")
@@ -197,9 +231,22 @@ def _unusual(fields: dict[str, Any], number: int, problems: Problems, names: dic
     image_id, category_id = (whole_number(fields.get(field)) for field in ("image_id", "category_id"))
     box = box_of(fields.get("bbox"))
     if box is None and not fields.get("bbox"):
-        box = polygon_box(fields.get("segmentation"))
+        outline: Any = fields.get("segmentation")
+        is_mask = isinstance(outline, dict)
+        box = mask_box(outline, size_of(image_id)) if is_mask else polygon_box(outline)
+        if is_mask and box is not None and not all(box[2:]):
+            problems.add("no bbox and an empty mask (dropped)", f"annotation {name}")
+            return []
+        if is_mask and box is None:
+            problems.add(
+                "no bbox and no mask of its image's size (dropped)",
+                f"annotation {name}: {shown(fields, 'segmentation')}",
+            )
+            return []
         if box is not None:
-            problems.remark("no bbox (that of its polygon taken)", f"annotation {name}")
+            problems.remark(
+                f"no bbox (that of its {'mask' if is_mask else 'polygon'} taken)", f"annotation {name}"
+            )
     for field_, value in (("image_id", image_id), ("category_id", category_id), ("bbox", box)):
         if value is None:
             problems.add("malformed annotation (dropped)", f"annotation {name}: {shown(fields, field_)}")

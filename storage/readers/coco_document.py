@@ -4,17 +4,21 @@ In: the path of a COCO or LVIS file. Out: a document and the sha256 of the file'
 JSON object with a list `images`, and `annotations` is a list where the file has it. What a record holds is for its
 reader to check.
 
+A file in UTF-16 or UTF-32 is read as such. One in another encoding, or nested so deep that no tool meant it, is a
+SourceError that names it, from whichever reader meets it (`names_unreadable`).
+
 msgspec reads the file. Some tools write what JSON does not have and Python's `json` reads nevertheless (NaN,
 Infinity, half of a surrogate pair): such a file is read by `json`, which needs several times the memory.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import mmap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,9 +26,27 @@ from storage import files
 from storage.errors import SourceError
 from storage.regular import MAX_WHOLE_BYTES, NotRegularError, open_regular
 
+Result = TypeVar("Result")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EDGE = 64
 """Bytes at either end of a file in which its braces are looked for."""
+
+
+def names_unreadable(read: Callable[[str], Result]) -> Callable[[str], Result]:
+    """Let a reader of a COCO file name the file, and the byte, where it is no Unicode or nested without end."""
+
+    @functools.wraps(read)
+    def reading(path: str) -> Result:
+        try:
+            return read(path)
+        except UnicodeDecodeError:
+            raise SourceError(_why_undecodable(path)) from None
+        except RecursionError:
+            raise SourceError(
+                f"expected COCO JSON, got values nested thousands deep: {path}; give a COCO detection file"
+            ) from None
+
+    return reading
 
 
 class CocoMembers(msgspec.Struct):
@@ -36,22 +58,24 @@ class CocoMembers(msgspec.Struct):
     info: Any = None
 
 
+@names_unreadable
 def read_document(path: str) -> tuple[dict[str, Any], str]:
     """Return a whole COCO file as plain values and the sha256 of its bytes. Raises SourceError when it is none."""
     data = _file_bytes(path)
-    return _plain_document(data, path), hashlib.sha256(data).hexdigest()
+    return _plain_document(_as_utf8(data), path), hashlib.sha256(data).hexdigest()
 
 
 def read_members(path: str) -> tuple[CocoMembers, str]:
     """Return the members of a COCO file and the sha256 of its bytes. Raises SourceError when it is none."""
     data = _file_bytes(path)
-    marked = data[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK
+    text = _as_utf8(data)
+    marked = text[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK
     try:
         members = msgspec.json.decode(
-            memoryview(data)[len(_BYTE_ORDER_MARK) :] if marked else data, type=CocoMembers
+            memoryview(text)[len(_BYTE_ORDER_MARK) :] if marked else text, type=CocoMembers
         )
     except msgspec.DecodeError:
-        members = _members_of(_plain_document(data, path))
+        members = _members_of(_plain_document(text, path))
     return members, hashlib.sha256(data).hexdigest()
 
 
@@ -61,7 +85,7 @@ def plain_record(record: msgspec.Raw, path: str, position: str) -> Any:
         return json.loads(bytes(record))
     except ValueError as error:
         raise SourceError(
-            f"expected JSON, got {error}: {path}, {position}; correct the annotation file"
+            f"expected JSON, got {error}: {path}, {position}; correct it, or convert the file to UTF-8"
         ) from None
 
 
@@ -74,6 +98,25 @@ def _file_bytes(path: str) -> bytes | mmap.mmap:
         return files.read_bytes(path)
     except (FileNotFoundError, IsADirectoryError, NotRegularError) as error:
         raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
+
+
+def _as_utf8(data: bytes | mmap.mmap) -> bytes | mmap.mmap:
+    encoding = json.detect_encoding(data[:4])
+    if encoding.startswith("utf-8"):
+        return data
+    return bytes(data).decode(encoding, "surrogatepass").encode(errors="surrogatepass")
+
+
+def _why_undecodable(path: str) -> str:
+    data, place = bytes(_file_bytes(path)), 0
+    try:
+        data.decode(json.detect_encoding(data[:4]))
+    except UnicodeDecodeError as error:
+        place = error.start
+    return (
+        f"expected COCO JSON in UTF-8, got another encoding at byte {place:,} ({data[place : place + 1]!r}): "
+        f"{path}; convert it from its own, with `iconv -f LATIN1 -t UTF-8` for Latin-1 or `-f GB18030` for Chinese"
+    )
 
 
 def _plain_document(data: bytes | mmap.mmap, path: str) -> dict[str, Any]:
@@ -89,6 +132,8 @@ def _plain_document(data: bytes | mmap.mmap, path: str) -> dict[str, Any]:
         )
     try:
         document = json.loads(bytes(data))
+    except UnicodeDecodeError:
+        raise
     except ValueError as error:
         raise SourceError(f"expected COCO JSON, got {error}: {path}; is the file complete?") from None
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):

@@ -1,8 +1,8 @@
 """Values of a COCO record in the forms that tools write them in.
 
-In: a JSON value. Out: the whole number, box or polygon's box that it means, or None where it means none. Whole
-numbers come as 7, 7.0 (pandas) or "7"; a box as four numbers, as text of them, or as an object with x, y, width and
-height; a polygon as one or several lists of x and y in turn.
+In: a JSON value. Out: the whole number, box, polygon's or mask's box that it means, or None where it means none.
+Whole numbers come as 7, 7.0 (pandas) or "7"; a box as four numbers, as text of them, or as an object with x, y,
+width and height; a polygon as one or several lists of x and y in turn; a mask as COCO's lengths of runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+from pycocotools import mask
 
 MIN_ID, MAX_ID = -(2**63), 2**63 - 1
 """The least and the largest id: what an int64 holds."""
@@ -59,6 +61,31 @@ def polygon_box(value: object) -> Box | None:
         sides += [side for side in numbers if side is not None]
     left, top = min(sides[::2]), min(sides[1::2])
     return left, top, max(sides[::2]) - left, max(sides[1::2]) - top
+
+
+def mask_box(value: Mapping[str, Any], size: tuple[int, int] | None) -> Box | None:
+    """Return left, top, width and height around a mask, all 0 where it is empty; none where it is no mask.
+
+    `size` is the height and width of its image. Counts of runs come as numbers or as COCO's compressed text.
+    """
+    counts, mask_size = value.get("counts"), value.get("size")
+    if not (isinstance(mask_size, list) and len(mask_size) == 2 and all(map(is_id, mask_size))):
+        return None
+    height, width = mask_size
+    if size is not None and (height, width) != size:
+        return None
+    if isinstance(counts, list):
+        if not all(is_id(count) and count >= 0 for count in counts) or sum(counts) != height * width:
+            return None
+        runs = mask.frPyObjects(value, height, width)
+    elif isinstance(counts, str) and counts.isascii():
+        runs = {"size": mask_size, "counts": counts.encode()}
+    else:
+        return None
+    left, top, box_width, box_height = map(float, mask.toBbox(runs))
+    if left + box_width > width or top + box_height > height:
+        return None
+    return left, top, box_width, box_height
 
 
 def is_finite(value: object) -> bool:

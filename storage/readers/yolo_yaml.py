@@ -53,7 +53,7 @@ def read_yaml(path: str) -> YoloFile:
         document = yaml.safe_load(decode(files.read_bytes(path), path))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SourceError(f"expected a YOLO data.yaml, got {error}; check the path") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise SourceError(f"expected YAML, got {' '.join(str(error).split())}: {path}; correct it") from None
     document = document if isinstance(document, dict) else {}
     names = _names(document.get("names"))

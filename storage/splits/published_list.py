@@ -20,6 +20,7 @@ from typing import Any
 from storage import files
 from storage.errors import SourceError
 from storage.json_head import HeadFormat
+from storage.readers.text import decode
 from storage.splits.draw_split import AnyFamily, Split
 
 MIN_HASH_DIGITS = 8
@@ -52,11 +53,9 @@ def import_split(
     `expected_hash` is the split's hash or `ids_hash`, or at least 8 digits of its beginning.
     """
     try:
-        text = files.read_bytes(path).decode()
+        text = decode(files.read_bytes(path), path)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SourceError(f"expected a list of image ids, got {error}; check the path") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"expected a list of image ids, got {error}: {path}") from None
     document = _parsed(text)
     draws = _ids(_names(document, path), images, path)
     is_split = isinstance(document, dict) and "labeled_ids" in document
@@ -87,7 +86,7 @@ def _parsed(text: str) -> Any:
     """Return the JSON value, or the lines of a list that is none."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [line.strip() for line in text.splitlines() if line.strip()]
     return document if isinstance(document, list | dict) else [document]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pycocotools import mask
 
 from storage.errors import SourceError
 from storage.problems import Problems
+from storage.readers.coco import read_coco
 from storage.readers.coco_annotations import AnnotationColumns, read_annotations
+from storage.readers.image_set import ImageSet
 
 USUAL = {"id": 7, "image_id": 3, "category_id": 2, "bbox": [1, 2.5, 3e1, 4], "area": 12.25, "iscrowd": 0}
 
@@ -23,7 +27,7 @@ USUAL = {"id": 7, "image_id": 3, "category_id": 2, "bbox": [1, 2.5, 3e1, 4], "ar
 def read(*records: str) -> tuple[AnnotationColumns, Problems]:
     problems = Problems()
     return read_annotations(
-        [msgspec.Raw(record.encode()) for record in records], "x.json", problems
+        [msgspec.Raw(record.encode()) for record in records], "x.json", problems, lambda _: None
     ), problems
 
 
@@ -146,9 +150,9 @@ def test_a_polygon_stands_for_the_box_that_is_missing(box: object, polygon: obje
     assert problems.remarks == {"no bbox (that of its polygon taken)": 1}
 
 
-@pytest.mark.parametrize("mask", [{"counts": "abc", "size": [4, 4]}, [], [[1, 2, 3]], [["a"] * 6]])
-def test_a_mask_without_a_box_is_dropped_with_the_reason(mask: object) -> None:
-    _, problems = read(changed(bbox=None, segmentation=mask))
+@pytest.mark.parametrize("outline", [[], [[1, 2, 3]], [["a"] * 6]])
+def test_an_outline_that_is_none_is_dropped_with_the_reason(outline: object) -> None:
+    _, problems = read(changed(bbox=None, segmentation=outline))
     assert problems.examples["malformed annotation (dropped)"] == ["annotation 7: bbox = null"]
 
 
@@ -162,4 +166,104 @@ def test_the_last_of_two_equal_names_counts_as_json_has_it() -> None:
 def test_an_unusual_record_that_is_no_unicode_is_an_error_that_names_its_place() -> None:
     records = [msgspec.Raw(changed().encode()), msgspec.Raw(b'{"id": "\xff"}')]
     with pytest.raises(SourceError, match=r"expected JSON, got .*: x\.json, annotations\[1\]; correct"):
-        read_annotations(records, "x.json", Problems())
+        read_annotations(records, "x.json", Problems(), lambda _: None)
+
+
+MASK = np.zeros((50, 100), np.uint8, order="F")
+MASK[5:20, 10:60] = 1
+COMPRESSED = {"size": [50, 100], "counts": mask.encode(MASK)["counts"].decode()}
+RUNS = {
+    "size": [50, 100],
+    "counts": np.diff(np.flatnonzero(np.diff(MASK.T.ravel(), prepend=2, append=2))).tolist(),
+}
+
+
+def read_one(tmp_path: Path, **fields: object) -> ImageSet:
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}],
+        "categories": [{"id": 1, "name": "disk"}],
+        "annotations": [
+            {"id": 7, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4]},
+            {"id": 8, "image_id": 1, "category_id": 1, **fields},
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    return read_coco(str(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("segmentation", [COMPRESSED, RUNS])
+@pytest.mark.parametrize("bbox", [{}, {"bbox": None}, {"bbox": []}])
+def test_a_mask_without_a_bbox_gives_its_box(
+    tmp_path: Path, segmentation: dict[str, Any], bbox: dict[str, Any]
+) -> None:
+    source = read_one(tmp_path, segmentation=segmentation, **bbox)
+    assert source.truth is not None
+    assert source.truth.labels.boxes_N4.tolist() == [[0, 0, 4, 4], [10, 5, 60, 20]]
+    assert source.problems.remarks == {"no bbox (that of its mask taken)": 1}
+    assert not source.problems
+
+
+def test_a_mask_of_a_crowd_is_kept_apart(tmp_path: Path) -> None:
+    source = read_one(tmp_path, segmentation=RUNS, iscrowd=1)
+    assert source.truth is not None
+    assert source.truth.crowds.boxes_N4.tolist() == [[10, 5, 60, 20]]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "kind"),
+    [
+        ({"size": [50, 100], "counts": [5000]}, "no bbox and an empty mask (dropped)"),
+        ({"size": [50, 100], "counts": ""}, "no bbox and an empty mask (dropped)"),
+        (
+            {"size": [50, 100], "counts": mask.encode(np.zeros_like(MASK))["counts"].decode()},
+            "no bbox and an empty mask (dropped)",
+        ),
+        ({"size": [50, 100], "counts": [10, 20]}, "no bbox and no mask of its image's size (dropped)"),
+        ({"size": [50, 100], "counts": [-1, 5001]}, "no bbox and no mask of its image's size (dropped)"),
+        (
+            {"size": [50, 100], "counts": mask.encode(np.ones((100, 100), np.uint8, "F"))["counts"].decode()},
+            "no bbox and no mask of its image's size (dropped)",
+        ),
+        ({"size": [50, 100], "counts": "é"}, "no bbox and no mask of its image's size (dropped)"),
+        ({"size": [25, 50], "counts": [1250]}, "no bbox and no mask of its image's size (dropped)"),
+        ({"counts": [5000]}, "no bbox and no mask of its image's size (dropped)"),
+        ({"size": [50, 100]}, "no bbox and no mask of its image's size (dropped)"),
+        ([[1, 2]], "malformed annotation (dropped)"),
+    ],
+)
+def test_a_mask_without_a_box_is_counted_with_its_reason(
+    tmp_path: Path, segmentation: object, kind: str
+) -> None:
+    source = read_one(tmp_path, segmentation=segmentation)
+    assert source.problems.counts == {kind: 1}
+    assert "annotation 8" in source.problems.lines()[0]
+
+
+def corner_document(boxes: list[list[float]]) -> dict[str, Any]:
+    return {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}],
+        "categories": [{"id": 1, "name": "disk"}],
+        "annotations": [
+            {"id": number, "image_id": 1, "category_id": 1, "bbox": box} for number, box in enumerate(boxes)
+        ],
+    }
+
+
+def test_boxes_given_by_their_corners_are_refused_and_named(tmp_path: Path) -> None:
+    corners = [[40.0 + n, 20, 70 + n, 45] for n in range(20)]
+    (tmp_path / "a.json").write_text(json.dumps(corner_document(corners)))
+    words = (
+        r"look like left, top, right and bottom: 20 of 20 leave.*such as annotation 0: .*a\.json; take left"
+    )
+    with pytest.raises(SourceError, match=words):
+        read_coco(str(tmp_path / "a.json"))
+    for sound in (corners[:5], [[x, y, right - x, bottom - y] for x, y, right, bottom in corners]):
+        (tmp_path / "a.json").write_text(json.dumps(corner_document(sound)))
+        assert read_coco(str(tmp_path / "a.json")).truth is not None
+
+
+def test_boxes_of_shares_among_pixels_are_counted(tmp_path: Path) -> None:
+    boxes = [[40.0 + n, 20, 10, 10] for n in range(20)] + [[0.1, 0.2, 0.5, 0.5]] * 2
+    (tmp_path / "a.json").write_text(json.dumps(corner_document(boxes)))
+    source = read_coco(str(tmp_path / "a.json"))
+    assert source.problems.counts == {"box within the first pixel (kept; in shares of its image?)": 2}

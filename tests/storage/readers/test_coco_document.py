@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from storage import files
 from storage.errors import SourceError
+from storage.readers.coco import read_coco
 from storage.readers.coco_document import CocoMembers, read_document, read_members
 
 VALUES = st.recursive(
@@ -158,3 +159,72 @@ def test_a_path_without_a_file_is_an_error_that_names_it(tmp_path: Path, name: s
     for read in (read_members, read_document):
         with pytest.raises(SourceError, match=r"expected a COCO annotation file, got .*check the path"):
             read(str(tmp_path / name))
+
+
+DOCUMENT = {
+    "images": [{"id": 1, "file_name": "caf\u00e9.jpg", "width": 10, "height": 10}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}],
+    "categories": [{"id": 1, "name": "K\u00f6ter"}],
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_every_unicode_encoding_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(json.dumps(DOCUMENT, ensure_ascii=False).encode(encoding))
+    source = read_coco(str(path))
+    assert (source.file_names, source.classes) == (("caf\u00e9.jpg",), ("K\u00f6ter",))
+    assert source.truth is not None
+    assert source.truth.labels.boxes_N4.tolist() == [[1, 1, 3, 3]]
+    assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_document(str(path))[0] == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "encoding"),
+    [
+        ("file_name", "caf\u00e9.jpg", "latin-1"),
+        ("file_name", "\u7167\u7247.jpg", "gbk"),
+        ("name", "K\u00f6ter", "latin-1"),
+        ("name", "\u72d7", "gbk"),
+        ("info", "Stra\u00dfe", "cp1252"),
+    ],
+)
+def test_another_encoding_is_one_line_with_file_and_byte(
+    tmp_path: Path, place: str, text: str, encoding: str
+) -> None:
+    document = json.loads(json.dumps(DOCUMENT).replace("caf\\u00e9", "cafe").replace("K\\u00f6ter", "dog"))
+    match place:
+        case "file_name":
+            document["images"][0]["file_name"] = text
+        case "name":
+            document["categories"][0]["name"] = text
+        case _:
+            document["info"] = {"description": text}
+    data = json.dumps(document, ensure_ascii=False).encode(encoding)
+    (tmp_path / "a.json").write_bytes(data)
+    first = next(index for index, byte in enumerate(data) if byte > 127)
+    for read in (read_coco, read_document):
+        words = rf"another encoding at byte {first:,} \(.*a\.json; convert it from its own, with `iconv"
+        with pytest.raises(SourceError, match=words):
+            read(str(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("depth", [3_000, 200_000])
+@pytest.mark.parametrize(
+    "place", ['"bbox"', '"file_name"', '"name"', '"images"', "[1, 1, 2, 2]", "whole", "list of images"]
+)
+def test_values_nested_thousands_deep_are_one_line(tmp_path: Path, place: str, depth: int) -> None:
+    deep, text = "[" * depth + "]" * depth, json.dumps(DOCUMENT)
+    if place.startswith('"'):
+        text = text.replace(place, f'"other": {deep}, {place}')
+    else:
+        text = {
+            "whole": deep,
+            "list of images": f'{{"images": {deep}}}',
+            "[1, 1, 2, 2]": text.replace(place, deep),
+        }[place]
+    (tmp_path / "a.json").write_text(text)
+    for read in (read_coco, read_document):
+        with pytest.raises(SourceError, match=r"nested thousands deep: .*a\.json"):
+            read(str(tmp_path / "a.json"))
