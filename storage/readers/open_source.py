@@ -102,8 +102,8 @@ def open_source(
     """Read a source of any format; `kind` None: as its path looks.
 
     `images` is the folder of the images that annotation files name or lie apart from; `subset` one of the parts of
-    a source in parts; `voc` what a VOC folder does not say; `columns` what YOLO's lines do not say; `frame` what all
-    boxes are of. `classes` and their ids are the classes of a folder, and those that any other format is mapped to
+    a source in parts; `voc` what a VOC folder does not say; `columns` what YOLO's lines do not say; `frame` what
+    the boxes are of. `classes` and their ids are the classes of a folder, and those that any other format is mapped to
     by name. Raises ConfigError where arguments and format do not fit together, SourceError where the source cannot
     be read.
     """
