@@ -103,9 +103,9 @@ def open_source(
 
     `images` is the folder of the images that annotation files name or lie apart from; `subset` one of the parts of
     a source in parts; `voc` what a VOC folder does not say; `columns` what YOLO's lines do not say; `frame` what
-    the boxes are of. `classes` and their ids are the classes of a folder, and those that any other format is mapped to
-    by name. Raises ConfigError where arguments and format do not fit together, SourceError where the source cannot
-    be read.
+    the boxes are of. `classes` and their ids are the classes of a folder, and those that any other format is
+    mapped to by name. Raises ConfigError where arguments and format do not fit together, SourceError where the
+    source cannot be read.
     """
     kind = kind or detect_format(path)
     for value, fits, name, wanted in (
