@@ -52,7 +52,7 @@ def evaluate(config: EvalConfig) -> Evaluation:
     device = choose_device(config.device)
     trained = open_trained(config.run, weights=config.weights, device=device)
     dataset = Dataset.open(config.data)
-    dataset.require_same_classes(trained.classes)
+    dataset.require_same_classes(trained.classes, lender=trained.config.data.labeled)
     with Progress("eval", total=dataset.num_images, unit="images") as progress:
         settings = PredictSettings(
             view=trained.config.view, batch=config.batch, threads=config.threads, device=device

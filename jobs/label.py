@@ -89,7 +89,7 @@ def label(config: LabelConfig) -> int:
     """
     trained = open_trained(config.run, weights=config.weights, device=choose_device(config.device))
     dataset = Dataset.open(config.data)
-    dataset.require_same_classes(trained.classes)
+    dataset.require_same_classes(trained.classes, lender=trained.config.data.labeled)
     provenance = _provenance(trained, dataset)
     threshold = score_threshold(trained.config) if config.score_threshold is None else config.score_threshold
     round_ = choose_round(config.out, provenance, score_threshold=threshold)
@@ -189,7 +189,7 @@ def _labeled(config: LabelConfig, trained: TrainedDetector) -> Dataset:
         raise ConfigError(
             f"expected labeled shards for the prior, got unlabeled ones: {location}; give --labeled"
         )
-    labeled.require_same_classes(trained.classes)
+    labeled.require_same_classes(trained.classes, lender=trained.config.data.labeled)
     return labeled
 
 

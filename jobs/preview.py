@@ -104,7 +104,7 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
             return truth_on_weak(unlabeled), "the truth"
         return truth_on_weak(unlabeled), "not known; --run names a teacher that has some"
     trained = open_trained(config.teacher, weights="teacher", device=torch.device("cpu"))
-    unlabeled.require_same_classes(trained.classes)
+    unlabeled.require_same_classes(trained.classes, lender=trained.config.data.labeled)
     threshold = score_threshold(trained.config)
 
     def predict(batch: TrainBatch) -> Labels:

@@ -19,7 +19,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
 from storage.errors import ConfigError
 from storage.image_check import Frame
-from storage.readers.class_list import ClassList, read_classes
+from storage.readers.class_list import ClassList, read_classes, with_classes
 from storage.readers.coco import read_coco
 from storage.readers.image_set import ImageSet
 from storage.readers.open_source import Source, detect_format, open_source
@@ -136,7 +136,8 @@ def _source(config: ShardConfig) -> tuple[Source, ImageSet | None]:
     if config.unlabeled:
         return source.unlabeled(), source.images if source.images.truth is not None else None
     if config.hidden_truth:
-        return source, read_coco(config.hidden_truth)
+        hidden = read_coco(config.hidden_truth)
+        return source, with_classes(hidden, classes, category_ids) if classes else hidden
     return source, None
 
 

@@ -174,5 +174,5 @@ def _open_parts(config: TrainConfig) -> dict[str, Dataset]:
             "name another, or leave it out"
         )
     for dataset in data.values():
-        dataset.require_same_classes(data["labeled"].classes)
+        dataset.require_same_classes(data["labeled"].classes, lender=config.data.labeled)
     return data

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import files
+from storage.class_names import difference
 from storage.errors import StoreError
 from storage.json_head import Count, HeadFormat
 from storage.stored_names import require_below
@@ -145,12 +146,15 @@ class Dataset:
         """Return the row of the image table of each image, by key; -1 where the set has no such image."""
         return self._row_index.rows(keys)
 
-    def require_same_classes(self, classes: tuple[str, ...]) -> None:
-        """Raise StoreError unless these are the classes of the set, in its order; one without classes fits all."""
+    def require_same_classes(self, classes: tuple[str, ...], *, lender: str) -> None:
+        """Raise StoreError unless these are the classes of the set, in its order; one without classes fits all.
+
+        `lender` is the data set that has them: `mixpl shard` takes the classes from there.
+        """
         if self.classes and self.classes != classes:
             raise StoreError(
-                f"expected the classes of the detector, {', '.join(classes)}, got {', '.join(self.classes)}: "
-                f"{self.root}; shard the data with the class list that the detector was trained on"
+                f"expected the {len(classes):,} classes of {lender}, got {difference(classes, self.classes)}: "
+                f"{self.root}; write it again with `mixpl shard --classes-from {lender}`, which maps them by name"
             )
 
     def write(self) -> None:

@@ -306,3 +306,25 @@ def test_options_of_numbers_and_frames_are_kept_and_a_run_without_them_is_anothe
     assert cli.run([*command, *options]) == 0
     assert cli.run([*command, *options[:2]]) == 2
     assert "got boxes None instead of 'stored'" in capsys.readouterr().err
+
+
+def test_a_class_list_maps_the_hidden_truth_too(coco: Path, tmp_path: Path) -> None:
+    split(SplitConfig(annotations=str(coco / "all.json"), out=str(tmp_path / "parts"), percent=50))
+    own = [entry["name"] for entry in json.loads((coco / "all.json").read_text())["categories"]]
+    (tmp_path / "classes.txt").write_text("\n".join(["more", *reversed(own)]))
+    dataset = shard(
+        ShardConfig(
+            source=str(tmp_path / "parts/unlabeled.json"),
+            images=str(coco / "images"),
+            out=str(tmp_path / "out"),
+            hidden_truth=str(tmp_path / "parts/unlabeled-truth.json"),
+            classes=str(tmp_path / "classes.txt"),
+            workers=1,
+        )
+    )
+    assert dataset.classes == ("more", *reversed(own))
+    hidden = dataset.hidden_truth()
+    assert hidden is not None
+    categories = set(table_labels(hidden.read("shard-000000")).categories_N.tolist())
+    assert categories
+    assert categories <= {1 + row for row in range(len(own))}
