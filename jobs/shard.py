@@ -16,7 +16,8 @@ import tyro
 from jobs.console.progress import Progress
 from storage import files
 from storage.dataset.dataset import Dataset
-from storage.dataset.write_dataset import SKIPPED_FILE, Written, write_dataset
+from storage.dataset.skipped_report import SKIPPED_FILE
+from storage.dataset.write_dataset import Written, write_dataset
 from storage.errors import ConfigError
 from storage.image_check import Frame
 from storage.readers.class_list import ClassList, read_classes, with_classes

@@ -2,7 +2,12 @@
 
 In: one call for each thing that was dropped, clipped or left out (a problem), and for each that was set apart or
 read in another way than it stands there (a remark). Out: counts by kind, examples, printable lines, a JSON value.
-A sample that is skipped is never silent.
+Nothing is set apart in silence. The words, in messages and in code:
+
+    left out      an image that is not in the data set
+    dropped       an annotation, or a line of one, that has no box in the data set
+    kept apart    an object whose box lies where no training reads it; truth in a folder of its own
+    set apart     any of the three: what `skipped.json` holds, `mixpl shard` prints and `mixpl verify` repeats
 """
 
 from __future__ import annotations

@@ -9,44 +9,31 @@ writers of one folder cannot run at once. Progress lies in ROOT/.parts until the
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from storage import files
 from storage.claims import locked
 from storage.dataset.dataset import DATASET_FILE, IMAGES_FILE, PARTS_FOLDER, REWRITE, Dataset, images_hash
+from storage.dataset.skipped_report import SKIPPED, SKIPPED_FILE, SkippedReport
 from storage.dataset.write_shard import ShardPart, ShardTask, read_part
 from storage.dataset.write_shards import OnShard, write_shards
 from storage.errors import ConfigError, SourceError, StoreError
 from storage.json_head import HeadFormat
-from storage.problems import Problems, counted
 from storage.readers.image_set import ImageSet
 from storage.tables.parquet import write_parquet
 from storage.truth import Truth
 
-SKIPPED_FILE = "skipped.json"
 PLAN_FILE = "plan.json"
 OPTIONS = ("difficult", "columns", "boxes")
 """Notes of a source that are there only where an option was given."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SkippedReport:
-    """What `skipped.json` says."""
-
-    num_skipped: int
-    images: list[dict[str, Any]]
-    """image_id, file_name and reason of each image that is not in the shards."""
-    annotations: dict[str, Any]
-    hidden_truth: dict[str, Any]
-    """Problems of the annotations and of the hidden truth, by kind."""
-
-
 _PLAN = HeadFormat(kind=dict[str, Any], what="the plan of a data set", remedy=REWRITE)
-_SKIPPED = HeadFormat(kind=SkippedReport, what="the report of what was skipped", remedy=REWRITE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,25 +90,6 @@ def write_dataset(
     return Written(dataset=dataset, skipped=skipped, num_resumed=len(resumed), was_complete=False)
 
 
-def set_apart(root: str) -> list[str]:
-    """Return what `skipped.json` counts, one line a kind; none where there is no such file or it is damaged."""
-    try:
-        report = _SKIPPED.read(files.join(root, SKIPPED_FILE))
-    except StoreError:
-        return []
-    if report is None:
-        return []
-    images = Problems()
-    for entry in report.images:
-        images.add(f"image left out ({entry.get('reason')})", str(entry.get("file_name")))
-    kinds = [*report.annotations.items(), *report.hidden_truth.items()]
-    return [*images.lines(), *(_line(kind, entry) for kind, entry in kinds)]
-
-
-def _line(kind: str, entry: Mapping[str, Any]) -> str:
-    return counted(kind, int(entry.get("count", 0)), list(map(str, entry.get("examples", []))))
-
-
 def _refuse_lost(source: ImageSet, num_boxes: int | None) -> None:
     """Raise SourceError where a source annotates objects and none of them becomes a box to train on."""
     if num_boxes == 0 and source.num_annotations:
@@ -130,6 +98,21 @@ def _refuse_lost(source: ImageSet, num_boxes: int | None) -> None:
             f"({'; '.join(source.problems.lines()) or 'their images are left out'}): {source.path}; correct the "
             "annotations, or write the images without labels with --unlabeled"
         )
+
+
+def _count_lost_boxes(source: ImageSet, truth: Truth, left_out: Collection[int]) -> None:
+    """Count the boxes of images that are left out."""
+    rows = [row for row, image_id in enumerate(source.image_ids) if image_id in left_out]
+    for labels in (truth.labels, truth.crowds, truth.difficult):
+        if labels is not None and rows:
+            images_N = labels.image_rows()
+            source.problems.add_rows(
+                "box of an image that is left out (dropped)",
+                np.flatnonzero(np.isin(images_N, rows)),
+                lambda row, images_N=images_N, labels=labels: (  # type: ignore[misc]
+                    f"{source.file_names[images_N[row]]}: {source.classes[labels.categories_N[row]]}"
+                ),
+            )
 
 
 def _arguments(
@@ -150,7 +133,7 @@ def _arguments(
 def _complete(root: str, arguments: dict[str, Any], strict: bool) -> Written:
     dataset = Dataset.open(root)
     _compare({**dataset.source, "name": dataset.name, "classes": list(dataset.classes)}, arguments, root)
-    report = _SKIPPED.read(files.join(root, SKIPPED_FILE))
+    report = SKIPPED.read(files.join(root, SKIPPED_FILE))
     names = (IMAGES_FILE, *dataset.shards)
     missing = [name for name in names if not files.exists(files.join(root, name))]
     if report is None or missing:
@@ -262,13 +245,17 @@ def _finish(
                 source.problems.remark(kind, example)
     if skipped:
         _refuse_lost(source, num_boxes)
+    left_out = {entry["image_id"] for entry in skipped}
+    for image_set in (source, hidden):
+        if image_set is not None and image_set.truth is not None:
+            _count_lost_boxes(image_set, image_set.truth, left_out)
     report = SkippedReport(
         num_skipped=len(skipped),
         images=skipped,
         annotations=source.problems.as_json(),
         hidden_truth=hidden.problems.as_json() if hidden else {},
     )
-    _SKIPPED.write(files.join(root, SKIPPED_FILE), report)
+    SKIPPED.write(files.join(root, SKIPPED_FILE), report)
     for folder in ("", "ground_truth", "hidden_truth"):
         files.remove_leftovers(files.join(root, folder))
     dataset = Dataset(

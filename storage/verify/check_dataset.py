@@ -29,7 +29,7 @@ from storage.dataset.dataset import (
     images_hash,
     shard_stem,
 )
-from storage.dataset.write_dataset import set_apart
+from storage.dataset.skipped_report import set_apart
 from storage.errors import StoreError
 from storage.stored_names import is_below
 from storage.tables.parquet import UNREADABLE, read_parquet, reason, with_schema
