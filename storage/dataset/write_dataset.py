@@ -106,7 +106,7 @@ def _count_lost_boxes(source: ImageSet, truth: Truth, left_out: Collection[int])
     for labels in (truth.labels, truth.crowds, truth.difficult):
         if labels is not None and rows:
             images_N = labels.image_rows()
-            source.problems.add_rows(
+            source.problems.remark_rows(
                 "box of an image that is left out (dropped)",
                 np.flatnonzero(np.isin(images_N, rows)),
                 lambda row, images_N=images_N, labels=labels: (  # type: ignore[misc]
