@@ -36,7 +36,7 @@ class EvalConfig:
     weights: Weights = "teacher"
     """Whose weights."""
     batch: int = 8
-    """Images a batch."""
+    """Most images a batch; what is found in an image does not depend on it."""
     threads: int = 1
     """Threads of the DALI graph."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

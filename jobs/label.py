@@ -63,7 +63,7 @@ class LabelConfig:
     """Complete the round though images cannot be read, or are not the bytes that the set was written with:
     round.json names them. Without it their shards are labeled by the next run, when they are whole again."""
     batch: int = 8
-    """Images a batch."""
+    """Most images a batch; what is found in an image does not depend on it."""
     threads: int = 1
     """Threads of the DALI graph."""
     worker: int = field(default_factory=lambda: int(os.environ.get("RANK", "0")))

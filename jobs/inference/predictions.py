@@ -1,13 +1,18 @@
 """A detector over a sharded data set: test views in, label tables in pixels of the originals out.
 
-`mixpl eval` and `mixpl label` are this loop with another end.
+`mixpl eval` and `mixpl label` are this loop with another end. Guaranteed: what is found in an image depends on
+the image and the weights, not on the size of the batches, the other images and their order, the shards or the
+number of workers; how exactly, docs/exactness.md says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
@@ -29,10 +34,22 @@ class PredictSettings:
 
     view: ViewSettings
     batch: int = 8
-    """Images a batch."""
+    """Most images a batch; all of a batch have one padded size."""
     threads: int = 1
     """Threads of the DALI graph."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PredictedBatch:
+    """What the detector found in a batch of images of one shard."""
+
+    shard: str
+    """File name of the shard."""
+    rows_B: npt.NDArray[np.int64]
+    """Rows of the image table."""
+    table: pa.Table
+    """Their label table, in the same order."""
 
 
 def predict(
@@ -44,8 +61,8 @@ def predict(
     step: int | None = None,
     skipped: list[SkippedImage],
     whole_shards: bool = False,
-) -> Iterator[tuple[str, pa.Table]]:
-    """Yield (shard, label table of a batch) in the order of the shards.
+) -> Iterator[PredictedBatch]:
+    """Yield what is found batch by batch, in the order of the shards.
 
     `step` is the training step of the detector, for the tables. Images that cannot be read have no row; they
     stand in `skipped` before the first batch of the next shard comes. With `whole_shards` nothing more is read of
@@ -64,11 +81,17 @@ def predict(
             skipped += loader.skipped[len(skipped) :]
             detections = detector.predict(batch.view.images_BCHW, batch.view.sizes_B2)
             labels = batch.to_original(labels_of(detections))
-            yield (
-                batch.shard,
-                label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step),
-            )
+            table = label_table(batch.keys, batch.image_ids_B, batch.original_sizes_B2, labels, step=step)
+            yield PredictedBatch(shard=batch.shard, rows_B=batch.rows_B, table=table)
         skipped += loader.skipped[len(skipped) :]
+
+
+def shard_tables(batches: Iterable[PredictedBatch]) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (shard, label table) once a shard is done, its rows in the order of the image table."""
+    for shard, group in groupby(batches, key=lambda batch: batch.shard):
+        parts = list(group)
+        order = np.argsort(np.concatenate([part.rows_B for part in parts]))
+        yield shard, pa.concat_tables([part.table for part in parts]).take(order)
 
 
 def name_skipped(skipped: Sequence[SkippedImage]) -> list[str]:

@@ -58,10 +58,10 @@ def detect(
     """Return the detections in these shards, and the images that cannot be read."""
     tables: list[pa.Table] = []
     skipped: list[SkippedImage] = []
-    for _, table in predict(detector, dataset, shards, settings=settings, skipped=skipped):
-        tables.append(table)
+    for batch in predict(detector, dataset, shards, settings=settings, skipped=skipped):
+        tables.append(batch.table)
         if progress:
-            progress.advance(len(table))
+            progress.advance(len(batch.table))
     return ShardDetections(tables=tables, skipped=skipped)
 
 

@@ -9,15 +9,15 @@ next run labels it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, takewhile
+from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
 
 from jobs.console.progress import Progress
-from jobs.inference.predictions import PredictSettings, name_skipped, predict
+from jobs.inference.predictions import PredictedBatch, PredictSettings, name_skipped, predict, shard_tables
 from jobs.inference.trained import TrainedDetector
 from jobs.labeling.round_tables import RoundTables
 from jobs.run.interrupt import Interrupt
@@ -58,15 +58,13 @@ def label_shards(
     )
     done = len(shards) - len(left)
     with Progress("label", total=len(shards), start=done, unit="shards") as progress, Interrupt() as stop:
-        for shard, parts in _by_shard(batches, left):
+        for shard, table in _by_shard(batches, left):
             images = [image for image in skipped if image.shard == shard]
             if tables.accept_unreadable or all(image.lasting for image in images):
                 reasons = {
                     image.key: WithoutRow(reason=image.reason, lasting=image.lasting) for image in images
                 }
-                tables.write(
-                    shard, pa.concat_tables([LABEL_SCHEMA.empty_table(), *parts]), reasons, provenance
-                )
+                tables.write(shard, table, reasons, provenance)
             else:
                 outcome.unread[shard] = images
             progress.advance()
@@ -77,18 +75,15 @@ def label_shards(
     return outcome
 
 
-def _by_shard(
-    batches: Iterator[tuple[str, pa.Table]], shards: Sequence[str]
-) -> Iterator[tuple[str, list[pa.Table]]]:
-    """Yield every shard in order with the tables of its batches, none where no image of it could be used."""
+def _by_shard(batches: Iterable[PredictedBatch], shards: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Yield every shard in order with its table, an empty one where no image of it could be used."""
     waiting = iter(shards)
-    for shard, pairs in groupby(batches, key=lambda pair: pair[0]):
-        parts = [table for _, table in pairs]  # to its end: what was skipped is known then
+    for shard, table in shard_tables(batches):  # read to its end: what was skipped is known then
         for empty in takewhile(lambda name, end=shard: name != end, waiting):  # type: ignore[misc]
-            yield empty, []
-        yield shard, parts
+            yield empty, LABEL_SCHEMA.empty_table()
+        yield shard, table
     for empty in waiting:
-        yield empty, []
+        yield empty, LABEL_SCHEMA.empty_table()
 
 
 def _report(skipped: list[SkippedImage], progress: Progress) -> None:

@@ -11,8 +11,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from analysis.figures.boxes_on_images import (
     class_counts,
     draw_boxes,
@@ -22,7 +20,7 @@ from analysis.figures.boxes_on_images import (
     write_png,
 )
 from analysis.quality import Quality
-from jobs.inference.predictions import PredictSettings, predict
+from jobs.inference.predictions import PredictSettings, predict, shard_tables
 from jobs.inference.trained import TrainedDetector
 from jobs.pictures.view_pictures import Picture, known_truth, original_picture, view_pictures
 from pipeline.loaders.batch import LabelCache, TrainBatch, View
@@ -73,8 +71,9 @@ def draw_predictions(
 ) -> str:
     """Draw the teacher's boxes above the threshold beside the truth on the first test images; return the file."""
     settings = PredictSettings(view=trained.config.view)
-    tables = predict(trained.detector, test, test.shards[:1], settings=settings, skipped=[])
-    found = pa.concat_tables([table for _, table in tables]).slice(0, num_images)
+    batches = predict(trained.detector, test, test.shards[:1], settings=settings, skipped=[])
+    ((_, table),) = shard_tables(batches)
+    found = table.slice(0, num_images)
     labels = table_labels(found)
     labels = labels.above(threshold)
     truth = known_truth(test, found["key"].to_pylist())

@@ -23,8 +23,13 @@ Matrices = npt.NDArray[np.float64]
 
 def padded_size(sizes_B2: Sizes, multiple: int) -> tuple[int, int]:
     """Return the smallest (height, width) that holds every size, rounded up to `multiple`."""
-    height, width = (-(-int(side) // multiple) * multiple for side in sizes_B2.max(axis=0))
+    height, width = padded_sizes(sizes_B2.max(axis=0), multiple).tolist()
     return height, width
+
+
+def padded_sizes(sizes: Sizes, multiple: int) -> Sizes:
+    """Return the sizes, each side rounded up to `multiple`."""
+    return -(-sizes // multiple) * multiple
 
 
 def short_side_sizes(source_sizes_B2: Sizes, shorts_B: npt.NDArray[np.int64], long_max: int) -> Sizes:

@@ -21,6 +21,7 @@ from pipeline.plans.geometry import (
     Sizes,
     geometric_matrix,
     padded_size,
+    padded_sizes,
     reference_matrices,
     resize_matrices,
     short_side_sizes,
@@ -116,11 +117,18 @@ def plan_labeled(
 def plan_test(settings: ViewSettings, source_sizes_B2: npt.ArrayLike) -> ViewPlan:
     """Return the views that predictions are made on: a resize, nothing drawn."""
     sizes_B2 = _checked(source_sizes_B2)
-    shorts_B = np.full(len(sizes_B2), settings.test_short)
-    view_sizes_B2 = short_side_sizes(sizes_B2, shorts_B, settings.test_long_max)
-    return view_plan(
-        settings, sizes_B2, [ViewDraw(size=(size[0], size[1])) for size in view_sizes_B2.tolist()]
-    )
+    view_sizes = _sizes_to_predict(settings, sizes_B2).tolist()
+    return view_plan(settings, sizes_B2, [ViewDraw(size=(size[0], size[1])) for size in view_sizes])
+
+
+def padded_test_sizes(settings: ViewSettings, source_sizes_B2: npt.ArrayLike) -> Sizes:
+    """Return the (height, width) that `plan_test` pads each image to when it stands alone in a batch."""
+    return padded_sizes(_sizes_to_predict(settings, _checked(source_sizes_B2)), settings.pad_multiple)
+
+
+def _sizes_to_predict(settings: ViewSettings, source_sizes_B2: Sizes) -> Sizes:
+    shorts_B = np.full(len(source_sizes_B2), settings.test_short)
+    return short_side_sizes(source_sizes_B2, shorts_B, settings.test_long_max)
 
 
 def view_plan(settings: ViewSettings, source_sizes_B2: npt.ArrayLike, draws: Sequence[ViewDraw]) -> ViewPlan:

@@ -84,8 +84,9 @@ class SampleReader:
         self.name = dataset.name
         self.keys: list[str] = table["key"].to_pylist()
         self.image_ids_R: npt.NDArray[np.int64] = table["image_id"].to_numpy()
-        self.widths_R = table["width"].to_numpy().astype(np.int64)
-        self.heights_R = table["height"].to_numpy().astype(np.int64)
+        sides = [table[side].to_numpy().astype(np.int64) for side in ("height", "width")]
+        self.image_sizes_R2: npt.NDArray[np.int64] = np.stack(sides, axis=1)
+        """(height, width) of each image as decoded."""
         names = table["shard"].to_numpy(zero_copy_only=False)
         self.shard_names, self.shards_R = np.unique(names, return_inverse=True)
         self._offsets_R = table["offset"].to_numpy().astype(np.int64)
@@ -233,7 +234,7 @@ def read_samples(reader: SampleReader, rows: npt.NDArray[np.int64]) -> Samples:
         rows=rows,
         keys=tuple(reader.keys[row] for row in rows),
         encoded=encoded,
-        sizes_B2=np.stack([reader.heights_R[rows], reader.widths_R[rows]], axis=1),
+        sizes_B2=reader.image_sizes_R2[rows],
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.loaders.predict_loader import PredictBatch, PredictLoader
 from pipeline.plans.move_boxes import project
@@ -47,6 +48,25 @@ def test_every_image_comes_once_in_order_and_no_batch_spans_two_shards(draw_set:
         assert min(min(size) for size in batch.view.sizes_B2) <= 48
         assert max(max(size) for size in batch.view.sizes_B2) <= 80
         assert all(side % 32 == 0 for side in batch.view.images_BCHW.shape[2:])
+
+
+def test_every_image_is_padded_as_it_is_alone_in_few_batches(draw_set: DrawSet) -> None:
+    dataset = draw_set("set", 24, per_shard=20)
+    fine = ViewSettings(test_short=48, test_long_max=80, pad_multiple=16)
+    alone = {batch.keys[0]: batch.view for batch in predict(dataset, batch_size=1, view=fine)[0]}
+    assert list(alone) == dataset.images()["key"].to_pylist()
+    shapes = {view.images_BCHW.shape[2:] for view in alone.values()}
+    assert len(shapes) >= 4
+    for size in (3, 40):
+        batches = predict(dataset, batch_size=size, view=fine)[0]
+        assert len(batches) <= 24 / size + 2 * len(shapes)  # at most one small batch a size and shard
+        assert sorted(row for batch in batches for row in batch.rows_B) == list(range(24))
+        for batch in batches:
+            assert batch.rows_B.tolist() == sorted(batch.rows_B)
+            assert batch.keys == tuple(dataset.images()["key"].take(batch.rows_B).to_pylist())
+            for index, key in enumerate(batch.keys):
+                assert torch.equal(batch.view.images_BCHW[index], alone[key].images_BCHW[0])
+                assert batch.view.sizes_B2[index] == alone[key].sizes_B2[0]
 
 
 def test_boxes_of_the_view_return_to_the_original_and_show_their_colour(draw_set: DrawSet) -> None:
