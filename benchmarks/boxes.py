@@ -53,7 +53,6 @@ def _whole_side(rng: np.random.Generator, weak: ViewPlan, strong: ViewPlan, labe
         weak=weak,
         strong=strong,
         mix=mix,
-        drop_ratio=MixSettings().drop_ratio,
     )
 
     def step() -> None:

@@ -143,7 +143,7 @@ class MixSettings:
     def capacity(self, batch_size: int) -> int:
         """Return how many strong views the cache holds for batches of `batch_size` unlabeled images.
 
-        The oldest `batch_size` are mixup partners, the newest four mosaic tiles, and the two do not overlap.
+        The oldest `batch_size` are mixup partners, the four after them mosaic tiles.
         """
         return max(self.cache, batch_size + MOSAIC_TILES)
 

@@ -7,6 +7,7 @@ one of 1,200 px; erased patches are hatched, and beside a mosaic stands the geom
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +150,8 @@ def _one(layer: Layer, index: int) -> Layer:
     """Return the layer of one image."""
     first, last = layer.patch_offsets_N1[index], layer.patch_offsets_N1[index + 1]
     only = slice(index, index + 1)
-    return Layer(
+    return replace(
+        layer,
         source_sizes_N2=layer.source_sizes_N2[only],
         sizes_N2=layer.sizes_N2[only],
         flips_N=layer.flips_N[only],

@@ -11,7 +11,7 @@ Shapes: B images of a batch, HWC pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -201,6 +201,16 @@ def image_list(output: Any) -> list[Image]:
     images: list[torch.Tensor] = [from_dlpack(image) for image in output]
     finished(images[-1])  # torch's stream waits for DALI at each image, and so for all of them
     return [image if image.is_cuda else image.numpy() for image in images]
+
+
+def require_sizes(what: str, images: Sequence[Image], planned_B2: npt.NDArray[np.int64]) -> None:
+    """Raise ValueError unless the images have the (height, width) that their plan was made for."""
+    sizes = [list(image.shape[:2]) for image in images]
+    if sizes != planned_B2.tolist():
+        raise ValueError(
+            f"{what}: got sizes (height, width) {sizes}, planned {planned_B2.tolist()}; make the plan from the "
+            "sizes of these images, in their order"
+        )
 
 
 def inverse_maps(matrices_B33: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -34,6 +34,7 @@ from pipeline.graphs.graph import (
     inverse_maps,
     normalise,
     pixels_input,
+    require_sizes,
     warp,
 )
 from pipeline.plans.geometry import Sizes, resize_matrices
@@ -82,7 +83,7 @@ class Mixer:
         weight: float,
     ) -> torch.Tensor:
         """Return each image of the layer on a canvas of its own, times the weight."""
-        _same_sizes(layer, images)
+        require_sizes("strong views", images, layer.source_sizes_N2)
         free_N2 = np.array(canvas_size) - layer.sizes_N2
         fractions_N2 = (layer.offsets_N2 / np.maximum(free_N2, 1)).astype(np.float32)
         resamples_N = layer.flips_N | (layer.sizes_N2 != layer.source_sizes_N2).any(axis=1)
@@ -115,17 +116,11 @@ def _layer_graph(mean: list[float], device: Device) -> DataNode:
     return fn.erase(placed, anchor=starts, shape=sides, axis_names="HW", fill_value=0.0)
 
 
-def _same_sizes(layer: Layer, images: Sequence[Image]) -> None:
-    sizes = [list(image.shape[:2]) for image in images]
-    if sizes != layer.source_sizes_N2.tolist():
-        raise ValueError(f"strong views: got sizes {sizes}, planned {layer.source_sizes_N2.tolist()}")
-
-
 def _picked(layer: Layer, images: Sequence[Image]) -> tuple[list[Image], Layer]:
     """Return a layer of the reference mode with its images resized and flipped; any other as it is."""
     if layer.scales_N is None:
         return list(images), layer
-    _same_sizes(layer, images)
+    require_sizes("strong views", images, layer.source_sizes_N2)
     picked = [
         nearest(image, size, scale, flip)
         for image, size, scale, flip in zip(

@@ -45,7 +45,7 @@ from pipeline.graphs.graph import (
 )
 from pipeline.plans.geometry import Matrices, Sizes, resize_matrices
 from pipeline.plans.view_plans import ViewPlan
-from pipeline.settings import Interpolation, ViewSettings
+from pipeline.settings import ViewSettings
 
 Encoded = bytes | npt.NDArray[np.uint8]
 """The bytes of one image file."""
@@ -82,6 +82,14 @@ class Views(ABC, Generic[P, T]):
         )
         self._interpolation = settings.interpolation
 
+    def _strong_inputs(self, plan: ViewPlan) -> dict[str, Any]:
+        if plan.interpolation != self._interpolation:
+            raise ValueError(
+                f"interpolation: got a plan made for {plan.interpolation!r}, expected one for "
+                f"{self._interpolation!r}, as the graph; make both with the same ViewSettings"
+            )
+        return _strong_inputs(plan)
+
     @abstractmethod
     def run(self, images: Sequence[Encoded | Image], /, *plans: P.args, **named_plans: P.kwargs) -> T:
         """Return what the graph makes of these images by these plans."""
@@ -97,7 +105,7 @@ class UnlabeledViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list
         inputs = {
             "image": _as_arrays(images),
             **_normalised_inputs("weak", weak),
-            **_strong_inputs(strong, self._interpolation),
+            **self._strong_inputs(strong),
         }
         weak_output, strong_output = self._graph.run(inputs)
         return batch_tensor(weak_output), image_list(strong_output)
@@ -118,7 +126,7 @@ class StrongViews(Views[[ViewPlan, ViewPlan], tuple[torch.Tensor | None, list[Im
         strong: ViewPlan,
     ) -> tuple[None, list[Image]]:
         """Return None, and the B strong views, uint8 (h, w, 3) each."""
-        inputs = {"image": _as_arrays(images), **_strong_inputs(strong, self._interpolation)}
+        inputs = {"image": _as_arrays(images), **self._strong_inputs(strong)}
         return None, image_list(self._graph.run(inputs)[0])
 
     @staticmethod
@@ -195,9 +203,9 @@ def _geometry(name: str, matrices_B33: Matrices, sizes_B2: Sizes) -> dict[str, A
     return {f"{name}_inverse": inverse_maps(matrices_B33), f"{name}_size": sizes_B2.astype(np.float32)}
 
 
-def _strong_inputs(plan: ViewPlan, interpolation: Interpolation) -> dict[str, Any]:
+def _strong_inputs(plan: ViewPlan) -> dict[str, Any]:
     colour = {**_colour(plan), "colour_first": plan.colour_first_B.astype(np.int32)}
-    if interpolation == "linear":
+    if plan.interpolation == "linear":
         return {**_geometry("strong", plan.matrices_B33, plan.sizes_B2), **colour}
     resize_B33 = resize_matrices(plan.source_sizes_B2, plan.sizes_B2, plan.flips_B)
     return {

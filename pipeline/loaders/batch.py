@@ -65,8 +65,6 @@ class UnlabeledPlan:
     """Where a weak view lies, whether it is made or not."""
     strong: ViewPlan
     mix: MixPlan
-    drop_ratio: float
-    """A box erased by this share or more is dropped (MixSettings.drop_ratio)."""
 
     def original_labels(self, weak: Labels) -> Labels:
         """Return labels of the weak views in the pixels of the original images, clipped; for label tables."""
@@ -85,13 +83,13 @@ class UnlabeledPlan:
         """
         mixup = self.mix.mixup
         partner = None if mixup.partner is None else cache.take(mixup.partner_positions_B)
-        return boxes.mixup_labels(mixup, strong, partner, drop_ratio=self.drop_ratio)
+        return boxes.mixup_labels(mixup, strong, partner)
 
     def mosaic_labels(self, cache: LabelCache) -> Labels:
         """Return the labels of `TrainBatch.mosaic`, one image; `cache` as in `student_labels`."""
         assert self.mix.mosaic is not None, "this batch has no mosaic"
         tiles = cache.take(self.mix.mosaic.positions_4)
-        return boxes.mosaic_labels(self.mix.mosaic, tiles, drop_ratio=self.drop_ratio)
+        return boxes.mosaic_labels(self.mix.mosaic, tiles)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

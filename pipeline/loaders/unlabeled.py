@@ -237,7 +237,6 @@ class UnlabeledSide:
             weak=views.weak_plan,
             strong=views.strong_plan,
             mix=mix,
-            drop_ratio=self._data.mix.drop_ratio,
         )
 
     def _student(self, plan: UnlabeledPlan, views: _Views) -> View:

@@ -101,10 +101,14 @@ def draw_mixup(
 
 
 def draw_mosaic(
-    rng: np.random.Generator, settings: MixSettings, view: ViewSettings, cached_K2: Sizes
+    rng: np.random.Generator, settings: MixSettings, view: ViewSettings, batch_size: int, cached_K2: Sizes
 ) -> MosaicDraw:
-    """Draw tiles, a permutation of the newest four, and the size that they are fitted into."""
-    positions_4 = len(cached_K2) - MOSAIC_TILES + rng.permutation(MOSAIC_TILES)
+    """Draw tiles, a permutation of the four after the oldest B, and the size that they are fitted into.
+
+    The oldest B are mixup partners. As in the published code: with its cache of 8, the tiles are the newest four
+    only where B is 4.
+    """
+    positions_4 = batch_size + rng.permutation(MOSAIC_TILES)
     bounds_2 = rng.integers(*settings.mosaic_range, size=2)
     sizes_42, _ = fitted_sizes(cached_K2[positions_4], bounds_2, view.interpolation)
     return MosaicDraw(

@@ -44,6 +44,8 @@ class Layer:
     """Erased rectangles, xyxy in canvas pixels, inside the placed image."""
     patch_offsets_N1: npt.NDArray[np.int64]
     """N + 1 ascending row numbers: image n owns patches from `[n]` to `[n + 1]`."""
+    drop_ratio: float
+    """A box that the patches cover by this share or more is dropped (`MixSettings.drop_ratio`)."""
     scales_N: npt.NDArray[np.float64] | None = None
     """Reference mode: the factor of each resize before its size was rounded. Boxes are scaled by it, and pixel i
     is pixel floor(i / scale) of the source. None: bilinear, by the ratio of the sizes."""
@@ -128,7 +130,7 @@ def plan_mix(
     mixup = mixup_plan(settings, view, draw, current, cached)
     if not (full and settings.mosaic):
         return MixPlan(mixup=mixup, mosaic=None)
-    tiles = draw_mosaic(rng, settings, view, cached)
+    tiles = draw_mosaic(rng, settings, view, len(current), cached)
     return MixPlan(mixup=mixup, mosaic=mosaic_plan(settings, view, tiles, cached))
 
 
@@ -142,17 +144,26 @@ def mixup_plan(
     """Return the plan of these draws; partners are fitted to the padded size of the batch, always flipped."""
     sizes_B2 = np.asarray(current_sizes_B2, np.int64)
     if not len(draw.positions_B):
-        return _unmixed(draw, sizes_B2, view.pad_multiple)
+        return _unmixed(settings, draw, sizes_B2, view.pad_multiple)
     sources_B2 = _at(cached_sizes_K2, draw.positions_B)
     bounds_2 = np.array(padded_size(sizes_B2, view.pad_multiple))
     partner_sizes_B2, scales_B = fitted_sizes(sources_B2, bounds_2, view.interpolation)
     canvas_B2 = np.maximum(sizes_B2, partner_sizes_B2)
     _require_on_canvas(draw.current_offsets_B2, sizes_B2, canvas_B2)
     _require_on_canvas(draw.partner_offsets_B2, partner_sizes_B2, canvas_B2)
-    offsets_B2, patches = draw.partner_offsets_B2, draw.partner_patches
     return MixupPlan(
-        current=_layer(sizes_B2, sizes_B2, draw.current_offsets_B2, draw.current_patches, flip=False),
-        partner=_layer(sources_B2, partner_sizes_B2, offsets_B2, patches, flip=True, scales_N=scales_B),
+        current=plan_layer(
+            settings, sizes_B2, offsets_N2=draw.current_offsets_B2, patches=draw.current_patches
+        ),
+        partner=plan_layer(
+            settings,
+            sources_B2,
+            partner_sizes_B2,
+            offsets_N2=draw.partner_offsets_B2,
+            patches=draw.partner_patches,
+            flip=True,
+            scales_N=scales_B,
+        ),
         partner_positions_B=draw.positions_B,
         weights=settings.weights,
         canvas_sizes_B2=canvas_B2,
@@ -176,17 +187,56 @@ def mosaic_plan(
     offsets_42 = starts_42 + touches_cross_42 * (quadrant - sizes_42)
     height, width = (2 * quadrant).tolist()
     return MosaicPlan(
-        tiles=_layer(sources_42, sizes_42, offsets_42, draw.patches, flip=True, scales_N=scales_4),
+        tiles=plan_layer(
+            settings,
+            sources_42,
+            sizes_42,
+            offsets_N2=offsets_42,
+            patches=draw.patches,
+            flip=True,
+            scales_N=scales_4,
+        ),
         positions_4=draw.positions_4,
         canvas_size=(height, width),
         padded_size=padded_size(2 * quadrant[None], view.pad_multiple),
     )
 
 
-def _unmixed(draw: MixupDraw, sizes_B2: Sizes, pad_multiple: int) -> MixupPlan:
-    in_the_corner = np.zeros_like(sizes_B2)
+def plan_layer(
+    settings: MixSettings,
+    source_sizes_N2: npt.ArrayLike,
+    sizes_N2: npt.ArrayLike | None = None,
+    *,
+    offsets_N2: npt.ArrayLike | None = None,
+    patches: Patches | None = None,
+    flip: bool = False,
+    scales_N: npt.NDArray[np.float64] | None = None,
+) -> Layer:
+    """Return strong views resized, flipped, placed and erased, each of it only where given.
+
+    `patches` are in the pixels of the resized images, and move along with them.
+    """
+    sources = np.asarray(source_sizes_N2, np.int64)
+    sizes = sources if sizes_N2 is None else np.asarray(sizes_N2, np.int64)
+    offsets = np.zeros_like(sizes) if offsets_N2 is None else np.asarray(offsets_N2, np.int64)
+    patches = patches or Patches.of_images([[]] * len(sizes))
+    _require_inside(patches, sizes)
+    moves_P2 = np.repeat(offsets, np.diff(patches.offsets_N1), axis=0)
+    return Layer(
+        source_sizes_N2=sources,
+        sizes_N2=sizes,
+        flips_N=np.full(len(sizes), flip),
+        offsets_N2=offsets,
+        patches_P4=patches.patches_P4 + np.tile(moves_P2[:, ::-1], 2),
+        patch_offsets_N1=patches.offsets_N1,
+        drop_ratio=settings.drop_ratio,
+        scales_N=scales_N,
+    )
+
+
+def _unmixed(settings: MixSettings, draw: MixupDraw, sizes_B2: Sizes, pad_multiple: int) -> MixupPlan:
     return MixupPlan(
-        current=_layer(sizes_B2, sizes_B2, in_the_corner, draw.current_patches, flip=False),
+        current=plan_layer(settings, sizes_B2, patches=draw.current_patches),
         partner=None,
         partner_positions_B=draw.positions_B,
         weights=(1.0,),
@@ -216,29 +266,6 @@ def _require_on_canvas(offsets_N2: Sizes, sizes_N2: Sizes, canvas_N2: Sizes) -> 
             f"offsets of image {first}: got (y, x) {offsets_N2[first].tolist()}, expected 0 to "
             f"{(canvas_N2 - sizes_N2)[first].tolist()}, as far as its canvas is larger than the image"
         )
-
-
-def _layer(
-    source_sizes_N2: Sizes,
-    sizes_N2: Sizes,
-    offsets_N2: Sizes,
-    patches: Patches,
-    *,
-    flip: bool,
-    scales_N: npt.NDArray[np.float64] | None = None,
-) -> Layer:
-    """Return the layer, its patches moved along with their images."""
-    _require_inside(patches, sizes_N2)
-    moves_P2 = np.repeat(offsets_N2, np.diff(patches.offsets_N1), axis=0)
-    return Layer(
-        source_sizes_N2=source_sizes_N2,
-        sizes_N2=sizes_N2,
-        flips_N=np.full(len(sizes_N2), flip),
-        offsets_N2=offsets_N2,
-        patches_P4=patches.patches_P4 + np.tile(moves_P2[:, ::-1], 2),
-        patch_offsets_N1=patches.offsets_N1,
-        scales_N=scales_N,
-    )
 
 
 def _require_inside(patches: Patches, sizes_N2: Sizes) -> None:

@@ -34,34 +34,36 @@ def project(labels: Labels, matrices_B33: Matrices, sizes_B2: Sizes) -> Labels:
     return _apply(labels, matrices_B33, clips_B4, no_patches_P4, none_B1, np.inf)
 
 
-def place(labels: Labels, layer: Layer, *, drop_ratio: float) -> Labels:
+def place(labels: Labels, layer: Layer) -> Labels:
     """Return the boxes of strong views in the pixels of their canvases, without those erased.
 
-    A box is dropped when the areas that its patches share with it sum to `drop_ratio` of its own or more;
-    where patches overlap, the area counts for each (MixPL's rule).
+    A box is dropped when the areas that its patches share with it sum to the layer's `drop_ratio` of its own or
+    more; where patches overlap, the area counts for each (MixPL's rule).
     """
     _same_length(labels, len(layer))
     starts_N2 = layer.offsets_N2[:, ::-1]
     clips_N4 = np.concatenate([starts_N2, starts_N2 + layer.sizes_N2[:, ::-1]], axis=1).astype(np.float64)
-    return _apply(labels, layer.matrices_N33, clips_N4, layer.patches_P4, layer.patch_offsets_N1, drop_ratio)
+    return _apply(
+        labels, layer.matrices_N33, clips_N4, layer.patches_P4, layer.patch_offsets_N1, layer.drop_ratio
+    )
 
 
-def mixup_labels(plan: MixupPlan, current: Labels, partner: Labels | None, *, drop_ratio: float) -> Labels:
+def mixup_labels(plan: MixupPlan, current: Labels, partner: Labels | None) -> Labels:
     """Return the labels of the student's B images: the current view's boxes, then its partner's.
 
     `partner` holds the cached labels of `plan.partner_positions_B`, in that order; None where the plan has
     none.
     """
-    placed = place(current, plan.current, drop_ratio=drop_ratio)
+    placed = place(current, plan.current)
     assert (plan.partner is None) == (partner is None), "the plan and the labels disagree about partners"
     if plan.partner is None or partner is None:
         return placed
-    return _overlaid(placed, place(partner, plan.partner, drop_ratio=drop_ratio))
+    return _overlaid(placed, place(partner, plan.partner))
 
 
-def mosaic_labels(plan: MosaicPlan, tiles: Labels, *, drop_ratio: float) -> Labels:
+def mosaic_labels(plan: MosaicPlan, tiles: Labels) -> Labels:
     """Return the labels of the one mosaic; `tiles` holds the cached labels of `plan.positions_4`."""
-    placed = place(tiles, plan.tiles, drop_ratio=drop_ratio)
+    placed = place(tiles, plan.tiles)
     return Labels(
         boxes_N4=placed.boxes_N4,
         categories_N=placed.categories_N,

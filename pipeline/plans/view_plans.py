@@ -26,7 +26,7 @@ from pipeline.plans.geometry import (
     resize_matrices,
     short_side_sizes,
 )
-from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, GeometricOp, ViewSettings
+from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, GeometricOp, Interpolation, ViewSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +81,8 @@ class ViewPlan:
     colour_first_B: npt.NDArray[np.bool_]
     """Whether the colour operation comes before the geometric one."""
     pad_multiple: int
+    interpolation: Interpolation
+    """That of the settings; the graph that executes the plan must have the same."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -155,6 +157,7 @@ def view_plan(settings: ViewSettings, source_sizes_B2: npt.ArrayLike, draws: Seq
         colour_values_B=np.array([draw.colour_value for draw in draws], np.float64),
         colour_first_B=np.array([draw.colour_first for draw in draws], bool),
         pad_multiple=settings.pad_multiple,
+        interpolation=settings.interpolation,
     )
 
 

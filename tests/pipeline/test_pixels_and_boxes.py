@@ -212,8 +212,8 @@ def test_boxes_frame_their_objects_in_each_layer_of_a_mixup(mixer: Mixer, seed: 
     np.testing.assert_allclose(only_current + only_partner, both, atol=1e-4)
 
     placed = [
-        mixup_labels(plan, current_labels, Labels.empty(4), drop_ratio=0.7),
-        mixup_labels(plan, Labels.empty(4), partner_labels, drop_ratio=0.7),
+        mixup_labels(plan, current_labels, Labels.empty(4)),
+        mixup_labels(plan, Labels.empty(4), partner_labels),
     ]
     for index in range(4):
         for layer, images, labels in zip(plan.layers, (only_current, only_partner), placed, strict=True):
@@ -236,7 +236,7 @@ def test_boxes_frame_their_objects_in_a_mosaic(mixer: Mixer, seed: int) -> None:
         alone = [tile if other == index else np.full_like(tile, GREY) for other, tile in enumerate(tiles)]
         (mosaic_HWC,) = mixer.mosaic(plan, alone).permute(0, 2, 3, 1).numpy()
         parts = [labels.image(other) if other == index else Labels.empty(1) for other in range(4)]
-        moved = mosaic_labels(plan, Labels.concatenate(parts), drop_ratio=0.7)
+        moved = mosaic_labels(plan, Labels.concatenate(parts))
         assert_framed(mosaic_HWC, moved, layer_scale(plan.tiles, index))
         together = together + mosaic_HWC
     (mosaic_HWC,) = mixer.mosaic(plan, tiles).permute(0, 2, 3, 1).numpy()
@@ -264,7 +264,7 @@ def test_a_box_is_kept_while_enough_of_its_object_is_left(mixer: Mixer, seed: in
             times[y1:y2, x1:x2] += 1
         expected = np.where(hidden[..., None], 0, image.astype(float) - GREY)
         np.testing.assert_allclose(erased[index, :height, :width], expected, atol=1e-4)
-        kept = place(labels, layer, drop_ratio=0.7).image(index)
+        kept = place(labels, layer).image(index)
         for category, (x1, y1, x2, y2) in zip(
             labels.image(index).categories_N, labels.image(index).boxes_N4, strict=True
         ):
@@ -298,7 +298,7 @@ def test_boxes_of_the_weak_view_reach_the_mosaic_through_every_graph(
             top : top + height, left : left + width
         ]
         parts = [labels_4.image(other) if other == index else Labels.empty(1) for other in range(4)]
-        moved = mosaic_labels(plan, Labels.concatenate(parts), drop_ratio=0.7)
+        moved = mosaic_labels(plan, Labels.concatenate(parts))
         ratio = layer_scale(plan.tiles, index)
         blur = ratio * max(4.0, scales(strong)[plan.positions_4[index]])
         assert_framed(tile_HWC, moved, blur, slack=0.5 * ratio)

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.graphs.graph import GraphDevice
 from pipeline.graphs.mixing import Mixer
-from pipeline.plans.mix_plans import Layer, plan_mix
+from pipeline.plans.mix_plans import Layer, plan_layer, plan_mix
 from pipeline.settings import MixSettings, ViewSettings
 from tests.pipeline.reference import bilinear, coordinates, normalised, placed, resize_matrix
 
@@ -91,14 +91,7 @@ def test_without_partners_the_images_are_only_erased(mixer: Mixer, erase: bool) 
 
 def test_every_offset_on_a_wide_canvas_is_met_exactly(mixer: Mixer) -> None:
     image = np.full((1, 1, 3), 255, np.uint8)
-    layer = Layer(
-        source_sizes_N2=np.ones((1, 2), np.int64),
-        sizes_N2=np.ones((1, 2), np.int64),
-        flips_N=np.array([False]),
-        offsets_N2=np.zeros((1, 2), np.int64),
-        patches_P4=np.zeros((0, 4), np.int64),
-        patch_offsets_N1=np.zeros(2, np.int64),
-    )
+    layer = plan_layer(MIX, [(1, 1)])
     plan = plan_mix(np.random.default_rng(0), MIX, VIEW, [(1, 1)], []).mixup
     for left in range(0, 1344, 7):
         moved = replace(layer, offsets_N2=np.array([[left % 32, left]]))

@@ -17,6 +17,7 @@ from tests.pipeline.reference import coordinates, photo_like
 
 VIEW = ViewSettings(short_range=(40, 150), long_max=180, interpolation="reference")
 MIX = MixSettings(mosaic_range=(40, 80), erase_ratio=(0.0, 0.3))
+KEEPS_ALL = replace(MIX, drop_ratio=np.inf)
 MEAN, STD = (torch.tensor(values)[:, None, None] for values in (VIEW.mean, VIEW.std))
 
 
@@ -151,14 +152,14 @@ def test_a_mixup_is_the_published_one(mixer: Mixer, seed: int) -> None:
     current, current_labels = views_with_boxes(seed, 4)
     cached, cached_labels = views_with_boxes(seed + 100, 8)
     rng = np.random.default_rng(seed)
-    plan = plan_mix(rng, MIX, VIEW, sizes(current), sizes(cached)).mixup
+    plan = plan_mix(rng, KEEPS_ALL, VIEW, sizes(current), sizes(cached)).mixup
     order = plan.partner_positions_B
     partner = [cached[position] for position in order]
     partner_labels = Labels.concatenate([cached_labels.image(position) for position in order])
     batch, boxes = published_mixup(plan, current, partner, (current_labels, partner_labels))
     found = mixer.mixup(plan, current, partner)
     torch.testing.assert_close(found, batch, rtol=0, atol=5e-7)
-    mixed = mixup_labels(plan, current_labels, partner_labels, drop_ratio=np.inf)
+    mixed = mixup_labels(plan, current_labels, partner_labels)
     for index in range(4):
         expected = torch.cat(boxes[2 * index : 2 * index + 2])
         expected = expected[solid(expected)].numpy()
@@ -190,15 +191,15 @@ def published_mosaic(
 def test_a_mosaic_is_the_published_one(mixer: Mixer, seed: int) -> None:
     cached, cached_labels = views_with_boxes(seed, 8)
     rng = np.random.default_rng(seed)
-    draw = draw_mosaic(rng, MIX, VIEW, np.array(sizes(cached)))
-    plan = mosaic_plan(MIX, VIEW, draw, sizes(cached))
+    draw = draw_mosaic(rng, MIX, VIEW, 4, np.array(sizes(cached)))
+    plan = mosaic_plan(KEEPS_ALL, VIEW, draw, sizes(cached))
     tiles = [cached[position] for position in plan.positions_4]
     labels = Labels.concatenate([cached_labels.image(position) for position in plan.positions_4])
     canvas, boxes = published_mosaic(plan, draw.bounds, tiles, labels)
     found = mixer.mosaic(plan, tiles)
     assert found.shape == canvas.shape
     torch.testing.assert_close(found, canvas, rtol=0, atol=5e-7)
-    moved = mosaic_labels(plan, labels, drop_ratio=np.inf)
+    moved = mosaic_labels(plan, labels)
     np.testing.assert_allclose(moved.boxes_N4, boxes[solid(boxes)].numpy(), rtol=0, atol=2e-5)
 
 
@@ -212,7 +213,7 @@ def test_erased_boxes_are_those_of_the_published_rule() -> None:
         assert plan.partner is not None
         order = plan.partner_positions_B
         partner_labels = Labels.concatenate([labels.image(position % 4) for position in order])
-        left = place(partner_labels, plan.partner, drop_ratio=0.7)
+        left = place(partner_labels, plan.partner)
         for index, position in enumerate(order):
             patches = own_patches(plan.partner, index)
             _, boxes = published(images[position % 4], labels.image(position % 4).boxes_N4, (64, 64), patches)

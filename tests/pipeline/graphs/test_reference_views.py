@@ -123,7 +123,6 @@ def test_boxes_reach_the_strong_view_by_the_published_homography() -> None:
             weak=weak,
             strong=strong,
             mix=plan_mix(rng, MIX, VIEW, strong.sizes_B2, []),
-            drop_ratio=0.7,
         )
         moved = plan.strong_labels(Labels.of_image(weak_boxes, np.arange(6)))
         expected = expected[moved.categories_N]
@@ -131,6 +130,30 @@ def test_boxes_reach_the_strong_view_by_the_published_homography() -> None:
         worst = max(worst, float(np.abs(moved.boxes_N4 - expected.numpy()).max(initial=0)))
     assert compared > 200
     assert worst < 5e-4  # float64 here
+
+
+def test_boxes_take_one_hull_from_the_weak_to_the_strong_view_where_the_published_code_takes_two() -> None:
+    """A weak view that only resizes and flips makes no difference; one that is turned does: two hulls are wider."""
+    boxes = np.array([[30, 40, 60, 80]], np.float32)
+    plain = ViewDraw(size=(180, 240), flip=True)
+    for weak_draw, wider in ((plain, 0.0), (replace(plain, geometry="rotate", amount=0.2), 5.0)):
+        weak = view_plan(VIEW, [(90, 120)], [weak_draw])
+        strong = view_plan(VIEW, [(90, 120)], [ViewDraw(size=(120, 160), geometry="rotate", amount=-0.3)])
+        there = torch.from_numpy(np.linalg.inv(weak.box_matrices_B33[0]).astype(np.float32))
+        back = torch.from_numpy(strong.box_matrices_B33[0].astype(np.float32))
+        two = hull(hull(torch.from_numpy(boxes), there, np.array([90, 120])), back, strong.sizes_B2[0])
+        one = hull(torch.from_numpy(boxes), back @ there, strong.sizes_B2[0])
+        plan = UnlabeledPlan(
+            keys=("a",),
+            image_ids_B=np.zeros(1, np.int64),
+            weak=weak,
+            strong=strong,
+            mix=plan_mix(np.random.default_rng(0), MIX, VIEW, strong.sizes_B2, []),
+        )
+        found = plan.strong_labels(Labels.of_image(boxes, [0])).boxes_N4
+        np.testing.assert_allclose(found, one.numpy(), rtol=0, atol=1e-3)
+        grown = (two - one).abs().sum()
+        assert grown >= wider if wider else grown < 1e-3
 
 
 def hull(boxes_N4: torch.Tensor, matrix: torch.Tensor, size: np.ndarray) -> torch.Tensor:

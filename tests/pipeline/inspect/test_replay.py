@@ -123,7 +123,7 @@ def redrawn(view: ViewSettings, seed: int, cached: list[tuple[int, int]]) -> Mix
     rng = np.random.default_rng(seed)
     sizes, cache = np.array(SIZES), np.array(cached)
     mixup = draw_mixup(rng, MIX, view, sizes, cache)
-    mosaic = draw_mosaic(rng, MIX, view, cache)
+    mosaic = draw_mosaic(rng, MIX, view, len(SIZES), cache)
     return MixPlan(
         mixup=mixup_plan(MIX, view, mixup, sizes, cached),
         mosaic=mosaic_plan(MIX, view, mosaic, cached),
@@ -145,15 +145,15 @@ def test_recorded_draws_of_mixing_give_the_same_bytes_and_boxes(mode: str) -> No
     again = redrawn(settings, 7, cached_sizes)
     assert again.mosaic is not None
     replay = Replay(settings, batch_size=4)
-    mixed, mixed_boxes = replay.mixup(again.mixup, (pictures(), truth()), cached, drop_ratio=0.7)
-    mosaic, mosaic_boxes = replay.mosaic(again.mosaic, cached, drop_ratio=0.7)
+    mixed, mixed_boxes = replay.mixup(again.mixup, (pictures(), truth()), cached)
+    mosaic, mosaic_boxes = replay.mosaic(again.mosaic, cached)
     np.testing.assert_array_equal(mixed.numpy(), expected_mixup.numpy())
     np.testing.assert_array_equal(mosaic.numpy(), expected_mosaic.numpy())
     partner_labels, tile_labels = (
         Labels.concatenate([cached[1].image(at) for at in positions]) for positions in (partners, tiles)
     )
-    assert_same_labels(mixed_boxes, mixup_labels(plan.mixup, truth(), partner_labels, drop_ratio=0.7))
-    assert_same_labels(mosaic_boxes, mosaic_labels(plan.mosaic, tile_labels, drop_ratio=0.7))
+    assert_same_labels(mixed_boxes, mixup_labels(plan.mixup, truth(), partner_labels))
+    assert_same_labels(mosaic_boxes, mosaic_labels(plan.mosaic, tile_labels))
 
 
 def test_a_strong_view_written_down_by_hand_is_the_plain_picture() -> None:
@@ -180,7 +180,7 @@ MOSAIC = MosaicDraw(
 def test_a_mosaic_written_down_by_hand_is_the_plain_picture() -> None:
     cached, labels = pictures(), truth()
     plan = mosaic_plan(MixSettings(), VIEW, MOSAIC, SIZES)
-    found, boxes = Replay(VIEW, batch_size=1).mosaic(plan, (cached, labels), drop_ratio=0.7)
+    found, boxes = Replay(VIEW, batch_size=1).mosaic(plan, (cached, labels))
 
     order = MOSAIC.positions_4.tolist()
     tile_sizes = [fitted(SIZES[at], MOSAIC.bounds) for at in order]
@@ -215,7 +215,7 @@ def test_a_mixup_written_down_by_hand_is_the_plain_picture() -> None:
     )
     plan = mixup_plan(MixSettings(), VIEW, draw, SIZES[:2], SIZES)
     now = current, truth(SIZES[:2])
-    found, boxes = Replay(VIEW, batch_size=2).mixup(plan, now, (cached, labels), drop_ratio=0.7)
+    found, boxes = Replay(VIEW, batch_size=2).mixup(plan, now, (cached, labels))
     canvas = [rounded_up(max(size[axis] for size in free), 32) for axis in (0, 1)]
     for index, at in enumerate((3, 2)):
         matrix = resize_matrix(SIZES[at], partner_sizes[index], flip=True)
@@ -280,3 +280,62 @@ def test_an_image_that_would_leave_its_canvas_is_refused(
     )
     with pytest.raises(ValueError, match=message):
         mixup_plan(MixSettings(), VIEW, draw, sizes, cached)
+
+
+def test_strided_images_are_taken_as_they_look() -> None:
+    """BGR read backwards and a crop: views of other memory, as other programs' logs give them."""
+    wide = pictures(5, [(90 + 7, 120 + 4)])[0]
+    strided = np.ascontiguousarray(wide[..., ::-1])[7:, 4:, ::-1]
+    assert not strided.flags.c_contiguous
+    image, labels = np.ascontiguousarray(strided), Labels.of_image([[10, 20, 60, 70]], [1])
+    replay = Replay(VIEW, batch_size=1)
+    plan = view_plan(VIEW, [(90, 120)], [ViewDraw(size=(70, 90), flip=True, geometry="shear_x", amount=0.3)])
+    for stage in (replay.view, replay.strong):
+        np.testing.assert_array_equal(
+            stage(plan, [strided], labels)[0][0], stage(plan, [image], labels)[0][0]
+        )
+    cached = Labels.concatenate([labels] * 4)
+    tiles = MosaicDraw(positions_4=np.arange(4), bounds=(64, 80), patches=Patches.of_images([[]] * 4))
+    mosaic = mosaic_plan(MIX, VIEW, tiles, [(90, 120)] * 4)
+    one, other = (replay.mosaic(mosaic, ([pixels] * 4, cached))[0] for pixels in (strided, image))
+    np.testing.assert_array_equal(one.numpy(), other.numpy())
+    mixup = plan_mix(np.random.default_rng(0), MIX, VIEW, [(90, 120)], [(90, 120)] * 8).mixup
+    cached = [strided] * 8, Labels.concatenate([labels] * 8)
+    one, other = (replay.mixup(mixup, ([pixels], labels), cached)[0] for pixels in (strided, image))
+    np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_images_of_other_sizes_than_the_plan_are_refused() -> None:
+    image, labels = pictures(0, [(100, 130)])[0], Labels.of_image([[10, 20, 60, 70]], [1])
+    plan = view_plan(VIEW, [(90, 120)], [ViewDraw(size=(70, 90))])
+    replay = Replay(VIEW, batch_size=1)
+    for stage in (replay.view, replay.strong):
+        with pytest.raises(
+            ValueError, match=r"images: got sizes .* \[\[100, 130\]\], planned \[\[90, 120\]\]; make"
+        ):
+            stage(plan, [image], labels)
+        with pytest.raises(ValueError, match=r"images: got sizes .* \[\], planned"):
+            stage(plan, [], labels)
+
+
+def test_a_plan_of_the_other_interpolation_is_refused() -> None:
+    image, labels = pictures(0, [(90, 120)])[0], Labels.of_image([[10, 20, 60, 70]], [1])
+    plan = view_plan(replace(VIEW, interpolation="reference"), [(90, 120)], [ViewDraw(size=(70, 90))])
+    with pytest.raises(ValueError, match=r"got a plan made for 'reference', expected one for 'linear'"):
+        Replay(VIEW, batch_size=1).strong(plan, [image], labels)
+
+
+def test_the_share_at_which_a_box_is_dropped_is_that_of_the_plan() -> None:
+    image, labels = pictures(0, [(64, 96)])[0], Labels.of_image([[0, 0, 10, 10]], [1])
+    draw = MixupDraw(
+        positions_B=np.zeros(0, np.int64),
+        current_offsets_B2=np.zeros((0, 2), np.int64),
+        partner_offsets_B2=np.zeros((0, 2), np.int64),
+        current_patches=Patches.of_images([[[0, 0, 10, 6]]]),
+        partner_patches=Patches.of_images([]),
+    )
+    for drop_ratio, left in ((0.7, 1), (0.6, 0)):
+        plan = mixup_plan(MixSettings(drop_ratio=drop_ratio), VIEW, draw, [(64, 96)], [])
+        nothing: tuple[list[np.ndarray], Labels] = ([], Labels.empty(0))
+        _, boxes = Replay(VIEW, batch_size=1).mixup(plan, ([image], labels), nothing)
+        assert len(boxes.boxes_N4) == left

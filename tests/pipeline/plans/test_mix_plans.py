@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,11 +68,11 @@ def test_partners_are_the_oldest_fitted_to_the_padded_batch_and_flipped(case: Ca
 
 
 @given(case=CASES)
-def test_mosaic_tiles_are_the_newest_four_and_touch_the_centre_cross(case: Case) -> None:
-    cached = case[1]
+def test_mosaic_tiles_are_those_of_the_published_code_and_touch_the_centre_cross(case: Case) -> None:
+    num_images = len(case[0])
     mosaic = drawn(case).mosaic
     assert mosaic is not None
-    assert sorted(mosaic.positions_4) == list(range(len(cached) - 4, len(cached)))
+    assert sorted(mosaic.positions_4) == list(range(num_images, num_images + 4))
     tiles, (height, width) = mosaic.tiles, mosaic.canvas_size
     assert tiles.flips_N.all()
     largest = tiles.sizes_N2.max(axis=0)
@@ -90,6 +91,20 @@ def test_the_same_generator_and_sizes_give_the_same_plan(case: Case) -> None:
     for (one, _), (other, _) in zip(layers(drawn(case)), layers(drawn(case)), strict=True):
         for name in Layer.__slots__:
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 3, 4, 6])
+def test_tiles_of_every_batch_size_are_those_that_the_published_code_draws(num_images: int) -> None:
+    """Cache positions B to B + 3: with 8 cached views the newest four only where B is 4."""
+    settings = MixSettings()
+    sizes = [(60, 80)] * settings.capacity(num_images)
+    seen = set()
+    for seed in range(20):
+        mosaic = drawn((sizes[:num_images], sizes, seed)).mosaic
+        assert mosaic is not None
+        seen.add(tuple(mosaic.positions_4.tolist()))
+        assert sorted(mosaic.positions_4) == [num_images + tile for tile in range(4)]
+    assert len(seen) > 5
 
 
 def test_nothing_is_mixed_until_the_cache_is_full() -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plans.mix_plans import Layer, plan_mix
+from pipeline.plans.mix_draws import Patches
+from pipeline.plans.mix_plans import plan_layer, plan_mix
 from pipeline.plans.move_boxes import mixup_labels, mosaic_labels, place, project
 from pipeline.plans.view_plans import plan_strong, plan_weak
 from pipeline.settings import MixSettings, ViewSettings
@@ -66,7 +67,7 @@ def test_placing_equals_the_reference_with_its_erase_filter(seed: int) -> None:
     assert plan.mixup.partner is not None
     for layer in (plan.mixup.current, plan.mixup.partner, plan.mosaic.tiles):
         labels = random_labels(rng, layer.source_sizes_N2)
-        placed = place(labels, layer, drop_ratio=0.7)
+        placed = place(labels, layer)
         for image in range(len(layer)):
             (top, left), (height, width) = layer.offsets_N2[image], layer.sizes_N2[image]
             patches = layer.patches_P4[layer.patch_offsets_N1[image] : layer.patch_offsets_N1[image + 1]]
@@ -92,15 +93,8 @@ def test_weak_to_original_and_back_returns_the_boxes(seed: int) -> None:
 
 def placed_once(patches_P4: list[list[int]]) -> Labels:
     """A box of 10 x 10 in an image of 20 x 20, drawn as it is, under these patches."""
-    layer = Layer(
-        source_sizes_N2=np.array([[20, 20]]),
-        sizes_N2=np.array([[20, 20]]),
-        flips_N=np.array([False]),
-        offsets_N2=np.array([[0, 0]]),
-        patches_P4=np.array(patches_P4, np.int64).reshape(-1, 4),
-        patch_offsets_N1=np.array([0, len(patches_P4)]),
-    )
-    return place(Labels.of_image([[5, 5, 15, 15]], [0]), layer, drop_ratio=0.7)
+    layer = plan_layer(MixSettings(), [[20, 20]], patches=Patches.of_images([patches_P4]))
+    return place(Labels.of_image([[5, 5, 15, 15]], [0]), layer)
 
 
 def test_a_box_is_dropped_at_seventy_percent_and_kept_below() -> None:
@@ -134,10 +128,10 @@ def test_mixup_gives_each_image_its_own_boxes_then_its_partners() -> None:
     partner = Labels.concatenate(
         [Labels.of_image([[3, 3, 9, 9]], [3]), Labels.of_image([[4, 4, 9, 9], [5, 5, 9, 9]], [4, 5])]
     )
-    mixed = mixup_labels(plan, current, partner, drop_ratio=0.7)
+    mixed = mixup_labels(plan, current, partner)
     assert mixed.categories_N.tolist() == [1, 2, 3, 4, 5]
     assert mixed.offsets_B1.tolist() == [0, 3, 5]
-    placed = place(partner, plan.partner, drop_ratio=0.7)
+    placed = place(partner, plan.partner)
     np.testing.assert_array_equal(mixed.boxes_N4[2:], placed.boxes_N4)
 
 
@@ -149,7 +143,7 @@ def test_a_mosaic_is_one_image_with_the_boxes_of_its_four_tiles() -> None:
     tiles = Labels.concatenate(
         [Labels.of_image([[1, 1, 9, 9]], [tile]) if tile != 2 else Labels.empty(1) for tile in range(4)]
     )
-    mosaic = mosaic_labels(plan, tiles, drop_ratio=0.7)
+    mosaic = mosaic_labels(plan, tiles)
     assert mosaic.categories_N.tolist() == [0, 1, 3]
     assert mosaic.offsets_B1.tolist() == [0, 3]
 
@@ -157,8 +151,8 @@ def test_a_mosaic_is_one_image_with_the_boxes_of_its_four_tiles() -> None:
 def test_a_batch_without_any_box_stays_a_batch() -> None:
     plan = plan_mix(np.random.default_rng(0), MixSettings(), VIEW, [(60, 80)] * 4, [(40, 40)] * 8)
     assert plan.mosaic is not None
-    mixed = mixup_labels(plan.mixup, Labels.empty(4), Labels.empty(4), drop_ratio=0.7)
-    mosaic = mosaic_labels(plan.mosaic, Labels.empty(4), drop_ratio=0.7)
+    mixed = mixup_labels(plan.mixup, Labels.empty(4), Labels.empty(4))
+    mosaic = mosaic_labels(plan.mosaic, Labels.empty(4))
     assert [len(mixed), len(mixed.boxes_N4), len(mosaic), len(mosaic.boxes_N4)] == [4, 0, 1, 0]
 
 
