@@ -5,10 +5,10 @@ after the last image; no batch spans two shards. An image that cannot be read or
 those that the set was written with, is in no batch: it is named in `skipped`, before the first batch of the next
 shard comes. With `whole_shards` a shard is left at the first image that may be had another time.
 
-Guaranteed: an image is padded to the same size whatever its batch, as images of one shard are batched with those of
-equal padded size; the group norms of a detector count the padding, so its scores would else depend on the neighbours.
-Of the images that wait for others of their size only row numbers are held. A batch names its rows of the image table:
-they ascend in a batch, not from batch to batch.
+Guaranteed: an image is padded to the same size whatever its batch, as images of one shard are batched with those
+of equal padded size; the group norms of a detector count the padding, so its scores would else depend on the
+neighbours. Of the images that wait for others of their size only row numbers are held. A batch names its rows of
+the image table: they ascend in a batch, not from batch to batch.
 """
 
 from __future__ import annotations

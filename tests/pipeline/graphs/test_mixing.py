@@ -158,7 +158,9 @@ def test_the_views_themselves_are_never_changed(mixer: Mixer) -> None:
 
 def test_views_of_other_sizes_than_planned_are_refused(mixer: Mixer) -> None:
     plan = plan_mix(np.random.default_rng(0), MIX, VIEW, [(50, 60)], []).mixup
-    with pytest.raises(ValueError, match=r"strong views: got sizes \[\[40, 60\]\], planned \[\[50, 60\]\]"):
+    with pytest.raises(
+        ValueError, match=r"strong views: got sizes .* \[\[40, 60\]\], planned \[\[50, 60\]\]"
+    ):
         mixer.mixup(plan, [np.zeros((40, 60, 3), np.uint8)], [])
 
 
