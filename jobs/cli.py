@@ -20,7 +20,7 @@ from typing import Any
 
 import tyro
 
-from jobs.console.plain_text import escaped_output, printable
+from jobs.console.plain_text import STANDARD_OUTPUT, escaped_output, printable
 from jobs.recipes.model_errors import answer_model_errors
 from jobs.run.interrupt import INTERRUPTED
 from pipeline.heap import use_one_heap
@@ -105,11 +105,13 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         if not _reader_left():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        _drop_output()
         return 2
     except Exception as error:
         if not came_from_outside(error):
             raise
+        if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
+            _drop_output()
         print(f"mixpl {name}: {printable(str(error)).replace(chr(10), ' ')}", file=sys.stderr)
         return 2
 
@@ -150,6 +152,11 @@ def _reader_left() -> bool:
     poll = select.poll()
     poll.register(sys.stdout, 0)  # POLLERR is reported unasked
     return bool(poll.poll(0))
+
+
+def _drop_output() -> None:
+    """Send what still waits for standard output nowhere: else Python tries again at its end, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _nearest_verb(name: str) -> str:

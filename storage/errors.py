@@ -53,6 +53,12 @@ def came_from_outside(error: BaseException) -> bool:
     return isinstance(error, InputError) or (isinstance(error, OSError) and error.filename is not None)
 
 
+def system_error(text: str) -> OSError | None:
+    """Return the error of the system that stands in a message as text only, as in DuckDB's; None without one."""
+    number = next((number for number in errno.errorcode if os.strerror(number) in text), None)
+    return None if number is None else OSError(number, os.strerror(number))
+
+
 @contextlib.contextmanager
 def names_location(location: str) -> Iterator[None]:
     """Give an OSError of the block its location, where it names no file: full disks and object stores name none."""

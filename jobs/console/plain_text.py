@@ -14,6 +14,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from storage.errors import names_location
+
+STANDARD_OUTPUT = "standard output"
+
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -24,18 +28,32 @@ def printable(text: str) -> str:
     return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode(), text)
 
 
-class PlainStream:
-    """A stream whose texts are made printable; all else is asked of the stream below."""
+class NamedStream:
+    """Standard output whose errors name it: a disk behind it may be full. All else is asked of the stream below."""
 
     def __init__(self, below: TextIO) -> None:
         self.below = below
 
     def write(self, text: str) -> int:
-        """Write a text made printable."""
-        return self.below.write(printable(text))
+        """Write a text."""
+        with names_location(STANDARD_OUTPUT):
+            return self.below.write(text)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with names_location(STANDARD_OUTPUT):
+            self.below.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.below, name)
+
+
+class PlainStream(NamedStream):
+    """A stream whose texts are made printable."""
+
+    def write(self, text: str) -> int:
+        """Write a text made printable."""
+        return super().write(printable(text))
 
 
 @contextlib.contextmanager
@@ -44,9 +62,9 @@ def escaped_output() -> Iterator[None]:
     plain: tuple[Any, Any] = PlainStream(sys.stdout), PlainStream(sys.stderr)
     with contextlib.redirect_stdout(plain[0]), contextlib.redirect_stderr(plain[1]):
         yield
+        sys.stdout.flush()
 
 
-def raw(stream: Any) -> TextIO:
+def raw(stream: Any) -> Any:
     """Return the stream below a plain one, for those who write escapes of their own."""
-    below: TextIO = stream.below if isinstance(stream, PlainStream) else stream
-    return below
+    return NamedStream(stream.below) if isinstance(stream, PlainStream) else stream

@@ -22,8 +22,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from jobs.console.plain_text import printable, raw
+from jobs.console.plain_text import STANDARD_OUTPUT, printable, raw
 from storage import files
+from storage.errors import names_location
 from storage.tables.parquet import encode_parquet
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
@@ -46,9 +47,10 @@ def write_answer(answer: pa.Table, form: Format, output: str | None = None) -> N
         return
     data = encode(answer, form)
     if output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with names_location(STANDARD_OUTPUT):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     else:
         files.write_atomic(output, data)
         print(f"{answer.num_rows:,} rows in {output}", file=sys.stderr)

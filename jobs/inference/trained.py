@@ -56,7 +56,14 @@ def open_trained(location: str, *, weights: Weights, device: torch.device) -> Tr
     config = config_file.from_json(TrainConfig, text, where=str(run.config))
     state = checkpoint.load(path)
     detector = build_detector(config.model.name, num_classes=len(state["classes"]), weights="none")
-    detector.load_state_dict(state[weights])
+    try:
+        detector.load_state_dict(state[weights])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"{path}: expected weights of {config.model.name}, as {run.config} says, got others ({reason}); name "
+            "the run that wrote them"
+        ) from None
     return TrainedDetector(
         detector=detector.to(device).eval(),
         classes=tuple(state["classes"]),

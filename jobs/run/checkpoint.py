@@ -9,9 +9,11 @@ which have none, are held against the checksums of their records. No pickle ever
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+import msgspec
 import torch
 
 from jobs.run.seal import SealingFile, is_unbroken
@@ -19,12 +21,24 @@ from model.errors import TorchFileError
 from model.torch_file import load_torch_file
 from storage import files
 from storage.errors import StoreError
+from storage.json_head import Count
 from storage.regular import open_regular
 
 PREFIX, SUFFIX = "step-", ".pt"
 State = dict[str, Any]
 _SEALED = "sealed"
 """Key of the state that tells a file whose seal is gone from one of an earlier version."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointHead:
+    """What of a checkpoint is asked for by name."""
+
+    student: dict[str, torch.Tensor]
+    teacher: dict[str, torch.Tensor]
+    step: Count
+    classes: tuple[str, ...]
+    split_hash: str | None
 
 
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
@@ -68,11 +82,14 @@ def load(path: Path) -> State:
             raise _damaged(path, str(error)) from error
     if isinstance(state, dict) and state.pop(_SEALED, False) and unbroken is None:
         raise _damaged(path, "its last bytes, with the sha256 of the others, are not those that were written")
-    if not isinstance(state, dict) or "student" not in state or "teacher" not in state:
+    try:
+        msgspec.convert(state, CheckpointHead)
+    except msgspec.ValidationError as error:
         raise StoreError(
-            f"{path}: expected a checkpoint written by `mixpl train`, with a student and a teacher"
-        )
-    return state
+            f"{path}: expected a checkpoint written by `mixpl train`, with a student and a teacher, got another "
+            f"({error}); name a run of `mixpl train`"
+        ) from None
+    return cast("State", state)
 
 
 def _damaged(path: Path, reason: str) -> StoreError:

@@ -7,12 +7,15 @@ not at all. Which files there are, rounds and classes are those of the moment: w
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import duckdb
 
 from storage import files
 from storage.database.connect import create_views
 from storage.database.workspace import Workspace, discover
-from storage.errors import ConfigError, names_location
+from storage.errors import ConfigError, names_location, system_error
 from storage.temporaries import temporary_folder
 
 FORMAT = "v1.0.0"
@@ -52,12 +55,23 @@ def write_catalog(root: str | Workspace, location: str) -> None:
     # a folder: DuckDB takes no empty file, and writes a log beside its own
     with names_location(location), temporary_folder(final) as folder:
         database = folder / final.name
-        with duckdb.connect(str(database), config=settings) as connection:
+        with _errors_of_system(), duckdb.connect(str(database), config=settings) as connection:
             create_views(connection, workspace, comments=True)
             connection.execute("CHECKPOINT")
         files.sync(database)
         database.replace(final)
         files.sync(final.parent)
+
+
+@contextlib.contextmanager
+def _errors_of_system() -> Iterator[None]:
+    """Raise what a full disk or a folder without access made of a statement as the system's own error."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if failure := system_error(str(error)):
+            raise failure from error
+        raise
 
 
 def _is_catalog(location: str) -> bool:

@@ -26,8 +26,8 @@ class SkippedReport:
     num_skipped: int
     images: list[dict[str, Any]]
     """image_id, file_name and reason of each image that is not in the shards."""
-    annotations: dict[str, Any]
-    hidden_truth: dict[str, Any]
+    annotations: dict[str, dict[str, Any]]
+    hidden_truth: dict[str, dict[str, Any]]
     """Problems of the annotations and of the hidden truth, by kind."""
 
 

@@ -9,7 +9,6 @@ written is an OSError with its name, and Ctrl-C is KeyboardInterrupt.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from storage.errors import system_error
 from storage.export.labeled_images import IMAGE_SCHEMA, LABELED_SCHEMA, LabeledImages
 
 SQL_FOLDER = Path(__file__).parent / "sql"
@@ -88,8 +88,6 @@ def _errors_of_copy(path: Path, failures: Sequence[BaseException] = ()) -> Itera
 
 
 def _os_error(error: duckdb.IOException, path: Path) -> OSError:
-    """Return the error that the system had; it stands in DuckDB's message as text only."""
-    number = next((number for number in errno.errorcode if os.strerror(number) in str(error)), None)
-    if number is None:
-        return OSError(errno.EIO, str(error).splitlines()[0], str(path))
-    return OSError(number, os.strerror(number), str(path))
+    """Return the error that the system had, or one with DuckDB's message; it names the path."""
+    failure = system_error(str(error)) or OSError(errno.EIO, str(error).splitlines()[0])
+    return OSError(failure.errno, failure.strerror, str(path))

@@ -38,6 +38,7 @@ class SplitHead:
     num_draws: int | None = None
     hash: str | None = None
     source_sha256: str | None = None
+    labeled_ids: tuple[int | str, ...] = ()
 
 
 SPLIT_HEAD = HeadFormat(
@@ -57,9 +58,9 @@ def import_split(
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SourceError(f"expected a list of image ids, got {error}; check the path") from None
     document = _parsed(text)
-    draws = _ids(_names(document, path), images, path)
     is_split = isinstance(document, dict) and "labeled_ids" in document
     head = SPLIT_HEAD.parse(text.encode(), where=path) if is_split else SplitHead()
+    draws = _ids(_names(document, path), images, path)
     labeled, everything = {*draws}, {int(image["id"]) for image in images}
     if not 0 < len(labeled) < len(everything):
         raise SourceError(

@@ -14,7 +14,7 @@ from storage.errors import StoreError
 
 def state(step: int) -> dict[str, object]:
     weights = {"w": torch.full((3,), float(step))}
-    return {"student": weights, "teacher": weights, "step": step}
+    return {"student": weights, "teacher": weights, "step": step, "classes": ["disk"], "split_hash": None}
 
 
 def test_the_newest_complete_checkpoint_is_found_and_old_ones_go(tmp_path: Path) -> None:
