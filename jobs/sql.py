@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
+import duckdb
 import pyarrow as pa
 import tyro
 
@@ -75,22 +77,26 @@ def sql(config: SqlConfig) -> pa.Table | None:
     if config.schema or not (query.strip() or _at_terminal()):
         _print_views(workspace)
         return None
-    with connect(
+    if not query.strip():
+        shell(partial(_connect, config), workspace)
+        return None
+    with _connect(config, workspace) as connection:
+        answer = run_query(connection, query, parameters)
+    for line in empty_views(query, workspace):
+        print(line, file=sys.stderr)
+    write_answer(answer, config.form, config.output)
+    return answer
+
+
+def _connect(config: SqlConfig, workspace: Workspace) -> duckdb.DuckDBPyConnection:
+    return connect(
         workspace,
         memory_limit=config.memory_limit,
         spill=config.spill,
         threads=config.threads,
         comments=True,
         locked=True,
-    ) as connection:
-        if not query.strip():
-            shell(connection, workspace)
-            return None
-        answer = run_query(connection, query, parameters)
-    for line in empty_views(query, workspace):
-        print(line, file=sys.stderr)
-    write_answer(answer, config.form, config.output)
-    return answer
+    )
 
 
 def _query(config: SqlConfig) -> str:

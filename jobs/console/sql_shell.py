@@ -16,7 +16,7 @@ import duckdb
 
 from jobs.console.print_table import print_table
 from jobs.console.questions import empty_views, run_query
-from storage.database.connect import VIEWS, ViewDescription, connect, describe_views
+from storage.database.connect import VIEWS, ViewDescription, describe_views
 from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError, came_from_outside
 
@@ -29,16 +29,18 @@ HELP = """A question ends with ; and may run over several lines.
 .quit           leave (or Ctrl-D)"""
 
 
-def shell(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, *, read: Callable[[str], str] = input
-) -> None:
+Connect = Callable[[Workspace], duckdb.DuckDBPyConnection]
+"""Opens the views over a workspace."""
+
+
+def shell(connect: Connect, workspace: Workspace, *, read: Callable[[str], str] = input) -> None:
     """Answer until the input ends; `read` takes a prompt and gives a line, or raises EOFError."""
-    _complete_names(describe_views(connection))
+    session = _Session(connect, workspace)
+    _complete_names(describe_views(session.connection))
     print(
         f"Below {workspace.root}: {len(workspace.datasets)} data sets, {len(workspace.rounds)} rounds of labels, "
         f"{len(workspace.runs)} runs. End questions with ; and see .help"
     )
-    session = _Session(connection, workspace)
     with contextlib.suppress(EOFError):
         while True:
             try:
@@ -61,8 +63,9 @@ def print_view(view: ViewDescription) -> None:
 
 
 class _Session:
-    def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-        self.connection = connection
+    def __init__(self, connect: Connect, workspace: Workspace) -> None:
+        self._connect = connect
+        self.connection = connect(workspace)
         self.workspace = workspace
         self.pending = ""
 
@@ -94,7 +97,7 @@ class _Session:
                 _print_columns(describe_views(self.connection), *words)
             case ".refresh":
                 self.workspace = discover(self.workspace.root)
-                self.connection = connect(self.workspace, comments=True, locked=True)
+                self.connection = self._connect(self.workspace)
                 print(
                     f"{len(self.workspace.datasets)} data sets, {len(self.workspace.rounds)} rounds of labels"
                 )

@@ -23,6 +23,7 @@ from xml.etree.ElementTree import Element
 
 from storage import files
 from storage.errors import SourceError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.image_set import ImageSet
 from storage.readers.outlines import Sides, around, turned_box, turned_ellipse
@@ -42,7 +43,9 @@ def find_cvat(path: str) -> str | None:
     return location if _ROOT.search(head_of(location)) else None
 
 
-def read_cvat(path: str, *, subset: str | None = None, images: str | None = None) -> tuple[ImageSet, str]:
+def read_cvat(
+    path: str, *, subset: str | None = None, images: str | None = None, frame: Frame = "upright"
+) -> tuple[ImageSet, str]:
     """Read the images of an export; return them and the folder that their file names are relative to.
 
     Raises SourceError when there is no such XML, or none for images.
@@ -74,6 +77,7 @@ def read_cvat(path: str, *, subset: str | None = None, images: str | None = None
         classes=_declared(root),
         num_annotations=sum(shape.tag != "tag" for element in elements for shape in element),
         problems=problems,
+        frame=frame,
         notes={"annotation_file": location.rpartition("/")[2]} | ({"subset": chosen} if chosen else {}),
     )
     return image_set_of(source), images_root

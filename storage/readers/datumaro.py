@@ -24,6 +24,7 @@ from pycocotools import mask as coco_mask
 
 from storage import files
 from storage.errors import SourceError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.coco_values import is_finite, shown
 from storage.readers.image_set import ImageSet
@@ -103,7 +104,9 @@ def find_datumaro(path: str) -> dict[str, str]:
     }
 
 
-def read_datumaro(path: str, *, subset: str | None = None, images: str | None = None) -> tuple[ImageSet, str]:
+def read_datumaro(
+    path: str, *, subset: str | None = None, images: str | None = None, frame: Frame = "upright"
+) -> tuple[ImageSet, str]:
     """Read one subset; return its images and the folder that their file names are relative to.
 
     Raises SourceError when there is no file of Datumaro, or none of this subset.
@@ -127,6 +130,7 @@ def read_datumaro(path: str, *, subset: str | None = None, images: str | None = 
         classes=classes,
         num_annotations=sum(len(item.annotations) for item in items if item is not None),
         problems=problems,
+        frame=frame,
         notes={"annotation_file": location.rpartition("/")[2], "subset": chosen},
     )
     return image_set_of(source), images_root

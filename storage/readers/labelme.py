@@ -26,6 +26,7 @@ import msgspec
 
 from storage import files
 from storage.errors import SourceError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.find_file import FileFinder, plain_stem
 from storage.readers.folder import IMAGE_SUFFIXES
@@ -61,7 +62,7 @@ def is_labelme(location: str) -> bool:
     return location.lower().endswith(".json") and bool(_SHAPES.search(head_of(location)))
 
 
-def read_labelme(path: str, *, images: str | None = None) -> tuple[ImageSet, str]:
+def read_labelme(path: str, *, images: str | None = None, frame: Frame = "upright") -> tuple[ImageSet, str]:
     """Read all files below a folder, or one; return the images and the folder that their names are relative to.
 
     Raises SourceError when there is no such file.
@@ -88,6 +89,7 @@ def read_labelme(path: str, *, images: str | None = None) -> tuple[ImageSet, str
         classes=(),
         num_annotations=reading.num_annotations,
         problems=reading.problems,
+        frame=frame,
     )
     return image_set_of(source), images_root
 

@@ -159,11 +159,11 @@ def _read(
         case "yolo":
             source, root = read_yolo(path, subset=subset or "train", columns=columns, frame=frame)
         case "cvat":
-            source, root = read_cvat(path, subset=subset, images=images)
+            source, root = read_cvat(path, subset=subset, images=images, frame=frame)
         case "labelme":
-            source, root = read_labelme(path, images=images)
+            source, root = read_labelme(path, images=images, frame=frame)
         case "datumaro":
-            source, root = read_datumaro(path, subset=subset, images=images)
+            source, root = read_datumaro(path, subset=subset, images=images, frame=frame)
         case "folder":
             source, root = read_folder(path), path
     return Source(images=source, images_root=root)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from storage.errors import SourceError
 
-_SPELLINGS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
+SUBSETS = ("train", "val", "test", "trainval")
+_SPELLINGS = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
 def choose_subset(names: Iterable[str], wanted: str | None, path: str) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 
 from storage import files
 from storage.errors import SourceError
+from storage.image_check import Frame
 from storage.problems import Problems
 from storage.readers.clean_annotations import Annotations, truth_of
 from storage.readers.find_file import FileFinder
@@ -68,6 +69,8 @@ class ToolSource:
     """Those that the source declares, in its order."""
     num_annotations: int
     problems: Problems
+    frame: Frame = "upright"
+    """What the boxes are of, and so the sizes of images of which the tool says none."""
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -142,7 +145,7 @@ def _classes(images: Sequence[ToolImage], source: ToolSource) -> tuple[str, ...]
 def _size(image: ToolImage, source: ToolSource) -> tuple[int, int]:
     size = image.height, image.width
     if not all(0 < side < _MAX_SIDE for side in size):
-        size = size_of_file(files.join(source.images_root, image.file_name))
+        size = size_of_file(files.join(source.images_root, image.file_name), frame=source.frame)
         if not all(size) and image.objects:
             source.problems.add("image without a readable size (its boxes dropped)", image.file_name)
     return size

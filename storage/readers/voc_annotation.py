@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from storage.errors import SourceError
+from storage.readers.outlines import Sides, turned_box
 from storage.readers.text import decode_xml
 
-Sides = tuple[float, float, float, float]
 Outline = Literal["bndbox", "polygon", "robndbox"]
 LABEL_STUDIO = "Label Studio"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -163,6 +163,5 @@ def _turned_box(shape: Element) -> Sides | None:
     x, y, width, height, angle = (finite_number(shape.findtext(side)) for side in _TURNED)
     if x is None or y is None or width is None or height is None or angle is None:
         return None
-    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
-    half_width, half_height = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
-    return x - half_width, y - half_height, x + half_width, y + half_height
+    upright = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return turned_box(upright, math.degrees(angle))

@@ -17,17 +17,11 @@ from storage import files
 from storage.errors import SourceError
 from storage.readers.find_file import plain_name, plain_stem
 from storage.readers.folder import IMAGE_SUFFIXES
+from storage.readers.subsets import SUBSETS, plain_subset
 from storage.readers.voc_annotation import is_voc_annotation
 from storage.readers.voc_images import ANNOTATION_FOLDERS, VocEntry
 
 ALL = "all"
-_SUBSETS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-    "trainval": ("trainval",),
-}
-_SUBSET_OF = {folder: subset for subset, folders in _SUBSETS.items() for folder in folders}
 _MASKS = {"segmentationclass", "segmentationobject", "masks", "mask", "trimaps", *ANNOTATION_FOLDERS}
 """Folders whose images are no photographs."""
 _CLASS_FILES = {"predefined_classes.txt", "classes.txt", "labelmap.txt"}
@@ -84,7 +78,7 @@ def images_in(names: Sequence[str]) -> tuple[str, ...]:
 def subset_of(place: str) -> str | None:
     """Return the subset whose folder a file lies in."""
     folders = plain_name(place).split("/")[:-1]
-    return next((_SUBSET_OF[folder] for folder in folders if folder in _SUBSET_OF), None)
+    return next((plain_subset(folder) for folder in folders if plain_subset(folder) in SUBSETS), None)
 
 
 def choose_subset(path: str, there: Sequence[str | None], subset: str | None) -> str | None:
@@ -93,7 +87,7 @@ def choose_subset(path: str, there: Sequence[str | None], subset: str | None) ->
     Raises SourceError when it is not plain, or is not there.
     """
     names = sorted({name for name in there if name is not None})
-    wanted = subset and _SUBSET_OF.get(subset.lower(), subset)
+    wanted = subset and plain_subset(subset)
     if wanted == ALL or (wanted is None and not names):
         return wanted
     if wanted in names:

@@ -15,7 +15,7 @@ from storage import files
 from storage.errors import SourceError
 from storage.readers.folder import IMAGE_SUFFIXES
 from storage.readers.json_entries import read_json
-from storage.readers.subsets import plain_subset
+from storage.readers.subsets import SUBSETS, plain_subset
 from storage.readers.text import read_lines
 from storage.readers.yolo_labels import text_files_below
 from storage.readers.yolo_yaml import YAML_NAMES, YoloFile, find_yaml, read_yaml, usual_subsets
@@ -87,7 +87,7 @@ def _read_darknet(location: str) -> YoloFile:
     root = location.rpartition("/")[0] or "."
     pairs = (line.partition("=") for line in read_lines(location))
     values = {key.strip().lower(): value.strip() for key, equals, value in pairs if equals}
-    subsets = {plain_subset(key): value for key, value in values.items() if plain_subset(key) in _SUBSETS}
+    subsets = {plain_subset(key): value for key, value in values.items() if plain_subset(key) in SUBSETS}
     return YoloFile(
         path=location,
         root=root,
@@ -96,9 +96,6 @@ def _read_darknet(location: str) -> YoloFile:
             name: [_there(root, value, location).removeprefix(f"{root}/")] for name, value in subsets.items()
         },
     )
-
-
-_SUBSETS = ("train", "val", "test")
 
 
 def _there(root: str, written: str, location: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -235,14 +237,22 @@ def test_a_view_that_nothing_fills_yet_says_what_does(
 
 def test_the_shell_answers_until_it_is_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = iter(
-        ["select class, count(*) n", "from boxes group by 1;", "selec;", ".schema rounds", ".quit", "x;"]
+        [
+            "select class, count(*) n",
+            "from boxes group by 1;",
+            "selec;",
+            ".refresh",
+            "select current_setting('threads') as threads;",
+            ".schema rounds",
+            ".quit",
+            "x;",
+        ]
     )
-    workspace = discover(".")
-    with connect(workspace, comments=True) as con:
-        shell(con, workspace, read=lambda _: next(lines))
+    shell(partial(connect, comments=True, threads=3), discover("."), read=lambda _: next(lines))
     captured = capsys.readouterr()
     assert "ring[s]" in captured.out
     assert "weights_hash" in captured.out
+    assert re.search(r"threads.*\n.*\n.*\b3\b", captured.out)  # also after .refresh
     assert captured.err.count("\n") == 1
     assert "syntax error" in captured.err
     assert next(lines) == "x;"
@@ -252,9 +262,8 @@ def test_a_fault_of_ours_in_the_shell_keeps_its_traceback(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_shell, "print_table", lambda _: list(zip([1], [1, 2], strict=True)))
-    workspace = discover(".")
-    with connect(workspace, comments=True) as con, pytest.raises(ValueError, match="zip"):
-        shell(con, workspace, read=lambda _: "select 1;")
+    with pytest.raises(ValueError, match="zip"):
+        shell(partial(connect, comments=True), discover("."), read=lambda _: "select 1;")
 
 
 def test_a_query_that_meets_a_fault_of_ours_keeps_its_traceback(

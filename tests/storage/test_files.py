@@ -11,6 +11,8 @@ import pytest
 
 from storage import claims, files
 from storage.errors import InputError, names_location
+from storage.temporaries import temporary_folder
+from tests.together import TRIALS, together
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -77,6 +79,26 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
         (tmp_path / name).write_bytes(b"")
     files.remove_leftovers(str(tmp_path))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".keep", "shard.tar"]
+
+
+def clean_or_write(rank: int, trial: int, folder: Path) -> bool:
+    """Rank 0 removes leftovers again and again while the others write."""
+    for number in range(50):
+        if rank == 0:
+            files.remove_leftovers(str(folder))
+            continue
+        with temporary_folder(folder / "made") as temporary:
+            (temporary / "content").write_bytes(b"x")
+            assert [path.name for path in temporary.iterdir()] == ["content"]
+        files.write_atomic(str(folder / f"{rank}-{trial}-{number}"), b"x")
+    return True
+
+
+@pytest.mark.parametrize("trials", TRIALS)
+def test_whoever_removes_leftovers_leaves_those_alone_who_begin_to_write(tmp_path: Path, trials: int) -> None:
+    answers = together(clean_or_write, tmp_path, trials=trials, processes=3)
+    assert answers == [(True, True, True)] * trials
+    assert len(files.walk_files(str(tmp_path))) == 2 * 50 * trials
 
 
 def test_a_walk_through_a_link_to_its_own_parent_ends(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from storage.errors import SourceError
 from storage.readers.labelme import read_labelme
@@ -167,3 +168,19 @@ def test_a_folder_without_such_files_is_an_error(tmp_path: Path) -> None:
     write_files(tmp_path, {"im0.jpg": None, "im0.json": '{"regions": []}'})
     with pytest.raises(SourceError, match=r"expected JSON files of labelme, got .*im0\.json"):
         read_labelme(str(tmp_path))
+
+
+def test_the_size_of_an_image_of_which_the_file_says_none_is_of_the_frame_of_its_boxes(
+    tmp_path: Path,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter
+    write_shapes(tmp_path, labelme_shape("dog", [[10, 5], [45, 35]]), imageWidth=None, imageHeight=None)
+    Image.new("RGB", (50, 40)).save(tmp_path / "im0.jpg", exif=exif)
+    upright = open_source(str(tmp_path)).images
+    stored = open_source(str(tmp_path), frame="stored").images
+    assert (upright.sizes.tolist(), stored.sizes.tolist()) == ([[50, 40]], [[40, 50]])
+    assert upright.truth is not None
+    assert stored.truth is not None
+    np.testing.assert_array_equal(upright.truth.labels.boxes_N4, [[10, 5, 40, 35]])  # clipped
+    np.testing.assert_array_equal(stored.truth.labels.boxes_N4, [[10, 5, 45, 35]])
