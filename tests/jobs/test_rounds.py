@@ -72,7 +72,7 @@ def test_a_damaged_table_is_named_by_the_comparison(
     assert cli.run(["rounds", "compare", "1", "2", "--root", str(tmp_path / "copy")]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith("mixpl rounds: expected readable label tables")
+    assert said.startswith("mixpl rounds: expected the bytes with which the round was finished, got others")
     assert str(damaged) in said
 
 
