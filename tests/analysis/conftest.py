@@ -76,7 +76,10 @@ def write_round(root, dataset, pseudo, *, number=1, score_threshold=SCORE_THRESH
         [f"{image:012d}" for image in ids], ids, [(HEIGHT, WIDTH)] * len(ids), labels_of(pseudo), step=100
     )
     unfinished = open_round(round_path(str(root), number))
-    unfinished.labels().write("shard-000000", table, {"dataset": dataset.name, "dataset_hash": dataset.hash})
+    provenance = {"dataset": dataset.name, "dataset_hash": dataset.hash}
+    for shard in dataset.shards:
+        rows = [key in dataset.keys_of(shard) for key in table["key"].to_pylist()]
+        unfinished.labels().write(shard.removesuffix(".tar"), table.filter(rows), provenance)
     return unfinished.finish(
         round_info(
             dataset,
