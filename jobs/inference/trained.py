@@ -55,7 +55,9 @@ def open_trained(location: str, *, weights: Weights, device: torch.device) -> Tr
     text = config_file.read_text(run.config)
     config = config_file.from_json(TrainConfig, text, where=str(run.config))
     state = checkpoint.load(path)
-    detector = build_detector(config.model.name, num_classes=len(state["classes"]), weights="none")
+    detector = build_detector(
+        config.model.name, num_classes=len(state["classes"]), backbone=config.model.backbone
+    )
     try:
         detector.load_state_dict(state[weights])
     except RuntimeError as error:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 
 from jobs.recipes.train_config import TrainConfig
-from model.detectors.build import default_score_threshold
+from model.detectors.build import spec_of
 
 
 def score_threshold(config: TrainConfig) -> float:
     """Return the score threshold of a run."""
     asked = config.pseudo.score_threshold
-    return default_score_threshold(config.model.name) if asked is None else asked
+    return spec_of(config.model.name).score_threshold if asked is None else asked
 
 
 def resolve_score_threshold(config: TrainConfig) -> TrainConfig:

@@ -59,6 +59,8 @@ class ModelConfig:
     """The detector."""
     weights: str = "imagenet"
     """Where a ResNet backbone starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
+    backbone: str | None = None
+    """A ResNet of torchvision, such as resnet18, in place of the ResNet-50 that the name speaks of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

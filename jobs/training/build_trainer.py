@@ -32,7 +32,11 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
     config = resolve_score_threshold(config)
     torch.manual_seed(config.seed)
     student = build_detector(
-        config.model.name, num_classes=len(labeled.classes), weights=config.model.weights, seed=config.seed
+        config.model.name,
+        num_classes=len(labeled.classes),
+        weights=config.model.weights,
+        backbone=config.model.backbone,
+        seed=config.seed,
     )
     student = student.to(device).to(memory_format=torch.channels_last).train()
     teacher = Teacher(

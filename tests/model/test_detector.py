@@ -1,4 +1,4 @@
-"""What every detector promises, on both of them."""
+"""What every detector promises, on each of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.detector import Detector, Target, has_area
+from tests.model.conftest import MIN_SCORE
 
 NOTHING = Target(boxes_N4=torch.zeros(0, 4), categories_N=torch.zeros(0, dtype=torch.int64))
 
@@ -70,7 +71,7 @@ def test_predictions_lie_inside_the_valid_area_and_are_sorted_and_of_known_class
         assert found.boxes_N4.min() >= 0
         assert (found.boxes_N4[:, 2:] <= torch.tensor([width, height])).all()
         assert has_area(found.boxes_N4).all()
-        assert (found.scores_N >= 0.05).all()
+        assert (found.scores_N >= MIN_SCORE).all()
         assert (found.scores_N.diff() <= 0).all()
         assert ((found.categories_N >= 0) & (found.categories_N < 3)).all()
 

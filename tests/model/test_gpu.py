@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from model.method.teacher import Teacher
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["fcos-compact", "fasterrcnn-resnet50"])
+@pytest.mark.parametrize("name", get_args(DetectorName))
 def test_a_step_in_bfloat16_on_cuda_changes_the_weights_and_the_teacher_predicts(
     name: DetectorName, drawn: Any
 ) -> None:

@@ -1,42 +1,59 @@
-"""Pretrained weights for Faster R-CNN, fetched by torchvision's own loader or read from a file.
+"""Pretrained weights for the detectors of torchvision, fetched by its own loader or read from a file.
 
-In: a torchvision Faster R-CNN with frozen batch-norm and the name of weights. Out: the same network with the
-weights in it. Guaranteed: everything but the box predictor (whose classes differ) is loaded strictly; what
+In: a detector of torchvision, the name of weights and what torchvision published for it. Out: the same detector
+with the weights in it. Guaranteed: everything but the predictor of classes (which differ) is loaded strictly; what
 cannot be had is a WeightsError that says what was tried and what else can be passed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models import ResNet50_Weights
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+from torchvision.models import get_model_weights
 
 from model.errors import TorchFileError, WeightsError
 from model.torch_file import load_torch_file
 
-PREDICTOR = "roi_heads.box_predictor."
 FROZEN_NORM_EPS = 1e-5
 
 
-def load_pretrained(network: Any, weights: str) -> None:
-    """Load `weights` (imagenet, coco or a state dict's file) into a torchvision Faster R-CNN."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedWeights:
+    """What torchvision published for a detector."""
+
+    coco: Any
+    """A member of torchvision's enumeration of weights, for a ResNet-50."""
+    predictor: str
+    """Beginning of the names of parameters whose shape goes by the number of classes."""
+    zero_eps: bool = False
+    """Whether they were made with a batch-norm of eps 0."""
+
+
+def load_pretrained(network: Any, weights: str, *, backbone: str, published: PublishedWeights) -> None:
+    """Load `weights` (imagenet, coco or a state dict's file) into a detector of torchvision."""
     match weights:
         case "imagenet":
-            load_backbone(network, fetch(ResNet50_Weights.IMAGENET1K_V1, weights))
+            load_backbone(network, fetch(get_model_weights(backbone)["IMAGENET1K_V1"], weights), backbone)
         case "coco":
-            state = fetch(FasterRCNN_ResNet50_FPN_Weights.COCO_V1, weights)
-            load_detector(network, without_zero_eps(state), weights)
+            if backbone != "resnet50":
+                raise WeightsError(
+                    f"torchvision has COCO weights of this detector for resnet50, got --model.backbone {backbone}: "
+                    "leave it out, or start from --model.weights imagenet"
+                )
+            state = fetch(published.coco, weights)
+            state = without_zero_eps(state) if published.zero_eps else state
+            load_detector(network, state, weights, published.predictor)
         case _:
             state = read(weights)
             if "conv1.weight" in state:
-                load_backbone(network, state)
+                load_backbone(network, state, backbone)
             else:
-                load_detector(network, state, weights)
+                load_detector(network, state, weights, published.predictor)
 
 
 def fetch(weights: Any, name: str) -> dict[str, Tensor]:
@@ -70,23 +87,21 @@ def read(path: str) -> dict[str, Tensor]:
     return state
 
 
-def load_backbone(network: Any, state: Mapping[str, Tensor]) -> None:
-    """Load a ResNet-50 classifier into the backbone, without its last layer."""
+def load_backbone(network: Any, state: Mapping[str, Tensor], backbone: str) -> None:
+    """Load a classifier into the backbone, without its last layer."""
     wanted = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    _load(network.backbone.body, wanted, "a ResNet-50 classifier")
+    _load(network.backbone.body, wanted, f"a classifier {backbone}")
 
 
-def load_detector(network: Any, state: Mapping[str, Tensor], source: str) -> None:
-    """Load a whole Faster R-CNN; its box predictor only where it predicts as many classes."""
-    name = PREDICTOR + "cls_score.weight"
-    own: dict[str, Tensor] = network.state_dict()
-    if name not in state:
-        raise WeightsError(f"{source}: expected a torchvision Faster R-CNN or ResNet-50, got no {name}")
-    if state[name].shape == own[name].shape:
-        _load(network, state, source)
-        return
-    kept = {key: tensor for key, tensor in own.items() if key.startswith(PREDICTOR)}
-    _load(network, {**state, **kept}, source)
+def load_detector(network: Any, state: Mapping[str, Tensor], source: str, predictor: str) -> None:
+    """Load a whole detector; its predictor of classes only where it predicts as many."""
+    drawn = {name: value for name, value in network.state_dict().items() if name.startswith(predictor)}
+    if missing := sorted(drawn.keys() - state.keys()):
+        raise WeightsError(
+            f"{source}: expected a state dict of the same detector, or of its backbone, got no {missing[0]}"
+        )
+    fits = all(state[name].shape == value.shape for name, value in drawn.items())
+    _load(network, state if fits else {**state, **drawn}, source)
 
 
 def _load(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
-from model.detectors.build import build_detector, default_score_threshold
-from model.errors import ModelError
+from model.detectors.build import DetectorName, build_detector, spec_of
+from model.errors import ModelError, WeightsError
 
 
 def test_a_seed_fixes_the_weights_and_leaves_the_global_generator_alone() -> None:
@@ -28,14 +30,27 @@ def test_without_a_seed_the_callers_seed_fixes_the_weights() -> None:
 
 
 def test_what_cannot_be_built_is_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="fcos-compact, fasterrcnn-resnet50, got 'yolo'"):
+    with pytest.raises(ModelError, match=r"fcos-compact, fasterrcnn-resnet50, .*, got 'yolo'"):
         build_detector("yolo", num_classes=3)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="num_classes 0"):
         build_detector("fcos-compact", num_classes=0)
     with pytest.raises(ModelError, match=r"--model\.weights none"):
         build_detector("fcos-compact", num_classes=3, weights="coco")
+    with pytest.raises(ModelError, match=r"--model\.backbone out"):
+        build_detector("fcos-compact", num_classes=3, backbone="resnet18")
+    for backbone in ("resnet19", "vgg16", "deeplabv3_resnet50"):
+        with pytest.raises(ModelError, match=f"ResNet of torchvision .*got '{backbone}'"):
+            build_detector("fcos-resnet50", num_classes=3, backbone=backbone)
+    with pytest.raises(WeightsError, match=r"for resnet50, got --model\.backbone resnet18"):
+        build_detector("retinanet-resnet50", num_classes=3, backbone="resnet18", weights="coco")
 
 
 def test_every_detector_has_its_own_default_threshold() -> None:
-    assert default_score_threshold("fasterrcnn-resnet50") == 0.7
-    assert default_score_threshold("fcos-compact") == 0.5
+    thresholds = {name: spec_of(name).score_threshold for name in get_args(DetectorName)}
+    assert thresholds == {
+        "fcos-compact": 0.5,
+        "fasterrcnn-resnet50": 0.7,
+        "fasterrcnn-v2-resnet50": 0.7,
+        "fcos-resnet50": 0.55,
+        "retinanet-resnet50": 0.4,
+    }
