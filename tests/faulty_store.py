@@ -12,11 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-Fault = Literal["short", "cut", "reset", "flip", "slow", "500", "503", "403", "404"]
+Fault = Literal["short", "cut", "reset", "flip", "slow", "held", "500", "503", "403", "404"]
 """short: fewer bytes than asked for, told as if they were all. cut: a body shorter than its Content-Length. reset:
-the line breaks. flip: one bit changed. slow: an answer after `SLOW` seconds. Else the status of the answer."""
+the line breaks. flip: one bit changed. slow: an answer after `SLOW` seconds. held: one once it
+is `released`. Else the status of the answer."""
 
 SLOW = 1.0
+PATIENCE = 60.0
 
 
 class FaultyStore:
@@ -26,6 +28,7 @@ class FaultyStore:
         self.folder, self.url = folder, url
         self.asked: Counter[str] = Counter()
         """GET requests by the name of the file."""
+        self.released = threading.Event()
         self._faults: dict[str, tuple[Fault, float]] = {}
 
     def fail(self, name: str, fault: Fault, *, times: float = float("inf")) -> None:
@@ -69,6 +72,8 @@ def faulty_store(folder: Path) -> Iterator[FaultyStore]:
                 return
             if fault == "slow":
                 time.sleep(SLOW)
+            if fault == "held":
+                store.released.wait(PATIENCE)
             if not path.is_file() or (fault is not None and fault.isdigit()):
                 self._send(
                     int(fault) if fault is not None and fault.isdigit() else 404, b"", 0, with_body=with_body

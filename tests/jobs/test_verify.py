@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pytest
 
 from jobs.cli import run
 from storage.dataset.dataset import Dataset
+from tests.faulty_store import faulty_store
 
 
 @pytest.fixture
@@ -95,23 +95,18 @@ def test_what_is_no_data_set_and_numbers_out_of_range_exit_with_2(
 def test_ctrl_c_ends_after_the_shard_at_hand_with_what_was_found(
     damaged: Path, tmp_path: Path, workers: str
 ) -> None:
-    stalled = tmp_path / "damaged" / "shard-000004.tar"
-    stalled.unlink()
-    os.mkfifo(stalled)  # reading it waits until somebody writes
-    command = [sys.executable, "-m", "jobs.cli", "verify", str(damaged), "--workers", workers]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    writer = None
-    while writer is None and time.monotonic() < deadline:
-        try:
-            writer = os.open(stalled, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads yet
+    with faulty_store(tmp_path) as store:
+        store.fail("shard-000004.tar", "held", times=1)
+        command = [sys.executable, "-m", "jobs.cli", "verify", f"{store.url}/damaged", "--workers", workers]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not store.asked["shard-000004.tar"]:
+            assert time.monotonic() < deadline, "the check never came to the fifth shard"
             time.sleep(0.05)
-    assert writer is not None, "the check never came to the fifth shard"
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    os.close(writer)
-    out, err = process.communicate(timeout=60)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        store.released.set()
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "things wrong so far; stopped" in out
     assert "changed bytes" in out
