@@ -31,8 +31,12 @@ class NotRegularError(OSError):
 
 def open_descriptor(path: Path) -> tuple[int, int]:
     """Return a descriptor of a regular file and its size. Raises NotRegularError, IsADirectoryError, OSError."""
-    # a fifo without a writer would keep `open` waiting; regular files do not know O_NONBLOCK
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    try:  # without the flag a fifo that nobody writes to would keep `open` waiting
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+    except BlockingIOError:  # a file that is leased to another client of a file server: it comes back
+        require_regular(path)
+        descriptor = os.open(path, flags)
     try:
         return descriptor, _regular_size(os.fstat(descriptor), path)
     except OSError:

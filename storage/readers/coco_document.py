@@ -62,13 +62,13 @@ class CocoMembers(msgspec.Struct):
 def read_document(path: str) -> tuple[dict[str, Any], str]:
     """Return a whole COCO file as plain values and the sha256 of its bytes. Raises SourceError when it is none."""
     data = _file_bytes(path)
-    return _plain_document(_as_utf8(data), path), hashlib.sha256(data).hexdigest()
+    return _plain_document(_as_utf8(data, path), path), hashlib.sha256(data).hexdigest()
 
 
 def read_members(path: str) -> tuple[CocoMembers, str]:
     """Return the members of a COCO file and the sha256 of its bytes. Raises SourceError when it is none."""
     data = _file_bytes(path)
-    text = _as_utf8(data)
+    text = _as_utf8(data, path)
     marked = text[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK
     try:
         members = msgspec.json.decode(
@@ -100,10 +100,19 @@ def _file_bytes(path: str) -> bytes | mmap.mmap:
         raise SourceError(f"expected a COCO annotation file, got {error}; check the path") from None
 
 
-def _as_utf8(data: bytes | mmap.mmap) -> bytes | mmap.mmap:
+def _require_readable_whole(data: bytes | mmap.mmap, path: str) -> None:
+    """Raise SourceError for a file without end, where all of it would be asked into memory."""
+    if len(data) > MAX_WHOLE_BYTES:
+        raise SourceError(
+            f"expected COCO JSON, got {len(data):,} bytes of something else: {path}; check the file"
+        )
+
+
+def _as_utf8(data: bytes | mmap.mmap, path: str) -> bytes | mmap.mmap:
     encoding = json.detect_encoding(data[:4])
     if encoding.startswith("utf-8"):
         return data
+    _require_readable_whole(data, path)
     return bytes(data).decode(encoding, "surrogatepass").encode(errors="surrogatepass")
 
 
@@ -120,10 +129,7 @@ def _why_undecodable(path: str) -> str:
 
 
 def _plain_document(data: bytes | mmap.mmap, path: str) -> dict[str, Any]:
-    if len(data) > MAX_WHOLE_BYTES:  # a file without end: `json` would ask for all memory
-        raise SourceError(
-            f"expected COCO JSON, got {len(data):,} bytes of something else: {path}; check the file"
-        )
+    _require_readable_whole(data, path)
     opens = data[:_EDGE].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
     if opens and not data[-_EDGE:].rstrip().endswith(b"}"):  # `json` would first build all that is there
         raise SourceError(
