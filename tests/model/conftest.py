@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.detector import Detector, Target
 from model.detectors.build import DetectorName, build_detector, spec_of
+from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
 
 MIN_SCORE = 0.004
 COLOURS = ((2.0, -1.0, -1.0), (-1.0, 2.0, -1.0), (-1.0, -1.0, 2.0))
@@ -75,9 +76,12 @@ def fcos() -> Detector:
 
 @functools.cache
 def small_detector(name: DetectorName) -> Detector:
-    """A detector with a ResNet-18 where it has a ResNet; untrained scores are low, so the least is low too."""
+    """A detector with a ResNet-18 and few proposals where it has such; untrained scores are low, so the least is."""
     backbone = None if spec_of(name).published is None else "resnet18"
-    return build_detector(name, num_classes=3, backbone=backbone, seed=0, min_score=MIN_SCORE)
+    built = build_detector(name, num_classes=3, backbone=backbone, seed=0, min_score=MIN_SCORE)
+    if isinstance(built, FasterRCNNDetector):
+        built.network.rpn._post_nms_top_n = {"training": 20, "testing": 20}
+    return built
 
 
 @pytest.fixture(params=get_args(DetectorName))

@@ -49,7 +49,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Detector, Any]:
 
 def test_predictions_are_the_librarys_own(pair: tuple[Detector, Any], drawn: Any) -> None:
     detector, plain = pair
-    found = detector.predict(drawn.images_BCHW, [(64, 64)] * 2)
+    found = detector.predict(drawn.images_BCHW.contiguous(), [(64, 64)] * 2)  # the layout that it gets there
     with torch.no_grad():
         expected = plain.eval()(list(drawn.images_BCHW))
     for ours, theirs in zip(found, map(as_detections, expected), strict=True):
