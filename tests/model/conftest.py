@@ -76,7 +76,7 @@ def fcos() -> Detector:
 
 @functools.cache
 def small_detector(name: DetectorName) -> Detector:
-    """A detector with a ResNet-18 and few proposals where it has such; untrained scores are low, so the least is."""
+    """A detector with a ResNet-18 and few proposals where it has such; its least score is low: it is untrained."""
     backbone = None if spec_of(name).published is None else "resnet18"
     built = build_detector(name, num_classes=3, backbone=backbone, seed=0, min_score=MIN_SCORE)
     if isinstance(built, FasterRCNNDetector):
