@@ -47,8 +47,11 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     files.remove_leftovers(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
     with files.local_atomic(str(path)) as beside, beside.open("wb") as file:
-        sealing = SealingFile(file)  # no path: torch makes a RuntimeError of a full disk there
-        torch.save({**state, _SEALED: True}, cast("IO[bytes]", sealing))
+        sealing = SealingFile(file)
+        try:
+            torch.save({**state, _SEALED: True}, cast("IO[bytes]", sealing))
+        except RuntimeError as error:  # torch closes its file after a full disk, and fails at that
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         sealing.seal()
     for old in steps(folder)[:-keep]:
         (folder / f"{PREFIX}{old:09d}{SUFFIX}").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from jobs.cli import run
 from jobs.recipes.choose_recipe import RECIPES, choose_recipe
 from jobs.recipes.score_threshold import resolve_score_threshold
 from jobs.recipes.train_config import TrainConfig
-from model.detectors.build import DetectorName, default_score_threshold
+from model.detectors.build import DetectorName, spec_of
 
 
 def resolved(*arguments: str) -> float | None:
@@ -28,7 +28,7 @@ def test_a_recipe_has_the_threshold_of_its_detector() -> None:
 
 @pytest.mark.parametrize("name", typing.get_args(DetectorName))
 def test_another_detector_on_the_command_line_brings_its_own_threshold(name: DetectorName) -> None:
-    assert resolved("coco-partial", "--model.name", name) == default_score_threshold(name)
+    assert resolved("coco-partial", "--model.name", name) == spec_of(name).score_threshold
 
 
 def test_a_threshold_that_is_asked_for_stays_with_any_detector() -> None:
@@ -48,4 +48,4 @@ def test_the_help_names_the_threshold_of_every_detector(capsys: pytest.CaptureFi
         run(["train", "--help"])
     printed = " ".join(re.sub(r"[│|]", " ", capsys.readouterr().out).split())
     for name in typing.get_args(DetectorName):
-        assert f"{default_score_threshold(name)} for {name}" in printed
+        assert f"{spec_of(name).score_threshold} for {name}" in printed

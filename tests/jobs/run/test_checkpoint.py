@@ -73,13 +73,15 @@ def test_why_a_checkpoint_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_names_the_checkpoint_and_leaves_the_last_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [0, 1000, 300_000])
+def test_a_full_disk_names_the_checkpoint_and_leaves_the_last_one(tmp_path: Path, room: int) -> None:
     checkpoint.save(tmp_path, 5, state(5), keep=2)
+    large = {**state(10), "student": {"weight": torch.zeros(200_000)}}  # torch writes it in several pieces
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         with pytest.raises(OSError, match="too large") as caught:
-            checkpoint.save(tmp_path, 10, state(10), keep=2)
+            checkpoint.save(tmp_path, 10, large, keep=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.filename == str(tmp_path / "step-000000010.pt")
