@@ -42,6 +42,9 @@ class Verb:
     """Name of its function, where that is not the verb's own."""
 
 
+_DUCKDB_INTERRUPTED = "Query interrupted"
+"""What DuckDB's RuntimeError says where Ctrl-C met it at work."""
+
 VERBS = {
     "demo": Verb(
         meaning="raw images to a trained detector, pseudo labels in SQL and pictures, in about 3 minutes",
@@ -99,21 +102,27 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run_verb(name, rest)
     except KeyboardInterrupt:
-        resume = " with --resume" if name == "train" else ""
-        print(f"mixpl {name}: interrupted; run the same command again{resume}", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted(name)
     except BrokenPipeError:
         if not _reader_left():
             raise
         _drop_output()
         return 2
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == _DUCKDB_INTERRUPTED:
+            return _interrupted(name)
         if not came_from_outside(error):
             raise
         if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
             _drop_output()
         print(f"mixpl {name}: {printable(str(error)).replace(chr(10), ' ')}", file=sys.stderr)
         return 2
+
+
+def _interrupted(name: str) -> int:
+    resume = " with --resume" if name == "train" else ""
+    print(f"mixpl {name}: interrupted; run the same command again{resume}", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _run_verb(name: str, rest: Sequence[str]) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -160,6 +164,18 @@ def test_a_fault_of_ours_keeps_its_traceback(
     with pytest.raises((ValueError, OSError), match=r"zip|broadcast|no path in it") as caught:
         run(["catalog", "out.duckdb"])
     assert caught.traceback[-1].path == Path(__file__)
+
+
+def test_ctrl_c_while_duckdb_works_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def count(_: object) -> None:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        duckdb.sql("select sum(a.range * b.range) from range(1000000) a, range(100000) b").fetchall()
+
+    monkeypatch.setattr(jobs.catalog, "discover", count)
+    assert run(["catalog", "somewhere.duckdb"]) == 130
+    assert capsys.readouterr().err == "mixpl catalog: interrupted; run the same command again\n"
 
 
 def test_a_reader_that_leaves_early_is_no_fault() -> None:
