@@ -24,7 +24,7 @@ try:
 except Exception as error:
     print(type(error).__name__)
 threads = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-print(*(name for name in threads if not name.startswith("jemalloc")), sep=",")
+print(sum(not name.startswith("jemalloc") for name in threads), "threads")
 """
 
 
@@ -37,7 +37,7 @@ def test_no_thread_is_left_behind_a_table_that_was_read_or_is_damaged(tmp_path: 
     ended = subprocess.run(
         [sys.executable, "-c", READ, str(path), str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert ended.stdout.splitlines() == ["StoreError", Path(sys.executable).name.rstrip("0123456789.")], ended
+    assert ended.stdout.splitlines() == ["StoreError", "1 threads"], ended
     assert ended.stderr == ""
 
 
