@@ -115,7 +115,7 @@ def _write_head(root: str, counts: list[int], *, labeled: bool) -> Dataset:
         classes=CLASSES,
         category_ids=tuple(range(NUM_CLASSES)),
         num_images=num_images,
-        num_boxes=None,
+        num_boxes=0 if labeled else None,  # nothing here asks for it
         labeled=labeled,
         has_hidden_truth=False,
         source={},
