@@ -29,7 +29,7 @@ from storage.readers.image_set import ImageSet
 from storage.readers.outlines import Sides, around, turned_box, turned_ellipse
 from storage.readers.subsets import choose_subset
 from storage.readers.text import decode_xml, head_of
-from storage.readers.tool_images import ToolImage, ToolObject, ToolSource, image_set_of
+from storage.readers.tool_images import ToolImage, ToolObject, ToolSource, image_set_of, images_folder
 from storage.readers.voc_annotation import finite_number
 
 XML_NAME = "annotations.xml"
@@ -67,7 +67,7 @@ def read_cvat(
     chosen = choose_subset(subsets, subset, location) if subset or len(subsets) > 1 else ""
     elements = [element for element in elements if element.get("subset", "") == chosen or not chosen]
     problems = Problems()
-    images_root = images or _images_root(location, chosen)
+    images_root = images or images_folder(location.rpartition("/")[0] or ".", chosen)
     source = ToolSource(
         path=location,
         format="cvat",
@@ -81,12 +81,6 @@ def read_cvat(
         notes={"annotation_file": location.rpartition("/")[2]} | ({"subset": chosen} if chosen else {}),
     )
     return image_set_of(source), images_root
-
-
-def _images_root(location: str, subset: str) -> str:
-    beside = location.rpartition("/")[0] or "."
-    places = (files.join(beside, "images", *filter(None, [subset])), files.join(beside, "images"))
-    return next(filter(files.exists, places), beside)
 
 
 def _declared(root: Element) -> list[str]:

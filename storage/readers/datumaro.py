@@ -32,7 +32,7 @@ from storage.readers.json_entries import read_entry, read_json
 from storage.readers.outlines import Sides, around, turned_box
 from storage.readers.subsets import choose_subset
 from storage.readers.text import head_of
-from storage.readers.tool_images import ToolImage, ToolObject, ToolSource, image_set_of
+from storage.readers.tool_images import ToolImage, ToolObject, ToolSource, image_set_of, images_folder
 
 _HEAD = re.compile(rb'"dm_format_version"|"categories"\s*:\s*\{')
 _OF_AN_IMAGE = {"label", "caption"}
@@ -119,7 +119,7 @@ def read_datumaro(
     content, data = read_json(location, _File, "Datumaro")
     problems = Problems()
     classes = [label.name for label in content.categories.label.labels]
-    images_root = images or _images_root(location, chosen)
+    images_root = images or images_folder(location.rpartition("/")[0].rpartition("/")[0] or ".", chosen)
     items = [_item(entry, number, problems) for number, entry in enumerate(content.items)]
     source = ToolSource(
         path=location,
@@ -134,12 +134,6 @@ def read_datumaro(
         notes={"annotation_file": location.rpartition("/")[2], "subset": chosen},
     )
     return image_set_of(source), images_root
-
-
-def _images_root(location: str, subset: str) -> str:
-    root = location.rpartition("/")[0].rpartition("/")[0] or "."
-    places = (files.join(root, "images", subset), files.join(root, "images"))
-    return next(filter(files.exists, places), root)
 
 
 def _item(entry: msgspec.Raw, number: int, problems: Problems) -> _Item | None:

@@ -103,6 +103,13 @@ def image_set_of(source: ToolSource) -> ImageSet:
     )
 
 
+def images_folder(root: str, subset: str) -> str:
+    """Return the folder of a subset's images below the root of an export, or the root; no subset is empty."""
+    images = files.join(root, "images")
+    places = (files.join(images, subset), images) if subset else (images,)
+    return next(filter(files.exists, places), root)
+
+
 def _on_disk(source: ToolSource) -> list[ToolImage]:
     """Return the images under the names that their files have below the root, where they are there."""
     there = {name for name in files.walk_files(source.images_root) if name.lower().endswith(IMAGE_SUFFIXES)}

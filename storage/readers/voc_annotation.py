@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from storage.errors import SourceError
-from storage.readers.outlines import Sides, turned_box
+from storage.readers.outlines import Sides, around, turned_box
 from storage.readers.text import decode_xml
 
 Outline = Literal["bndbox", "polygon", "robndbox"]
@@ -156,7 +156,7 @@ def _polygon(shape: Element) -> Sides | None:
     xs, ys = [x for x in read_xs if x is not None], [y for y in read_ys if y is not None]
     if len(xs) < 3 or not len(xs) == len(ys) == len(read_xs) == len(read_ys):
         return None
-    return min(xs), min(ys), max(xs), max(ys)
+    return around([*zip(xs, ys, strict=True)])
 
 
 def _turned_box(shape: Element) -> Sides | None:

@@ -8,7 +8,7 @@ score of FCOS is sqrt(class x centreness). Sources: FCOS (arXiv 1904.01355), Ret
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,21 +23,31 @@ from model.detectors.torchvision.backbone import PYRAMID_CHANNELS, TRAINABLE_STA
 class OneStageDetector(TorchvisionDetector):
     """A head that is the same at every level of the pyramid, and what it says of every anchor."""
 
+    kind: ClassVar[type[FCOS] | type[RetinaNet]]
+    """The class of the library's model."""
+    nms_iou: ClassVar[float]
+
     def __init__(
         self,
-        kind: type[FCOS] | type[RetinaNet],
         *,
         num_classes: int,
-        backbone: str,
-        trainable_stages: int,
-        **limits: Any,
+        backbone: str = "resnet50",
+        trainable_stages: int = TRAINABLE_STAGES,
+        min_score: float = 0.05,
+        max_detections: int = 100,
     ) -> None:
         """Draw the weights from torch's global generator."""
         extra_levels = LastLevelP6P7(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
         body = build_backbone(
             backbone, first_stage=2, trainable_stages=trainable_stages, extra_levels=extra_levels
         )
-        network = kind(body, num_classes=num_classes + 1, **limits)
+        network = self.kind(
+            body,
+            num_classes=num_classes + 1,
+            score_thresh=min_score,
+            nms_thresh=self.nms_iou,
+            detections_per_img=max_detections,
+        )
         super().__init__(network, num_classes=num_classes, heads=[network.head])
 
     def find_boxes(self, images: ImageList, features: Features) -> list[dict[str, Tensor]]:
@@ -63,26 +73,8 @@ class OneStageDetector(TorchvisionDetector):
 class FCOSDetector(OneStageDetector):
     """Anchor-free detector."""
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        backbone: str = "resnet50",
-        trainable_stages: int = TRAINABLE_STAGES,
-        min_score: float = 0.05,
-        nms_iou: float = 0.6,
-        max_detections: int = 100,
-    ) -> None:
-        """Draw the weights from torch's global generator."""
-        super().__init__(
-            FCOS,
-            num_classes=num_classes,
-            backbone=backbone,
-            trainable_stages=trainable_stages,
-            score_thresh=min_score,
-            nms_thresh=nms_iou,
-            detections_per_img=max_detections,
-        )
+    kind = FCOS
+    nms_iou = 0.6
 
     def compute_losses(self, images: ImageList, features: Features, targets: Targets) -> dict[str, Tensor]:
         """Return torchvision's three parts: of classes, boxes and centreness."""
@@ -94,26 +86,8 @@ class FCOSDetector(OneStageDetector):
 class RetinaNetDetector(OneStageDetector):
     """Anchor-based detector with the focal loss."""
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        backbone: str = "resnet50",
-        trainable_stages: int = TRAINABLE_STAGES,
-        min_score: float = 0.05,
-        nms_iou: float = 0.5,
-        max_detections: int = 100,
-    ) -> None:
-        """Draw the weights from torch's global generator."""
-        super().__init__(
-            RetinaNet,
-            num_classes=num_classes,
-            backbone=backbone,
-            trainable_stages=trainable_stages,
-            score_thresh=min_score,
-            nms_thresh=nms_iou,
-            detections_per_img=max_detections,
-        )
+    kind = RetinaNet
+    nms_iou = 0.5
 
     def compute_losses(self, images: ImageList, features: Features, targets: Targets) -> dict[str, Tensor]:
         """Return torchvision's two parts: of classes and boxes."""
