@@ -13,6 +13,7 @@ from analysis.thresholds import ThresholdPolicy
 from jobs.recipes.ranges import require_at_least, require_share
 from model.detectors.build import DetectorName
 from model.method.gate import SemiSupervisedSettings
+from model.method.schedule import ScheduleName
 from pipeline.settings import MixSettings, ViewSettings
 from storage.errors import ConfigError
 
@@ -73,6 +74,13 @@ class TeacherConfig:
     """The share at iteration i is max(momentum, warmup / (warmup + i))."""
     interval: int = 3
     """Iterations between two updates."""
+    reference_batch: int = 0
+    """Labeled images a step, of all processes, for which momentum and warmup are meant (the paper: 8). With k times
+    as many the teacher keeps the k-th power of its share (arXiv 2307.13813); 0 takes both as they are."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        require_at_least(0, self, "reference_batch", prefix="teacher.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +90,7 @@ class OptimConfig:
     name: Literal["sgd", "adamw"] = "sgd"
     """The optimiser."""
     lr: float = 0.01
-    """Learning rate after warm-up, constant."""
+    """Learning rate after warm-up; what it does then is the schedule's."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 1e-4
@@ -93,6 +101,18 @@ class OptimConfig:
     """Steps of linear warm-up."""
     warmup_start: float = 0.001
     """The first step's learning rate, as a factor of lr."""
+    schedule: ScheduleName = "constant"
+    """After the warm-up: constant; step: times `decay` at each of the milestones; cosine: half a wave down to
+    `end`."""
+    milestones: tuple[int, ...] = ()
+    """Steps from which on the learning rate is lower, for the schedule step."""
+    decay: float = 0.1
+    """Factor on the learning rate at each milestone."""
+    end: float = 0.0
+    """The cosine's last learning rate, as a factor of lr."""
+    cosine_steps: int | None = None
+    """Step at which the cosine ends; None is the run's last, and config.json holds the number: a run that goes on
+    for longer stays at the end."""
     clip: float = 20.0
     """Largest L2 norm of the gradient."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from jobs.recipes.model_errors import answer_model_errors
+from jobs.recipes.schedule import resolve_schedule, schedule_of
 from jobs.recipes.score_threshold import resolve_score_threshold, score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
@@ -17,7 +18,7 @@ from jobs.training.run_data import mix_settings
 from jobs.training.train_step import Trainer
 from model.detector import Detector
 from model.detectors.build import build_detector
-from model.method.optim import Schedule, WeightUpdate, build_optimizer
+from model.method.optim import WeightUpdate, build_optimizer
 from model.method.teacher import Teacher
 from pipeline.loaders.batch import LabelCache
 from storage.dataset.dataset import Dataset
@@ -29,7 +30,7 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
 
     Raises ConfigError for a number or a name that cannot be, SourceError for weights that cannot be had.
     """
-    config = resolve_score_threshold(config)
+    config = resolve_schedule(resolve_score_threshold(config))
     torch.manual_seed(config.seed)
     student = build_detector(
         config.model.name,
@@ -44,6 +45,7 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
         momentum_floor=config.teacher.momentum,
         warmup_gamma=config.teacher.warmup,
         interval=config.teacher.interval,
+        batch_scale=_batch_scale(config, ranks),
     )
     return Trainer(
         student=student,
@@ -67,8 +69,13 @@ def _weight_update(config: TrainConfig, student: Detector) -> WeightUpdate:
         momentum=optim.momentum,
         backbone_lr_multiplier=optim.backbone_lr,
     )
-    schedule = Schedule(warmup_steps=optim.warmup_steps, warmup_start=optim.warmup_start)
-    return WeightUpdate(student, optimizer, schedule, clip_norm=optim.clip)
+    return WeightUpdate(student, optimizer, schedule_of(config), clip_norm=optim.clip)
+
+
+def _batch_scale(config: TrainConfig, ranks: Ranks) -> float:
+    """Return how many times the labeled images that the teacher's momentum is meant for a step has."""
+    meant = config.teacher.reference_batch
+    return config.data.batch_labeled * ranks.world_size / meant if meant else 1.0
 
 
 def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None:

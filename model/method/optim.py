@@ -1,7 +1,7 @@
-"""From a gradient to changed weights: parameter groups, learning-rate warm-up, clipping, the optimiser.
+"""From a gradient to changed weights: parameter groups, clipping, the optimiser.
 
-In: a detector and a recipe's numbers. Out: a torch optimiser, and the learning rate of any step as a pure
-function of that step, so that nothing but the optimiser's own state is needed to resume.
+In: a detector, a recipe's numbers and a schedule, a pure function of the step. Out: a torch optimiser, whose own
+state is all that is needed to resume.
 Source: the released recipes of MixPL (arXiv 2312.07006).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from torch import nn
@@ -17,6 +16,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from model.detector import Detector
 from model.errors import ModelError
+from model.method.schedule import Schedule
 
 OptimizerName = Literal["sgd", "adamw"]
 
@@ -65,36 +65,6 @@ def parameter_groups(
         ([parameter for parameter in learning if id(parameter) not in backbone], lr),
     )
     return [{"params": params, "lr": rate, "initial_lr": rate} for params, rate in parts if params]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Schedule:
-    """The learning rate of every step: a line up to the base rate, then constant."""
-
-    warmup_steps: int = 500
-    """Steps of linear warm-up; 0 starts at the base rate."""
-    warmup_start: float = 0.001
-    """Factor on the base rate at step 0."""
-
-    def __post_init__(self) -> None:
-        if self.warmup_steps < 0 or not 0 <= self.warmup_start <= 1:
-            raise ModelError(
-                "expected warmup_steps >= 0 and warmup_start in 0 .. 1, "
-                f"got {self.warmup_steps}, {self.warmup_start}"
-            )
-
-    def factor(self, step: int) -> float:
-        """Return the factor on the base rate at `step` (from 0)."""
-        if step >= self.warmup_steps:
-            return 1.0
-        return self.warmup_start + (1.0 - self.warmup_start) * step / self.warmup_steps
-
-    def apply(self, optimizer: Optimizer, step: int) -> float:
-        """Set the learning rates of `step` and return the largest."""
-        factor = self.factor(step)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> float:

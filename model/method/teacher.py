@@ -35,23 +35,35 @@ class Teacher:
         momentum_floor: float = 0.0002,
         warmup_gamma: float = 4.0,
         interval: int = 3,
+        batch_scale: float = 1.0,
     ) -> None:
-        """Start as a copy of `student`, on its device."""
-        if not 0 < momentum_floor <= 1 or warmup_gamma < 0 or interval < 1:
+        """Start as a copy of `student`, on its device.
+
+        `batch_scale`: how many times more images a step has than the one that the other numbers are meant for.
+        """
+        if not 0 < momentum_floor <= 1 or warmup_gamma < 0 or interval < 1 or not batch_scale > 0:
             raise ModelError(
-                "expected 0 < momentum_floor <= 1, warmup_gamma >= 0, interval >= 1, "
-                f"got {momentum_floor}, {warmup_gamma}, {interval}"
+                "expected 0 < momentum_floor <= 1, warmup_gamma >= 0, interval >= 1, batch_scale > 0, "
+                f"got {momentum_floor}, {warmup_gamma}, {interval}, {batch_scale}"
             )
         self.momentum_floor = momentum_floor
         self.warmup_gamma = warmup_gamma
         self.interval = interval
+        self.batch_scale = batch_scale
         self.detector = copy.deepcopy(student).eval().requires_grad_(False)
 
     def momentum(self, iteration: int) -> float:
-        """Return the student's share m = max(floor, gamma / (gamma + iteration)); 1 at iteration 0."""
+        """Return the student's share m = max(floor, gamma / (gamma + iteration)); 1 at iteration 0.
+
+        With k = `batch_scale` times the images a step, one step stands for k: m is that of iteration k i, and what
+        the teacher keeps is (1 - m)^k ("How to Scale Your EMA", arXiv 2307.13813, definition 1.2).
+        """
         if iteration == 0:
             return 1.0
-        return max(self.momentum_floor, self.warmup_gamma / (self.warmup_gamma + iteration))
+        if self.batch_scale == 1:
+            return max(self.momentum_floor, self.warmup_gamma / (self.warmup_gamma + iteration))
+        scaled = self.warmup_gamma / (self.warmup_gamma + self.batch_scale * iteration)
+        return float(1.0 - (1.0 - max(self.momentum_floor, scaled)) ** self.batch_scale)
 
     @torch.no_grad()
     def update(self, student: Detector, iteration: int) -> bool:

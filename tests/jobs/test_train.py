@@ -26,6 +26,7 @@ from model.method.gate import SemiSupervisedSettings
 from storage.errors import ConfigError, RunStoppedError, StoreError
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import table_labels
+from tests.same_states import assert_same
 
 Make = Callable[..., TrainConfig]
 
@@ -41,23 +42,6 @@ def final_state(config: TrainConfig) -> dict[str, object]:
 def metrics(config: TrainConfig) -> list[dict[str, float]]:
     lines = (Path(config.out) / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
-
-
-def assert_same(first: object, second: object) -> None:
-    """Compare nested states bit for bit."""
-    assert type(first) is type(second)
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()  # type: ignore[union-attr]
-        for key in first:
-            assert_same(first[key], second[key])  # type: ignore[index]
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second)  # type: ignore[arg-type]
-        for one, other in zip(first, second, strict=True):  # type: ignore[call-overload]
-            assert_same(one, other)
-    elif isinstance(first, torch.Tensor):
-        assert torch.equal(first, second)  # type: ignore[arg-type]
-    else:
-        assert first == second
 
 
 def start(config: TrainConfig, folder: Path, *flags: str) -> subprocess.Popen[bytes]:

@@ -26,6 +26,7 @@ from jobs.train import train
 from storage.dataset.dataset import Dataset
 from storage.errors import ConfigError
 from storage.tables.label_store import LabelStore
+from tests.same_states import assert_same
 
 TorchRun = Callable[..., subprocess.Popen[bytes]]
 STEPS = 14
@@ -42,19 +43,6 @@ def saved(config: TrainConfig, step: int) -> dict[str, Any]:
 def metrics(config: TrainConfig) -> dict[int, dict[str, Any]]:
     lines = (Path(config.out) / "metrics.jsonl").read_text().splitlines()
     return {row["step"]: row for row in map(json.loads, lines) if "loss" in row}
-
-
-def assert_same(first: object, second: object) -> None:
-    """Compare nested states bit for bit."""
-    assert type(first) is type(second)
-    if isinstance(first, dict | list | tuple):
-        assert len(first) == len(second)  # type: ignore[arg-type]
-        for key in first if isinstance(first, dict) else range(len(first)):
-            assert_same(first[key], second[key])  # type: ignore[index]
-    elif isinstance(first, torch.Tensor):
-        assert torch.equal(first, second)  # type: ignore[arg-type]
-    else:
-        assert first == second
 
 
 def until(config: TrainConfig, process: subprocess.Popen[bytes], num_checkpoints: int) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from model.detectors.build import DetectorName, build_detector
-from model.method.optim import Schedule, build_optimizer, clip_gradient
+from model.method.optim import build_optimizer
+from model.method.schedule import Schedule, clip_gradient
 from model.method.teacher import Teacher
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from model.detector import Detector
 from model.detectors.build import build_detector
 from model.errors import ModelError
-from model.method.optim import OptimizerName, Schedule, build_optimizer, clip_gradient, parameter_groups
+from model.method.optim import OptimizerName, build_optimizer, clip_gradient, parameter_groups
+from model.method.schedule import Schedule
 
 
 def small() -> Detector:
@@ -25,19 +24,6 @@ def fill_gradients(detector: Detector, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in detector.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator)
-
-
-def test_warm_up_goes_in_a_line_from_a_thousandth_to_one_over_500_steps() -> None:
-    schedule = Schedule()
-    assert schedule.factor(0) == 0.001
-    assert schedule.factor(250) == pytest.approx(0.5005)
-    assert schedule.factor(500) == schedule.factor(180_000) == 1.0
-    assert Schedule(warmup_steps=0).factor(0) == 1.0
-
-
-@given(step=st.integers(0, 1000))
-def test_the_factor_never_falls_and_never_exceeds_one(step: int) -> None:
-    assert 0 < Schedule().factor(step) <= Schedule().factor(step + 1) <= 1
 
 
 def test_the_schedule_scales_each_group_by_its_own_rate() -> None:
@@ -103,5 +89,3 @@ def test_clipping_bounds_the_joint_norm_and_returns_the_norm_before() -> None:
 def test_rates_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ModelError, match="lr > 0"):
         build_optimizer(small(), name="sgd", lr=0.0, weight_decay=0.0)
-    with pytest.raises(ModelError, match="warmup_steps"):
-        Schedule(warmup_steps=-1)

@@ -71,11 +71,22 @@ def test_parameters_equal_the_formula_in_float64() -> None:
 @given(iteration=st.integers(0, 200_000))
 def test_the_students_share_falls_from_one_to_the_floor(iteration: int) -> None:
     teacher = Teacher.__new__(Teacher)
-    teacher.momentum_floor, teacher.warmup_gamma = 0.0002, 4.0
+    teacher.momentum_floor, teacher.warmup_gamma, teacher.batch_scale = 0.0002, 4.0, 1.0
     share = teacher.momentum(iteration)
     assert share == max(0.0002, 4 / (4 + iteration))
     assert share >= teacher.momentum(iteration + 1) >= 0.0002
     assert teacher.momentum(0) == 1.0
+
+
+def test_at_k_times_the_batch_the_teacher_keeps_what_k_steps_would_have_kept() -> None:
+    published, quarter = Teacher(student()), Teacher(student(), batch_scale=1 / 4)
+    double = Teacher(student(), batch_scale=2.0)
+    late = 100_000
+    assert published.momentum(late) == 0.0002
+    assert 1 - double.momentum(late) == pytest.approx((1 - 0.0002) ** 2)
+    assert (1 - quarter.momentum(4 * late)) ** 4 == pytest.approx(1 - 0.0002)
+    assert 1 - double.momentum(50) == pytest.approx((1 - published.momentum(100)) ** 2)
+    assert quarter.momentum(0) == 1.0
 
 
 def test_the_first_update_at_iteration_zero_copies_the_student() -> None:
