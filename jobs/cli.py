@@ -42,6 +42,9 @@ class Verb:
     """Name of its function, where that is not the verb's own."""
 
 
+PRINT_CONFIG = "--print-config"
+"""Of `mixpl train`: print the resolved configuration, in place of training."""
+
 _DUCKDB_INTERRUPTED = "Query interrupted"
 """What DuckDB's RuntimeError says where Ctrl-C met it at work."""
 
@@ -126,10 +129,24 @@ def _interrupted(name: str) -> int:
 
 
 def _run_verb(name: str, rest: Sequence[str]) -> int:
+    if name == "train" and PRINT_CONFIG in rest:
+        return _print_config([argument for argument in rest if argument != PRINT_CONFIG])
     job, config = parse(name, rest)
     with escaped_output():
         result = job(config)
     return result if isinstance(result, int) else 0
+
+
+def _print_config(rest: Sequence[str]) -> int:
+    """Print what a run's `config.json` would hold, and train nothing."""
+    from jobs.recipes.config_file import to_json
+    from jobs.recipes.schedule import resolve_schedule
+    from jobs.recipes.score_threshold import resolve_score_threshold
+
+    _, config = parse("train", rest)
+    with answer_model_errors():
+        print(to_json(resolve_schedule(resolve_score_threshold(config))), end="")
+    return 0
 
 
 def parse(name: str, rest: Sequence[str]) -> tuple[Job, Any]:
@@ -137,17 +154,34 @@ def parse(name: str, rest: Sequence[str]) -> tuple[Job, Any]:
     if name not in VERBS:
         raise ConfigError(f"unknown verb; {_nearest_verb(name)}")
     job, kind = _load(name)
-    prog, default = f"mixpl {name}", {}
-    if VERBS[name].takes_recipe:
-        from jobs.recipes.choose_recipe import choose_recipe
-
-        recipe, rest = choose_recipe(rest)
-        prog = f"{prog} {recipe.name}"
-        default = {
-            "default": recipe.config if isinstance(recipe.config, kind) else kind.from_recipe(recipe.config)
-        }
     with answer_model_errors():
-        return job, tyro.cli(kind, prog=prog, description=VERBS[name].meaning, args=list(rest), **default)
+        if VERBS[name].takes_recipe:
+            return job, _parse_run(name, kind, rest)
+        return job, tyro.cli(kind, prog=f"mixpl {name}", description=VERBS[name].meaning, args=list(rest))
+
+
+def _parse_run(name: str, kind: type[Any], rest: Sequence[str]) -> Any:
+    """Return the configuration of a verb that starts from a recipe: what is asked for, over the recipe."""
+    from jobs.recipes.asked import Asked, given_options
+    from jobs.recipes.choose_recipe import choose_recipe, describe_recipes
+    from jobs.recipes.train_config import TrainConfig
+
+    recipe, rest = choose_recipe(rest)
+    printed = (
+        f"\n{PRINT_CONFIG} prints the resolved configuration and trains nothing." if name == "train" else ""
+    )
+    description = f"{VERBS[name].meaning}\n\n{describe_recipes()}{printed}"
+
+    def over(draft: TrainConfig) -> Any:
+        default = draft if isinstance(draft, kind) else kind.from_recipe(draft)
+        prog = f"mixpl {name} {recipe.name}"
+        return tyro.cli(kind, prog=prog, description=description, args=list(rest), default=default)
+
+    config = over(recipe.config)
+    if recipe.fit is None:
+        return config
+    run_config = config if isinstance(config, TrainConfig) else config.run
+    return over(recipe.fit(Asked(config=run_config, options=given_options(rest))))
 
 
 def _load(name: str) -> tuple[Job, type[Any]]:

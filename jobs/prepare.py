@@ -18,6 +18,7 @@ from typing import Literal
 
 import tyro
 
+from jobs.recipes.scaling import PUBLISHED_GPUS
 from jobs.shard import ShardConfig, shard
 from jobs.split import SplitConfig, split
 from storage import files
@@ -52,8 +53,9 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """The data sets of one training run."""
+    """The data sets of one training run, and the recipe that uses them."""
 
+    recipe: str
     labeled: str
     unlabeled: str
     test: str
@@ -61,7 +63,7 @@ class Prepared:
     def command(self) -> str:
         """Return how to train on them."""
         return (
-            f"mixpl train coco-partial --data.labeled {quote(self.labeled)} "
+            f"mixpl train {self.recipe} --data.labeled {quote(self.labeled)} "
             f"--data.unlabeled {quote(self.unlabeled)} --data.test {quote(self.test)}"
         )
 
@@ -81,10 +83,7 @@ def prepare(config: PrepareConfig) -> list[Prepared]:
     print("train with")
     for data in prepared:
         print(f"  {data.command()}")
-    if config.setting != "coco-partial":
-        print(
-            "(the recipe coco-partial has the paper's constants for 10 % of COCO; --steps is yours to choose)"
-        )
+    print(f"on {PUBLISHED_GPUS} GPUs, under torchrun; for one add -1gpu to the recipe's name")
     return prepared
 
 
@@ -108,6 +107,7 @@ def _coco_partial(config: PrepareConfig) -> list[Prepared]:
             truth = files.join(parts, "unlabeled-truth.json")
             prepared.append(
                 Prepared(
+                    recipe=config.setting,
                     labeled=_shard(base, files.join(parts, "labeled.json"), out, "labeled"),
                     unlabeled=_shard(
                         replace(base, hidden_truth=truth),
@@ -130,6 +130,7 @@ def _coco_full(config: PrepareConfig) -> Prepared:
     labeled = files.join(annotations, "instances_train2017.json")
     unlabeled = files.join(annotations, "image_info_unlabeled2017.json")
     return Prepared(
+        recipe=config.setting,
         labeled=_shard(_base(config, images=images["train2017"]), labeled, out, "labeled"),
         unlabeled=_shard(_base(config, images=images["unlabeled2017"]), unlabeled, out, "unlabeled"),
         test=_coco_test(config, images["val2017"]),
@@ -146,6 +147,7 @@ def _voc(config: PrepareConfig) -> Prepared:
     out, base = files.join(config.out, "voc"), replace(_base(config), format="voc")
     first, second = (files.join(root, year) for year in ("VOC2007", "VOC2012"))
     return Prepared(
+        recipe=config.setting,
         labeled=_shard(replace(base, subset="trainval"), first, out, "labeled"),
         unlabeled=_shard(replace(base, subset="trainval", unlabeled=True), second, out, "unlabeled"),
         test=_shard(replace(base, subset="test"), first, out, "test"),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from jobs import cli
 from jobs.prepare import PrepareConfig, prepare
@@ -15,58 +12,6 @@ from storage.dataset.dataset import Dataset
 from storage.splits.draw_split import draw_split
 from storage.tables.label_table import table_labels
 from storage.tables.truth_table import table_difficult
-
-
-@pytest.fixture
-def coco(tmp_path: Path) -> Path:
-    root = tmp_path / "coco"
-    rng = np.random.default_rng(0)
-    (root / "annotations").mkdir(parents=True)
-    for name, kind, count in (
-        ("train2017", "instances", 40),
-        ("val2017", "instances", 4),
-        ("unlabeled2017", "image_info", 6),
-    ):
-        (root / name).mkdir()
-        images = [
-            {"id": number, "file_name": f"{number}.jpg", "width": 40, "height": 30} for number in range(count)
-        ]
-        for image in images:
-            Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(
-                root / name / str(image["file_name"])
-            )
-        document = {"images": images, "categories": [{"id": 1, "name": "disk"}]}
-        if kind == "instances":
-            boxes = [
-                {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 9, 9]}
-                for number in range(count)
-            ]
-            document["annotations"] = boxes
-        (root / f"annotations/{kind}_{name}.json").write_text(json.dumps(document))
-    return root
-
-
-@pytest.fixture
-def voc(tmp_path: Path) -> Path:
-    root = tmp_path / "downloads/VOCdevkit"
-    lists = {
-        "VOC2007": {"trainval": ["000001", "000002"], "test": ["000003"]},
-        "VOC2012": {"trainval": ["2008_000001"]},
-    }
-    for year, subsets in lists.items():
-        for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
-            (root / year / folder).mkdir(parents=True)
-        for subset, names in subsets.items():
-            (root / year / f"ImageSets/Main/{subset}.txt").write_text("\n".join(names))
-            for number, name in enumerate(names):
-                Image.new("RGB", (50, 40), (number, 0, 0)).save(root / year / f"JPEGImages/{name}.jpg")
-                objects = "".join(
-                    f"<object><name>dog</name><difficult>{difficult}</difficult><bndbox><xmin>1</xmin><ymin>1</ymin>"
-                    f"<xmax>20</xmax><ymax>20</ymax></bndbox></object>"
-                    for difficult in (0, 1)
-                )
-                (root / year / f"Annotations/{name}.xml").write_text(f"<annotation>{objects}</annotation>")
-    return root.parent
 
 
 def config(setting: str, root: Path, **changes: object) -> PrepareConfig:
