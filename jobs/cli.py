@@ -140,12 +140,12 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
 def _print_config(rest: Sequence[str]) -> int:
     """Print what a run's `config.json` would hold, and train nothing."""
     from jobs.recipes.config_file import to_json
+    from jobs.recipes.detector_defaults import resolve_detector
     from jobs.recipes.schedule import resolve_schedule
-    from jobs.recipes.score_threshold import resolve_score_threshold
 
     _, config = parse("train", rest)
     with answer_model_errors():
-        print(to_json(resolve_schedule(resolve_score_threshold(config))), end="")
+        print(to_json(resolve_schedule(resolve_detector(config))), end="")
     return 0
 
 

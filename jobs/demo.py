@@ -29,7 +29,7 @@ from jobs.pictures import demo_pictures
 from jobs.quality import QualityConfig, quality
 from jobs.recipes import config_file
 from jobs.recipes.choose_recipe import recipe_config
-from jobs.recipes.score_threshold import score_threshold
+from jobs.recipes.detector_defaults import score_threshold, view_settings
 from jobs.recipes.train_config import Arm
 from jobs.run.interrupt import INTERRUPTED
 from storage import files
@@ -153,10 +153,9 @@ def draw(config: DemoConfig, root: Path, pseudo_labels: Quality) -> None:
     trained = open_trained(f"{root}/runs/mixpl", weights="teacher", device=torch.device("cpu"))
     recipe, pictures = trained.config, f"{root}/pictures"
     threshold = score_threshold(recipe)
-    demo_pictures.draw_views(f"{pictures}/views.png", unlabeled, view=recipe.view, seed=config.seed)
-    demo_pictures.draw_mixes(
-        f"{pictures}/mixes.png", unlabeled, view=recipe.view, mix=recipe.mix, seed=config.seed
-    )
+    view = view_settings(recipe)
+    demo_pictures.draw_views(f"{pictures}/views.png", unlabeled, view=view, seed=config.seed)
+    demo_pictures.draw_mixes(f"{pictures}/mixes.png", unlabeled, view=view, mix=recipe.mix, seed=config.seed)
     demo_pictures.draw_predictions(f"{pictures}/teacher.png", trained, test, threshold=threshold)
     demo_pictures.draw_curves(f"{pictures}/curves.png", [root / "runs" / arm for arm in ARMS])
     demo_pictures.draw_counts(f"{pictures}/counts.png", pseudo_labels)

@@ -19,6 +19,7 @@ from jobs.console.progress import Progress
 from jobs.inference.predictions import MAX_NAMED, PredictSettings
 from jobs.inference.score import score, write_evaluation
 from jobs.inference.trained import Weights, choose_device, open_trained
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.ranges import require_at_least
 from storage.dataset.dataset import Dataset
 
@@ -55,7 +56,7 @@ def evaluate(config: EvalConfig) -> Evaluation:
     dataset.require_same_classes(trained.classes, lender=trained.config.data.labeled)
     with Progress("eval", total=dataset.num_images, unit="images") as progress:
         settings = PredictSettings(
-            view=trained.config.view, batch=config.batch, threads=config.threads, device=device
+            view=view_settings(trained.config), batch=config.batch, threads=config.threads, device=device
         )
         result = score(trained.detector, dataset, settings=settings, progress=progress)
     write_evaluation(result, trained.run, dataset=dataset, weights=config.weights, step=trained.step)

@@ -30,8 +30,8 @@ from jobs.labeling.label_round import (
 from jobs.labeling.label_shards import LabelingOutcome, label_shards
 from jobs.labeling.round_tables import RoundTables
 from jobs.labeling.round_thresholds import require_same_thresholds
+from jobs.recipes.detector_defaults import score_threshold, view_settings
 from jobs.recipes.ranges import require_at_least
-from jobs.recipes.score_threshold import score_threshold
 from jobs.run.interrupt import INTERRUPTED
 from jobs.run.run_directory import versions
 from storage import files
@@ -118,7 +118,7 @@ def _label_round(
         store, dataset, score_threshold=threshold, accept_unreadable=config.accept_unreadable
     )
     settings = PredictSettings(
-        view=trained.config.view,
+        view=view_settings(trained.config),
         batch=config.batch,
         threads=config.threads,
         device=choose_device(config.device),

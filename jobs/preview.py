@@ -28,8 +28,8 @@ from jobs.pictures.preview_step import (
     steps_to_fill,
     truth_on_weak,
 )
+from jobs.recipes.detector_defaults import score_threshold, view_settings
 from jobs.recipes.ranges import require_at_least
-from jobs.recipes.score_threshold import score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.training.run_data import open_data
 from jobs.training.stored_round import open_labels, resolve_round
@@ -86,10 +86,11 @@ def preview(config: PreviewConfig) -> str:
         origin = stored.name if step < (run.labels.until or step + 1) else origin
     seen = preview_step(run, data, step, weak_labels)
     title = f"Step {step} of a run with seed {run.seed}"
+    view = view_settings(run)
     if config.plan:
-        picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=run.view)
+        picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=view)
     else:
-        picture = step_picture(seen, data["labeled"].classes, view=run.view, title=title, origin=origin)
+        picture = step_picture(seen, data["labeled"].classes, view=view, title=title, origin=origin)
     write_png(config.out, picture)
     print(f"{config.out}: step {step}, boxes of unlabeled images: {origin}")
     return config.out

@@ -27,6 +27,7 @@ import tyro
 from jobs.console.print_table import print_table, rounded
 from jobs.console.profile_advice import Figures, TrainedSteps, advise
 from jobs.inference.trained import choose_device
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.build_trainer import build_trainer
@@ -196,7 +197,7 @@ class _Profile:
         return Breakdown(
             labeled_data(run, self._data, self._asked),
             unlabeled_data(run, self._data, self._asked),
-            view=run.view,
+            view=view_settings(run),
             order=order_settings(run),
             device=GraphDevice.from_torch(self._device, num_threads=run.data.decode_threads),
         )

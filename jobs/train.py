@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from jobs.inference.trained import choose_device
+from jobs.recipes.detector_defaults import resolve_detector
 from jobs.recipes.schedule import resolve_schedule
-from jobs.recipes.score_threshold import resolve_score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks, process_group
 from jobs.run.run_directory import RunDirectory
@@ -42,7 +42,7 @@ def train(config: TrainConfig) -> int:
     Raises ConfigError for data that does not fit, an existing run without `--resume` and a run that another process
     trains; RunStoppedError for a non-finite loss, and another rank that failed or is silent.
     """
-    config = resolve_schedule(resolve_score_threshold(config))  # before config.json is written or compared
+    config = resolve_schedule(resolve_detector(config))  # before config.json is written or compared
     if config.threads:
         torch.set_num_threads(config.threads)
     run = RunDirectory(config.out)

@@ -1,7 +1,9 @@
-"""The constants of views and mixing, as two frozen values.
+"""The constants of views and mixing, as frozen values.
 
 In: keyword arguments. Out: `ViewSettings` and `MixSettings`, checked when made. The defaults are the paper's
-numbers (MixPL, arXiv 2312.07006, and its released recipes); no other file of the pipeline holds one.
+numbers (MixPL, arXiv 2312.07006, and its released recipes); no other file of the pipeline holds one. What a
+detector asks of its images stands in `ViewSettings` alone, the rest in `ViewChoices`, which a run's configuration
+shares.
 """
 
 from __future__ import annotations
@@ -32,13 +34,16 @@ GEOMETRIC_OPS: tuple[GeometricOp, ...] = get_args(GeometricOp)
 Interpolation = Literal["linear", "reference"]
 """How pixels are resampled, and whether boxes follow them; see `ViewSettings.interpolation`."""
 
+Resize = Literal["short_side", "square"]
+"""Whether a view keeps the ratio of its image's sides; see `ViewSettings.resize`."""
+
 MOSAIC_TILES = 4
 """A mosaic is two tiles wide and two high."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ViewSettings:
-    """How one image becomes a weak, strong, labeled or test view."""
+class ViewChoices:
+    """What does not go by the detector of how one image becomes a weak, strong, labeled or test view."""
 
     short_range: tuple[int, int] = (400, 1200)
     """Shortest and longest short side in pixels of a training view, both included; drawn uniformly."""
@@ -68,12 +73,6 @@ class ViewSettings:
     """Largest shift either way, as a fraction of the view's width or height."""
     border_value: int = 128
     """Grey level that a geometric operation leaves where the image does not reach."""
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    """Mean of red, green and blue that normalisation subtracts, 0-255 scale (ImageNet)."""
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    """Standard deviation that normalisation divides by, 0-255 scale (ImageNet)."""
-    pad_multiple: int = 32
-    """Batches are padded at the bottom and right to a multiple of this many pixels."""
     interpolation: Interpolation = "linear"
     """linear: one bilinear sample a view, boxes move exactly as pixels do; better than the published code.
     reference: its geometry, with nearest partners and tiles and boxes up to a pixel beside their pixels."""
@@ -95,10 +94,30 @@ class ViewSettings:
         _within("shear_degrees", self.shear_degrees, 0.0, 80.0)
         _within("translate_fraction", self.translate_fraction, 0.0, 1.0)
         _within("border_value", self.border_value, 0, 255)
+        _chosen_from("interpolation", (self.interpolation,), get_args(Interpolation))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewSettings(ViewChoices):
+    """How one image becomes a weak, strong, labeled or test view."""
+
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    """Mean of red, green and blue that normalisation subtracts, 0-255 scale (ImageNet)."""
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    """Standard deviation that normalisation divides by, 0-255 scale (ImageNet)."""
+    pad_multiple: int = 32
+    """Batches are padded at the bottom and right to a multiple of this many pixels."""
+    resize: Resize = "short_side"
+    """short_side: a view keeps the ratio of its image's sides. square: its sides are both what the short side is
+    drawn as (at most the longest side), to the nearest multiple of `pad_multiple`."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no view can be made with."""
+        ViewChoices.__post_init__(self)  # `super()` does not know the class that `slots` makes anew
         if not all(value > 0 for value in self.std):
             raise ConfigError(f"std: got {self.std}, expected three numbers above 0")
         _at_least("pad_multiple", self.pad_multiple, 1)
-        _chosen_from("interpolation", (self.interpolation,), get_args(Interpolation))
+        _chosen_from("resize", (self.resize,), get_args(Resize))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,7 +56,11 @@ def open_trained(location: str, *, weights: Weights, device: torch.device) -> Tr
     config = config_file.from_json(TrainConfig, text, where=str(run.config))
     state = checkpoint.load(path)
     detector = build_detector(
-        config.model.name, num_classes=len(state["classes"]), backbone=config.model.backbone
+        config.model.name,
+        num_classes=len(state["classes"]),
+        backbone=config.model.backbone,
+        norm=config.model.norm,
+        size=config.model.size,
     )
     try:
         detector.load_state_dict(state[weights])

@@ -23,6 +23,7 @@ from analysis.quality import Quality
 from jobs.inference.predictions import PredictSettings, predict, shard_tables
 from jobs.inference.trained import TrainedDetector
 from jobs.pictures.view_pictures import Picture, known_truth, original_picture, view_pictures
+from jobs.recipes.detector_defaults import view_settings
 from pipeline.loaders.batch import LabelCache, TrainBatch, View
 from pipeline.loaders.train_loader import TrainLoader
 from pipeline.loaders.unlabeled import UnlabeledData
@@ -70,7 +71,7 @@ def draw_predictions(
     out: str, trained: TrainedDetector, test: Dataset, *, threshold: float, num_images: int = 4
 ) -> str:
     """Draw the teacher's boxes above the threshold beside the truth on the first test images; return the file."""
-    settings = PredictSettings(view=trained.config.view)
+    settings = PredictSettings(view=view_settings(trained.config))
     batches = predict(trained.detector, test, test.shards[:1], settings=settings, skipped=[])
     ((_, table),) = shard_tables(batches)
     found = table.slice(0, num_images)

@@ -25,7 +25,7 @@ from jobs.recipes.lvis import lvis
 from jobs.recipes.scaling import PUBLISHED_GPUS, for_gpus
 from jobs.recipes.train_config import TrainConfig
 from jobs.recipes.voc import voc
-from model.detectors.build import DetectorName
+from model.detectors.spec import DetectorName
 from storage.errors import ConfigError
 
 PUBLISHED: dict[str, Callable[[DetectorName], TrainConfig]] = {

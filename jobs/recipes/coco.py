@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from jobs.recipes.detector_constants import with_detector
 from jobs.recipes.train_config import TrainConfig
-from model.detectors.build import DetectorName
+from model.detectors.spec import DetectorName
 
 
 def coco_partial(detector: DetectorName = "fasterrcnn-resnet50") -> TrainConfig:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jobs.recipes.train_config import OptimConfig, TrainConfig
-from model.detectors.build import DetectorName, spec_of
+from model.detectors.build import spec_of
+from model.detectors.spec import DetectorName
 
 SGD_STEPS, ADAMW_STEPS = 180_000, 90_000
 SGD = OptimConfig(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4, warmup_steps=500, clip=20.0)
@@ -30,7 +31,7 @@ CONVOLUTIONAL: tuple[DetectorName, ...] = (
 def with_detector(config: TrainConfig, name: DetectorName, *, length: float = 1.0) -> TrainConfig:
     """Return the configuration for this detector, `length` times as long as for 10 % of COCO."""
     steps = SGD_STEPS if name in CONVOLUTIONAL else ADAMW_STEPS
-    weights = "none" if spec_of(name).published is None else "imagenet"
+    weights = "imagenet" if "imagenet" in spec_of(name).weights else "none"
     return replace(
         config,
         steps=round(steps * length),

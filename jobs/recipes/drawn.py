@@ -13,9 +13,10 @@ from jobs.recipes.train_config import (
     ResamplingConfig,
     TeacherConfig,
     TrainConfig,
+    ViewConfig,
 )
 from model.method.gate import SemiSupervisedSettings
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.settings import MixSettings
 
 
 def tiny() -> TrainConfig:
@@ -45,7 +46,7 @@ def _drawn(*, size: int, steps: int, burn_in: int) -> TrainConfig:
         burn_in=burn_in,
         threads=1,  # the network is too small for more, and DALI works beside it
         data=DataConfig(batch_labeled=4, batch_unlabeled=4),
-        view=ViewSettings(
+        view=ViewConfig(
             short_range=(round(0.75 * size), round(1.25 * size)),
             long_max=round(1.25 * size),
             test_short=size,

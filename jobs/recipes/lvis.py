@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from jobs.recipes.detector_constants import with_detector
 from jobs.recipes.train_config import ResamplingConfig, TrainConfig
-from model.detectors.build import DetectorName
+from model.detectors.spec import DetectorName
 
 RARE_BELOW = 1e-3
 """LVIS's resampling threshold (arXiv 1908.03195, section 4.3): a class in fewer than this share of the images."""

@@ -11,10 +11,10 @@ from typing import Literal
 
 from analysis.thresholds import ThresholdPolicy
 from jobs.recipes.ranges import require_at_least, require_share
-from model.detectors.build import DetectorName
+from model.detectors.spec import DetectorName, Norm, Size
 from model.method.gate import SemiSupervisedSettings
 from model.method.schedule import ScheduleName
-from pipeline.settings import MixSettings, ViewSettings
+from pipeline.settings import MixSettings, Resize, ViewChoices
 from storage.errors import ConfigError
 
 Arm = Literal["mixpl", "mean-teacher", "supervised"]
@@ -53,15 +53,35 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ViewConfig(ViewChoices):
+    """How one image becomes a weak, strong, labeled or test view."""
+
+    mean: tuple[float, float, float] | None = None
+    """Mean of red, green and blue that normalisation subtracts, 0-255 scale; None is the detector's."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation that normalisation divides by, 0-255 scale; None is the detector's."""
+    pad_multiple: int | None = None
+    """Batches are padded at the bottom and right to a multiple of this many pixels; None is the detector's."""
+    resize: Resize | None = None
+    """short_side: a view keeps the ratio of its image's sides. square: its sides are both what the short side is
+    drawn as (at most the longest side), to the nearest multiple of pad_multiple. None is the detector's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """Which detector."""
 
     name: DetectorName = "fasterrcnn-resnet50"
     """The detector."""
     weights: str = "imagenet"
-    """Where a ResNet backbone starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
+    """Where it starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
     backbone: str | None = None
-    """A ResNet of torchvision, such as resnet18, in place of the ResNet-50 that the name speaks of."""
+    """A ResNet of torchvision, such as resnet18, in place of the one that the name speaks of."""
+    norm: Norm | None = None
+    """Batch-norm of the backbone: frozen is a constant scale and shift, live learns and follows the batches; None
+    is the detector's."""
+    size: Size = "standard"
+    """standard is as published; compact is narrower, for small data and CPUs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +261,7 @@ class TrainConfig:
     resume: bool = False
     """Continue the run in `out` from its last checkpoint."""
     data: DataConfig = field(default_factory=DataConfig)
-    view: ViewSettings = field(default_factory=ViewSettings)
+    view: ViewConfig = field(default_factory=ViewConfig)
     mix: MixSettings = field(default_factory=MixSettings)
     model: ModelConfig = field(default_factory=ModelConfig)
     pseudo: SemiSupervisedSettings = field(default_factory=SemiSupervisedSettings)

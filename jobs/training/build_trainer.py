@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 
+from jobs.recipes.detector_defaults import require_padding, resolve_detector, score_threshold
 from jobs.recipes.model_errors import answer_model_errors
 from jobs.recipes.schedule import resolve_schedule, schedule_of
-from jobs.recipes.score_threshold import resolve_score_threshold, score_threshold
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.class_thresholds import ClassThresholds, labeled_rates
@@ -30,15 +30,18 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
 
     Raises ConfigError for a number or a name that cannot be, SourceError for weights that cannot be had.
     """
-    config = resolve_schedule(resolve_score_threshold(config))
+    config = resolve_schedule(resolve_detector(config))
     torch.manual_seed(config.seed)
     student = build_detector(
         config.model.name,
         num_classes=len(labeled.classes),
         weights=config.model.weights,
         backbone=config.model.backbone,
+        norm=config.model.norm,
+        size=config.model.size,
         seed=config.seed,
     )
+    require_padding(config, student)
     student = student.to(device).to(memory_format=torch.channels_last).train()
     teacher = Teacher(
         student,

@@ -15,6 +15,7 @@ from shlex import quote
 from typing import Any
 
 from jobs.recipes import config_file
+from jobs.recipes.detector_defaults import resolve_detector
 from jobs.recipes.train_config import TrainConfig
 from jobs.run import checkpoint
 from jobs.run.ranks import Ranks
@@ -116,7 +117,9 @@ def describe_change(config: TrainConfig, resumed: Resumed, ranks: Ranks) -> str 
 def _refuse_other_run(config: TrainConfig, run: RunDirectory) -> None:
     """Raise ConfigError when the run in the folder was another one: continuing it would be neither."""
     text = config_file.read_text(run.config)
-    before = config_file.flatten(config_file.from_json(TrainConfig, text, where=str(run.config)))
+    before = config_file.flatten(
+        resolve_detector(config_file.from_json(TrainConfig, text, where=str(run.config)))
+    )
     now: Mapping[str, Any] = config_file.flatten(config)
     different = [
         f"{key} was {before[key]!r}, asked for {now[key]!r}"

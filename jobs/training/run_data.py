@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.resampling import labeled_repeat_factors
@@ -98,7 +99,7 @@ def open_loader(
     return TrainLoader(
         labeled_data(config, data, run_inputs),
         unlabeled_data(config, data, run_inputs),
-        view=config.view,
+        view=view_settings(config),
         order=order_settings(config, ranks),
         device=GraphDevice.from_torch(device, num_threads=config.data.decode_threads),
         start_step=start_step,

@@ -21,6 +21,7 @@ from jobs.inference.score import (
     score_detections,
     write_evaluation,
 )
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.train_config import TrainConfig
 from jobs.run import checkpoint
 from jobs.run.interrupt import INTERRUPTED, Interrupt
@@ -178,7 +179,9 @@ class Training:
         """Let every rank look at its part of the shards, and the first one score the detections of all."""
         test, detector, ranks = self.data["test"], self.trainer.teacher.detector, self.ranks
         settings = PredictSettings(
-            view=self.config.view, threads=self.config.data.decode_threads, device=self.trainer.device
+            view=view_settings(self.config),
+            threads=self.config.data.decode_threads,
+            device=self.trainer.device,
         )
         shards = test.shards[ranks.rank :: ranks.world_size]
 

@@ -1,95 +1,37 @@
 """Names to detectors.
 
-In: the name of a detector and the number of classes. Out: `DetectorSpec`, what is known of it before it is built;
-the detector itself, on the CPU, in train mode.
+In: the name of a detector, the number of classes and what a run asks of it. Out: `DetectorSpec`, what is known of
+it before it is built; `InputSpec`, what its images must be like; the detector itself, on the CPU, in train mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal, get_args
+import difflib
+from typing import get_args
 
 import torch
-from torchvision.models.detection import (
-    FasterRCNN_ResNet50_FPN_V2_Weights,
-    FasterRCNN_ResNet50_FPN_Weights,
-    FCOS_ResNet50_FPN_Weights,
-    RetinaNet_ResNet50_FPN_Weights,
-)
 
-from model.detector import Detector
+from model.detector import Detector, InputSpec
 from model.detectors.compact_fcos.detector import CompactFCOS
-from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
-from model.detectors.torchvision.one_stage import FCOSDetector, RetinaNetDetector
-from model.detectors.torchvision.weights import PublishedWeights, load_pretrained
+from model.detectors.spec import DetectorName, DetectorSpec, Norm, Size
+from model.detectors.torchvision.spec import torchvision_spec
 from model.errors import ModelError
-
-DetectorName = Literal[
-    "fcos-compact", "fasterrcnn-resnet50", "fasterrcnn-v2-resnet50", "fcos-resnet50", "retinanet-resnet50"
-]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DetectorSpec:
-    """What is known of a detector before it is built."""
-
-    build: Callable[..., Detector]
-    """Takes num_classes and min_score, and backbone where the detector has `published`."""
-    score_threshold: float
-    """The score above which its pseudo labels count, unless a run says otherwise."""
-    published: PublishedWeights | None = None
-    """Weights that torchvision has of it; None for a detector that is trained from scratch alone."""
 
 
 def spec_of(name: DetectorName) -> DetectorSpec:
-    """Return what is known of a detector. Raises ModelError for an unknown name.
-
-    The score thresholds are MixPL's (arXiv 2312.07006): Faster R-CNN 0.7, RetinaNet 0.4, FCOS 0.3 for scores
-    class x centreness, which is 0.55 for their square root. That of the compact FCOS is what worked on drawn data.
-    """
+    """Return what is known of a detector. Raises ModelError for an unknown name."""
     match name:
-        case "fcos-compact":
-            return DetectorSpec(build=CompactFCOS, score_threshold=0.5)
-        case "fasterrcnn-resnet50":
-            return DetectorSpec(
-                build=FasterRCNNDetector,
-                score_threshold=0.7,
-                published=PublishedWeights(
-                    coco=FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
-                    predictor="roi_heads.box_predictor.",
-                    zero_eps=True,
-                ),
-            )
-        case "fasterrcnn-v2-resnet50":
-            return DetectorSpec(
-                build=partial(FasterRCNNDetector, version=2),
-                score_threshold=0.7,
-                published=PublishedWeights(
-                    coco=FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1, predictor="roi_heads.box_predictor."
-                ),
-            )
-        case "fcos-resnet50":
-            return DetectorSpec(
-                build=FCOSDetector,
-                score_threshold=0.55,
-                published=PublishedWeights(
-                    coco=FCOS_ResNet50_FPN_Weights.COCO_V1, predictor="head.classification_head.cls_logits."
-                ),
-            )
-        case "retinanet-resnet50":
-            return DetectorSpec(
-                build=RetinaNetDetector,
-                score_threshold=0.4,
-                published=PublishedWeights(
-                    coco=RetinaNet_ResNet50_FPN_Weights.COCO_V1,
-                    predictor="head.classification_head.cls_logits.",
-                    zero_eps=True,
-                ),
-            )
+        case "fcos-compact":  # its threshold is what worked on drawn data
+            return DetectorSpec(build=_compact_fcos, score_threshold=0.5)
+        case "fasterrcnn-resnet50" | "fasterrcnn-v2-resnet50" | "fcos-resnet50" | "retinanet-resnet50":
+            return torchvision_spec(name)
         case _:
-            raise ModelError(f"expected a detector of {', '.join(get_args(DetectorName))}, got {name!r}")
+            raise ModelError(_unknown(name))
+
+
+def input_spec(name: DetectorName, *, backbone: str | None = None, weights: str = "none") -> InputSpec:
+    """Return what the images of a detector must be like when it is built with this backbone and these weights."""
+    return spec_of(name).input(backbone, weights)
 
 
 def build_detector(
@@ -98,36 +40,54 @@ def build_detector(
     num_classes: int,
     weights: str = "none",
     backbone: str | None = None,
+    norm: Norm | None = None,
+    size: Size = "standard",
     seed: int | None = None,
     min_score: float = 0.05,
 ) -> Detector:
     """Return a new detector.
 
-    `weights`: none, imagenet, coco or the path of a torchvision state dict; fcos-compact knows only none.
-    `backbone`: a ResNet of torchvision in place of the ResNet-50 that the name speaks of.
-    `seed`: draw the weights from this seed and leave torch's global generator as it was; None draws from the
-    global generator. Raises ModelError for an unknown name, and its child WeightsError for weights that cannot
-    be had.
+    `weights`: one of the spec's, or the path of a file. `backbone`, `norm`: None is the spec's. `seed`: draw the
+    weights from this seed and leave torch's global generator as it was; None draws from the global generator.
+    Raises ModelError for an unknown name and what the detector cannot be asked for, and its child WeightsError for
+    weights that cannot be had.
     """
     if num_classes < 1:
         raise ModelError(f"expected at least one class, got num_classes {num_classes}")
     spec = spec_of(name)
+    _require_choices(name, spec, weights=weights, backbone=backbone, norm=norm)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
-        if spec.published is None:
-            _require_own_network(name, weights, backbone)
-            return spec.build(num_classes=num_classes, min_score=min_score)
-        backbone = backbone or "resnet50"
-        detector = spec.build(num_classes=num_classes, min_score=min_score, backbone=backbone)
-        if weights != "none":
-            load_pretrained(detector.network, weights, backbone=backbone, published=spec.published)
-        return detector
+        return spec.build(
+            num_classes=num_classes,
+            weights=weights,
+            backbone=backbone or spec.backbone,
+            norm=norm or spec.norm,
+            size=size,
+            min_score=min_score,
+        )
 
 
-def _require_own_network(name: DetectorName, weights: str, backbone: str | None) -> None:
-    """Raise ModelError for a backbone or weights of a detector that has a network of its own."""
-    if weights != "none":
+def _compact_fcos(*, num_classes: int, min_score: float, **_choices: object) -> Detector:
+    """Return the detector that has one size, one backbone and no batch-norm."""
+    return CompactFCOS(num_classes=num_classes, min_score=min_score)
+
+
+def _require_choices(
+    name: DetectorName, spec: DetectorSpec, *, weights: str, backbone: str | None, norm: Norm | None
+) -> None:
+    """Raise ModelError for weights, a backbone or a norm that this detector has not."""
+    if weights != "none" and spec.weights == ("none",):
         raise ModelError(f"{name} trains from scratch, got weights {weights!r}: pass --model.weights none")
-    if backbone is not None:
+    if backbone is not None and spec.backbone is None:
         raise ModelError(f"{name} has a backbone of its own, got {backbone!r}: leave --model.backbone out")
+    if norm is not None and spec.norm is None:
+        raise ModelError(f"{name} has no batch-norm to choose, got {norm!r}: leave --model.norm out")
+
+
+def _unknown(name: str) -> str:
+    names = get_args(DetectorName)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f": did you mean {close[0]}?" if close else ""
+    return f"expected a detector of {', '.join(names)}, got {name!r}{hint}"

@@ -32,16 +32,18 @@ def build_optimizer(
 ) -> Optimizer:
     """Return an optimiser over the parameters that learn.
 
-    Weight decay applies to every parameter, norms and biases included, as in the released recipes: sgd,
-    lr 0.01, momentum 0.9, weight decay 1e-4; adamw, lr 1e-4, weight decay 1e-4, backbone x 0.1. The compact
-    FCOS learns with adamw, lr 3e-3, weight decay 0.05. `momentum` is of sgd alone.
+    Rates and decay of each group are the given ones times the factors of the detector's groups. The released
+    recipes: sgd, lr 0.01, momentum 0.9, weight decay 1e-4; adamw, lr 1e-4, weight decay 1e-4, backbone x 0.1. The
+    compact FCOS learns with adamw, lr 3e-3, weight decay 0.05. `momentum` is of sgd alone.
     """
     if lr <= 0 or weight_decay < 0 or backbone_lr_multiplier <= 0:
         raise ModelError(
             "expected lr > 0, weight_decay >= 0 and backbone_lr_multiplier > 0, "
             f"got {lr}, {weight_decay}, {backbone_lr_multiplier}"
         )
-    groups = parameter_groups(detector, lr=lr, backbone_lr_multiplier=backbone_lr_multiplier)
+    groups = parameter_groups(
+        detector, lr=lr, weight_decay=weight_decay, backbone_lr_multiplier=backbone_lr_multiplier
+    )
     match name:
         case "sgd":
             return SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
@@ -52,19 +54,20 @@ def build_optimizer(
 
 
 def parameter_groups(
-    detector: Detector, *, lr: float, backbone_lr_multiplier: float = 1.0
+    detector: Detector, *, lr: float, weight_decay: float = 0.0, backbone_lr_multiplier: float = 1.0
 ) -> list[dict[str, object]]:
-    """Return the learning parameters as groups with `initial_lr`, what `Schedule` scales.
+    """Return the detector's groups with rate, `initial_lr` (what `Schedule` scales) and decay of each.
 
-    First the backbone, then everything else; parameters that are frozen now are left out.
+    Parameters that are frozen now are left out, and groups of which none is left.
     """
-    backbone = {id(parameter) for parameter in detector.backbone_parameters()}
-    learning = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    parts = (
-        ([parameter for parameter in learning if id(parameter) in backbone], lr * backbone_lr_multiplier),
-        ([parameter for parameter in learning if id(parameter) not in backbone], lr),
-    )
-    return [{"params": params, "lr": rate, "initial_lr": rate} for params, rate in parts if params]
+    groups: list[dict[str, object]] = []
+    for group in detector.parameter_groups():
+        rate = lr * group.lr_factor * (backbone_lr_multiplier if group.name == "backbone" else 1.0)
+        decay = weight_decay * group.decay_factor
+        params = [parameter for parameter in group.parameters if parameter.requires_grad]
+        if params:
+            groups.append({"params": params, "lr": rate, "initial_lr": rate, "weight_decay": decay})
+    return groups
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> float:

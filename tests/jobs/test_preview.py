@@ -16,6 +16,7 @@ from PIL import Image
 from jobs.cli import run
 from jobs.pictures.preview_step import PreviewStep, preview_step, truth_on_weak
 from jobs.pictures.view_pictures import known_truth, original_picture, view_pictures
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.drawn import tiny
 from jobs.recipes.train_config import ResamplingConfig
 from pipeline.loaders.batch import LabelCache
@@ -58,7 +59,7 @@ def test_a_step_is_that_of_the_real_run_with_the_boxes_of_all_that_was_cached_be
     with TrainLoader(
         LabeledData(dataset=labeled, batch_size=4),
         UnlabeledData(dataset=unlabeled, mix=recipe.mix, start_step=1),
-        view=recipe.view,
+        view=view_settings(recipe),
         num_steps=7,
     ) as loader:
         for batch in loader:
@@ -207,7 +208,7 @@ def test_truth_is_read_from_the_tables_of_the_named_images_only(
 
 
 def test_pixels_are_shown_as_they_were_before_normalisation(drawn: Path) -> None:
-    seen, view = seen_at(drawn, 0, burn_in=0), tiny().view
+    seen, view = seen_at(drawn, 0, burn_in=0), view_settings(tiny())
     assert seen.batch.weak is not None
     for picture, size, key in zip(
         view_pictures(seen.batch.weak, view), seen.batch.weak.sizes_B2, seen.batch.weak.keys, strict=True

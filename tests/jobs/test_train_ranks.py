@@ -20,6 +20,7 @@ from jobs.inference.predictions import PredictSettings
 from jobs.inference.score import score
 from jobs.inference.trained import open_trained
 from jobs.recipes import config_file
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.train_config import LogConfig, ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.train import train
@@ -146,7 +147,7 @@ def test_a_rank_has_its_own_images_and_cache_and_the_same_weights(runs: Runs) ->
 def test_a_scoring_dealt_to_the_ranks_has_the_figures_of_one_process(runs: Runs) -> None:
     trained = open_trained(runs.whole.out, weights="teacher", device=torch.device("cpu"))
     test = Dataset.open(str(runs.whole.data.test))
-    alone = score(trained.detector, test, settings=PredictSettings(view=runs.whole.view))
+    alone = score(trained.detector, test, settings=PredictSettings(view=view_settings(runs.whole)))
     lines = (Path(runs.whole.out) / "metrics.jsonl").read_text().splitlines()
     (scored,) = (row for row in map(json.loads, lines) if row.get("dataset") == test.name)
     assert scored["AP"] == round(alone.figures["AP"], 3)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from model.detector import Detector, Target
-from model.detectors.build import DetectorName, build_detector, spec_of
+from model.detectors.build import build_detector, spec_of
+from model.detectors.spec import DetectorName
 from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
 
 MIN_SCORE = 0.004
@@ -77,7 +78,7 @@ def fcos() -> Detector:
 @functools.cache
 def small_detector(name: DetectorName) -> Detector:
     """A detector with a ResNet-18 and few proposals where it has such; its least score is low: it is untrained."""
-    backbone = None if spec_of(name).published is None else "resnet18"
+    backbone = None if spec_of(name).backbone is None else "resnet18"
     built = build_detector(name, num_classes=3, backbone=backbone, seed=0, min_score=MIN_SCORE)
     if isinstance(built, FasterRCNNDetector):
         built.network.rpn._post_nms_top_n = {"training": 20, "testing": 20}

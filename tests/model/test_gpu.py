@@ -7,7 +7,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from model.detectors.build import DetectorName, build_detector
+from model.detectors.build import build_detector
+from model.detectors.spec import DetectorName
 from model.method.optim import build_optimizer
 from model.method.schedule import Schedule, clip_gradient
 from model.method.teacher import Teacher

@@ -11,14 +11,24 @@ Shapes: B images, L locations, K classes, P positive locations of the batch, N b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
 
-from model.detector import Detections, Detector, Sizes, Target, has_area, require_matching
+from model.detector import (
+    Candidates,
+    Detections,
+    Detector,
+    ParameterGroup,
+    Sizes,
+    Target,
+    has_area,
+    require_matching,
+    split_parameters,
+)
 from model.detectors.compact_fcos.assignment import Locations, assign, make_locations
 from model.detectors.compact_fcos.network import STRIDES, FCOSNetwork, RawPredictions
 
@@ -51,7 +61,7 @@ class CompactFCOS(Detector):
 
     def losses(self, images_BCHW: Tensor, sizes_B2: Sizes, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the parts `loss_class`, `loss_box` and `loss_centreness`."""
-        require_matching(images_BCHW, sizes_B2, targets)
+        require_matching(images_BCHW, sizes_B2, targets, pad_multiple=self.pad_multiple)
         raw = self.network(images_BCHW)
         locations = self._locations(images_BCHW)
         assignment = assign(locations, sizes_B2, targets)
@@ -71,18 +81,37 @@ class CompactFCOS(Detector):
 
     def detect(self, images_BCHW: Tensor, sizes_B2: Sizes) -> list[Detections]:
         """Return the best detections of every image after class-wise NMS."""
-        require_matching(images_BCHW, sizes_B2)
+        require_matching(images_BCHW, sizes_B2, pad_multiple=self.pad_multiple)
         raw = self.network(images_BCHW)
         points_L2 = self._locations(images_BCHW).points_L2
-        scores_BM, index_BM = self._candidates(raw)
+        scores_BM, index_BM = self._best(raw)
         return [
             self._suppress(points_L2, raw.distances_BL4[image], scores_BM[image], index_BM[image], size)
             for image, size in enumerate(sizes_B2)
         ]
 
-    def backbone_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the parameters of stem and stages."""
-        return self.network.backbone.parameters()
+    def candidates(self, images_BCHW: Tensor, sizes_B2: Sizes, targets: Sequence[Target]) -> list[Candidates]:
+        """Return what was said of every location, the class that the focal loss asks for, and its box."""
+        require_matching(images_BCHW, sizes_B2, targets, pad_multiple=self.pad_multiple)
+        raw = self.network(images_BCHW)
+        locations = self._locations(images_BCHW)
+        assignment = assign(locations, sizes_B2, targets)
+        classes_BL = torch.where(assignment.positive_BL, assignment.categories_BL, self.num_classes)
+        return [
+            Candidates(
+                logits_AK=logits_LK,
+                classes_A=classes_L,
+                boxes_A4=boxes_at(locations.points_L2, distances_L4),
+                activation="sigmoid",
+            )
+            for logits_LK, classes_L, distances_L4 in zip(
+                raw.class_logits_BLK, classes_BL, raw.distances_BL4, strict=True
+            )
+        ]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return stem and stages, and the rest; decay on all."""
+        return split_parameters(self, self.network.backbone)
 
     def _locations(self, images_BCHW: Tensor) -> Locations:
         height, width = images_BCHW.shape[-2:]
@@ -90,7 +119,7 @@ class CompactFCOS(Detector):
             height, width, strides=STRIDES, limits=self.level_limits, device=images_BCHW.device
         )
 
-    def _candidates(self, raw: RawPredictions) -> tuple[Tensor, Tensor]:
+    def _best(self, raw: RawPredictions) -> tuple[Tensor, Tensor]:
         """Return the best scores (B, M) of every image and their place in the flattened (L, K)."""
         class_BLK = raw.class_logits_BLK.sigmoid()
         centreness_BL1 = raw.centreness_logits_BL.sigmoid()[..., None]

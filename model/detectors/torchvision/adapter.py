@@ -14,7 +14,17 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from model.detector import Detections, Detector, Sizes, Target, has_area, require_matching
+from model.detector import (
+    Candidates,
+    Detections,
+    Detector,
+    ParameterGroup,
+    Sizes,
+    Target,
+    has_area,
+    require_matching,
+    split_parameters,
+)
 
 Features = Mapping[str, Tensor]
 Targets = list[dict[str, Tensor]]
@@ -35,27 +45,38 @@ class TorchvisionDetector(Detector):
         """Return torchvision's parts of the loss."""
 
     @abstractmethod
+    def match(self, images: ImageList, features: Features, targets: Targets) -> list[Candidates]:
+        """Return torchvision's anchors, locations or proposals of every image and what its loss makes of each."""
+
+    @abstractmethod
     def find_boxes(self, images: ImageList, features: Features) -> list[dict[str, Tensor]]:
         """Return torchvision's detections of every image, after NMS."""
 
     def losses(self, images_BCHW: Tensor, sizes_B2: Sizes, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return torchvision's parts of the loss. Needs train mode."""
-        require_matching(images_BCHW, sizes_B2, targets)
-        if not self.training:
-            raise ValueError("expected a detector in train mode: call .train() before .losses()")
-        images, features = self._features(images_BCHW, sizes_B2)
-        return self.compute_losses(images, features, [as_torchvision(target) for target in targets])
+        return self.compute_losses(*self._to_learn(images_BCHW, sizes_B2, targets))
+
+    def candidates(self, images_BCHW: Tensor, sizes_B2: Sizes, targets: Sequence[Target]) -> list[Candidates]:
+        """Return what was said of every candidate and what it was to be. Needs train mode."""
+        return self.match(*self._to_learn(images_BCHW, sizes_B2, targets))
 
     def detect(self, images_BCHW: Tensor, sizes_B2: Sizes) -> list[Detections]:
         """Return the best detections of every image after class-wise NMS."""
-        require_matching(images_BCHW, sizes_B2)
+        require_matching(images_BCHW, sizes_B2, pad_multiple=self.pad_multiple)
         images, features = self._features(images_BCHW, sizes_B2)
         return [as_detections(result) for result in self.find_boxes(images, features)]
 
-    def backbone_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the parameters of the backbone without its pyramid."""
-        body: nn.Module = self.network.backbone.body
-        return body.parameters()
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the backbone without its pyramid, and the rest; decay on all, as in the released recipes."""
+        return split_parameters(self, self.network.backbone.body)
+
+    def _to_learn(
+        self, images_BCHW: Tensor, sizes_B2: Sizes, targets: Sequence[Target]
+    ) -> tuple[ImageList, Features, Targets]:
+        require_matching(images_BCHW, sizes_B2, targets, pad_multiple=self.pad_multiple)
+        if not self.training:
+            raise ValueError("expected a detector in train mode: call .train() before .losses()")
+        return *self._features(images_BCHW, sizes_B2), [as_torchvision(target) for target in targets]
 
     def _features(self, images_BCHW: Tensor, sizes_B2: Sizes) -> tuple[ImageList, Features]:
         images = ImageList(images_BCHW, [tuple(size) for size in sizes_B2])

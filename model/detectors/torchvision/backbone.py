@@ -6,7 +6,7 @@ of parameters that torchvision's own builders give it, weights drawn from torch'
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision
@@ -16,13 +16,13 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from model.detectors.spec import Norm, Size
 from model.errors import ModelError
 
-PYRAMID_CHANNELS = 256
+PYRAMID_CHANNELS: dict[Size, int] = {"standard": 256, "compact": 64}
 TRAINABLE_STAGES = 3
 """Stages of a ResNet that learn, from the top: stem and first stage do not."""
 
-Norm = Literal["frozen", "live"]
 _STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
 _NORMS = {"frozen": FrozenBatchNorm2d, "live": nn.BatchNorm2d}
 
@@ -31,11 +31,12 @@ def build_backbone(
     name: str,
     *,
     norm: Norm = "frozen",
+    size: Size = "standard",
     first_stage: int = 1,
     trainable_stages: int = TRAINABLE_STAGES,
     extra_levels: ExtraFPNBlock | None = None,
 ) -> BackboneWithFPN:
-    """Return a ResNet with a pyramid of 256 channels over its stages from `first_stage` to 4.
+    """Return a ResNet with a pyramid (256 channels, compact: 64) over its stages from `first_stage` to 4.
 
     `norm` live: batch-norm learns and follows the batches, in the pyramid too, which has none where it is frozen.
     `trainable_stages`: counted from the top; 5 leaves nothing frozen but the batch-norm. Raises ModelError
@@ -50,7 +51,7 @@ def build_backbone(
         body,
         return_layers={f"layer{stage}": str(number) for number, stage in enumerate(stages)},
         in_channels_list=[body.inplanes // 2 ** (4 - stage) for stage in stages],
-        out_channels=PYRAMID_CHANNELS,
+        out_channels=PYRAMID_CHANNELS[size],
         extra_blocks=extra_levels,
         norm_layer=_NORMS["live"] if norm == "live" else None,
     )

@@ -13,17 +13,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
 
+from model.detector import Candidates
+from model.detectors.spec import Norm, Size
 from model.detectors.torchvision.adapter import Features, Targets, TorchvisionDetector
 from model.detectors.torchvision.backbone import PYRAMID_CHANNELS, TRAINABLE_STAGES, build_backbone
 
 Version = Literal[1, 2]
 _ANCHORS_A_LOCATION = 3
+_HEAD_WIDTH: dict[Size, int] = {"standard": 1024, "compact": 256}
 _POOLED = 7
 """Side in cells of the features that are pooled for a proposal."""
 
@@ -37,21 +41,21 @@ class FasterRCNNDetector(TorchvisionDetector):
         num_classes: int,
         version: Version = 1,
         backbone: str = "resnet50",
+        norm: Norm | None = None,
+        size: Size = "standard",
         trainable_stages: int = TRAINABLE_STAGES,
         min_score: float = 0.05,
         nms_iou: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        """Draw the weights from torch's global generator."""
+        """Draw the weights from torch's global generator. `norm`: None is the version's."""
+        norm = norm or ("frozen" if version == 1 else "live")
         network = FasterRCNN(
-            build_backbone(
-                backbone, norm="frozen" if version == 1 else "live", trainable_stages=trainable_stages
-            ),
-            num_classes=num_classes + 1,
+            build_backbone(backbone, norm=norm, size=size, trainable_stages=trainable_stages),
             box_score_thresh=min_score,
             box_nms_thresh=nms_iou,
             box_detections_per_img=max_detections,
-            **({} if version == 1 else _heads_of_version_2()),
+            **_heads(version, size, num_classes + 1),
         )
         heads = [network.rpn.head, network.roi_heads.box_predictor]
         super().__init__(network, num_classes=num_classes, heads=heads)
@@ -62,6 +66,30 @@ class FasterRCNNDetector(TorchvisionDetector):
         _, box_losses = self.network.roi_heads(features, proposals, images.image_sizes, targets)
         return {**proposal_losses, **box_losses}
 
+    def match(self, images: ImageList, features: Features, targets: Targets) -> list[Candidates]:
+        """Return what the box head said of the proposals that its loss samples."""
+        proposals, _ = self.network.rpn(images, features, targets)
+        roi = self.network.roi_heads
+        proposals, _, labels, _ = roi.select_training_samples(proposals, targets)
+        pooled = roi.box_head(roi.box_roi_pool(features, proposals, images.image_sizes))
+        logits, codes = roi.box_predictor(pooled)
+        boxes = roi.box_coder.decode(codes, proposals)
+        counts = [len(boxes_A4) for boxes_A4 in proposals]
+        return [
+            self._candidates(*of_image)
+            for of_image in zip(logits.split(counts), boxes.split(counts), labels, strict=True)
+        ]
+
+    def _candidates(self, logits_AK: Tensor, boxes_AK4: Tensor, labels_A: Tensor) -> Candidates:
+        """Return torchvision's candidates of an image with the background, its class 0, last."""
+        best_A = logits_AK[:, 1:].argmax(dim=1) + 1
+        return Candidates(
+            logits_AK=logits_AK.roll(-1, dims=1),
+            classes_A=torch.where(labels_A > 0, labels_A - 1, self.num_classes),
+            boxes_A4=boxes_AK4[torch.arange(len(best_A), device=best_A.device), best_A],
+            activation="softmax",
+        )
+
     def find_boxes(self, images: ImageList, features: Features) -> list[dict[str, Tensor]]:
         """Return the best detections of every image."""
         proposals, _ = self.network.rpn(images, features)
@@ -69,11 +97,17 @@ class FasterRCNNDetector(TorchvisionDetector):
         return list(results)
 
 
-def _heads_of_version_2() -> dict[str, Any]:
-    """Return the two heads; the channels are those of Li et al."""
-    return {
-        "rpn_head": RPNHead(PYRAMID_CHANNELS, _ANCHORS_A_LOCATION, conv_depth=2),
-        "box_head": FastRCNNConvFCHead(
-            (PYRAMID_CHANNELS, _POOLED, _POOLED), [256, 256, 256, 256], [1024], norm_layer=nn.BatchNorm2d
-        ),
-    }
+def _heads(version: Version, size: Size, num_classes: int) -> dict[str, Any]:
+    """Return the heads that are not torchvision's default; the channels of version 2 are those of Li et al."""
+    channels, width = PYRAMID_CHANNELS[size], _HEAD_WIDTH[size]
+    heads: dict[str, Any] = {}
+    if version == 2:
+        heads["rpn_head"] = RPNHead(channels, _ANCHORS_A_LOCATION, conv_depth=2)
+        heads["box_head"] = FastRCNNConvFCHead(
+            (channels, _POOLED, _POOLED), [channels] * 4, [width], norm_layer=nn.BatchNorm2d
+        )
+    elif size == "compact":
+        heads["box_head"] = TwoMLPHead(channels * _POOLED**2, width)
+    if size == "standard":
+        return {**heads, "num_classes": num_classes}
+    return {**heads, "box_predictor": FastRCNNPredictor(width, num_classes)}

@@ -13,7 +13,8 @@ from PIL import Image
 
 from jobs.inference.predictions import PredictSettings, predict, shard_tables
 from model.detector import Detector
-from model.detectors.build import DetectorName, build_detector
+from model.detectors.build import build_detector
+from model.detectors.spec import DetectorName
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from jobs.recipes.choose_recipe import recipe_config
+from jobs.recipes.detector_defaults import view_settings
 from jobs.run import checkpoint
 from jobs.run.ranks import Ranks, process_group
 from jobs.training.build_trainer import build_trainer
@@ -171,7 +172,7 @@ def meet(rank: int, port: int, config_path: str, out: str) -> None:
         with TrainLoader(
             LabeledData(dataset=labeled, batch_size=config.data.batch_labeled),
             UnlabeledData(dataset=unlabeled, mix=mix_settings(config)),
-            view=config.view,
+            view=view_settings(config),
             order=OrderSettings(rank=ranks.rank, world=ranks.world_size),
         ) as loader:
             report |= gated_training(ranks, trainer, loader)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.run.step_report import StepReport
@@ -29,7 +30,7 @@ def first_step(config: TrainConfig) -> tuple[StepReport, int]:
     data = data_of(config)
     trainer, runs = build_trainer(config, data[0].dataset, torch.device("cpu"), Ranks()), []
     trainer.student.register_forward_pre_hook(lambda *_: runs.append(1))
-    with TrainLoader(*data, view=config.view, num_steps=1) as loader:
+    with TrainLoader(*data, view=view_settings(config), num_steps=1) as loader:
         batch = next(loader)
         report = trainer.update_weights(batch, trainer.compute_gradient(batch))
     return report, len(runs)
@@ -66,7 +67,7 @@ def test_a_non_finite_gradient_names_every_image_that_was_learned_from_and_chang
     config = run_config(pseudo=replace(run_config().pseudo, score_threshold=0.0))
     data = data_of(config)
     trainer = build_trainer(config, data[0].dataset, torch.device("cpu"), Ranks())
-    with TrainLoader(*data, view=config.view, num_steps=1) as loader:
+    with TrainLoader(*data, view=view_settings(config), num_steps=1) as loader:
         batch = next(loader)
     before = [parameter.clone() for parameter in trainer.student.parameters()]
     monkeypatch.setattr("model.method.optim.clip_gradient", lambda *_: float("nan"))

@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 import torch
 
-from model.detectors.build import DetectorName, build_detector, spec_of
+from model.detectors.build import build_detector, spec_of
+from model.detectors.spec import DetectorName
 from model.errors import ModelError, WeightsError
 
 

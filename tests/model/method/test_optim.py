@@ -38,7 +38,7 @@ def test_groups_hold_every_learning_parameter_once_and_no_frozen_one(faster_rcnn
     learning = {id(parameter) for parameter in faster_rcnn.parameters() if parameter.requires_grad}
     assert len(held) == len(set(held))
     assert set(held) == learning
-    backbone = {id(parameter) for parameter in faster_rcnn.backbone_parameters()}
+    backbone = {id(parameter) for parameter in faster_rcnn.parameter_groups()[0].parameters}
     assert all(id(parameter) in backbone for parameter in groups[0]["params"])
 
 

@@ -16,7 +16,8 @@ from torchvision.models.detection import (
 )
 
 from model.detector import Detector
-from model.detectors.build import DetectorName, build_detector
+from model.detectors.build import build_detector
+from model.detectors.spec import DetectorName
 from model.detectors.torchvision.adapter import as_detections, as_torchvision
 
 MIN_SCORE = 0.004
