@@ -7,6 +7,7 @@ processes writes the same bytes.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -22,7 +23,7 @@ from jobs.recipes.ranges import require_at_least
 from jobs.synthetic.scene import PARTS, SceneSettings, draw_scene
 from jobs.synthetic.shapes import SHAPES, Part
 from storage import files
-from storage.errors import ConfigError
+from storage.errors import ConfigError, names_location
 from storage.json_head import HeadFormat
 from storage.worker_pool import spawn_pool
 
@@ -132,9 +133,11 @@ def _draw_chunk(
     truths = []
     for index in indices:
         scene = draw_scene(settings, seed=seed, part=part, index=index)
-        Image.fromarray(scene.pixels_HW3).save(
-            Path(folder) / f"{index:06d}.jpg", quality=JPEG_QUALITY, subsampling="4:2:0"
-        )
+        jpeg = io.BytesIO()  # PIL writes to a file once, and takes a part of the image for all of it
+        Image.fromarray(scene.pixels_HW3).save(jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+        path = Path(folder) / f"{index:06d}.jpg"
+        with names_location(str(path)):
+            path.write_bytes(jpeg.getbuffer())
         boxes_xywh_N4 = scene.boxes_N4.copy()
         boxes_xywh_N4[:, 2:] -= boxes_xywh_N4[:, :2]
         truths.append((boxes_xywh_N4.tolist(), scene.categories_N.tolist()))

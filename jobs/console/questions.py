@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -20,7 +21,7 @@ from jobs.console.progress import Progress
 from storage.database.connect import VIEWS, one_line
 from storage.database.read_only import reading_query
 from storage.database.workspace import Workspace
-from storage.errors import ConfigError
+from storage.errors import ConfigError, system_error
 from storage.memory_bound import bounded_memory
 from storage.tables.label_store import ASK_VERIFY
 
@@ -46,11 +47,24 @@ def run_query(
         with bounded_memory(_memory_limit(connection)):
             return _interruptible(connection, query, dict(parameters or {}))
     except duckdb.Error as error:
-        raise ConfigError(f"{one_line(error)}; {_remedy(error)}") from None
+        raise ConfigError(_full_spill(connection, error) or f"{one_line(error)}; {_remedy(error)}") from None
     except MemoryError:
         raise ConfigError(
             f"expected an answer that fits into memory, got a larger one; {_MORE_MEMORY}"
         ) from None
+
+
+def _full_spill(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str | None:
+    """Return what to say where the folder for work beyond memory has no more room; None of any other error."""
+    ((hidden,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
+    failure = system_error(str(error)) if hidden in str(error) else None
+    if failure is None and "max_temp_directory_size" not in str(error):
+        return None
+    reason = "as much as is left there" if failure is None else failure.strerror
+    return (
+        f"expected room for work beyond memory in {Path(hidden).parent}, got no more ({reason}); make room there, "
+        "name another folder with --spill, raise --memory-limit, or ask for fewer rows"
+    )
 
 
 def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:

@@ -11,7 +11,9 @@ Shapes: B images of a batch, HWC pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +24,7 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import pipeline_def
 from torch.utils.dlpack import from_dlpack
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, names_location
 
 Device = Literal["cpu", "cuda"]
 DataNode = Any
@@ -73,14 +75,15 @@ class Graph:
         assert batch_size >= 1, "a graph is made for at least one image"
         make = pipeline_def(enable_conditionals=True)(define)
         self._batch_size = batch_size
-        pipeline: Any = make(
-            *arguments,
-            batch_size=batch_size,
-            num_threads=device.num_threads,
-            device_id=None if device.kind == "cpu" else device.index,
-            prefetch_queue_depth=1,
-        )
-        pipeline.build()
+        with _names_temporary_folder():
+            pipeline: Any = make(
+                *arguments,
+                batch_size=batch_size,
+                num_threads=device.num_threads,
+                device_id=None if device.kind == "cpu" else device.index,
+                prefetch_queue_depth=1,
+            )
+            pipeline.build()
         self._pipeline = pipeline
 
     def run(self, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -98,6 +101,23 @@ class Graph:
             self._pipeline.feed_input(name, value)
         outputs: tuple[Any, ...] = self._pipeline.run()
         return outputs
+
+
+@contextlib.contextmanager
+def _names_temporary_folder() -> Iterator[None]:
+    """Raise an OSError that names the folder for temporary files where that is why a graph cannot be made.
+
+    DALI writes there what it makes of a graph's conditions; where it cannot, it takes the graph as it stands, and
+    fails at the first condition.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__context__
+        if isinstance(cause, OSError) and cause.errno is not None:
+            with names_location(tempfile.gettempdir()):
+                raise OSError(cause.errno, cause.strerror) from error
+        raise
 
 
 def encoded_input(name: str) -> DataNode:
