@@ -7,7 +7,9 @@ the command line. Recipes (`coco.py`, `drawn.py` beside it) are functions that r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 from analysis.thresholds import ThresholdPolicy
 from jobs.recipes.ranges import require_at_least, require_share
@@ -67,11 +69,19 @@ class ViewConfig(ViewChoices):
     drawn as (at most the longest side), to the nearest multiple of pad_multiple. None is the detector's."""
 
 
+def _with_thresholds(default: str) -> str:
+    """Return what the help says after the choice of a detector: the default, and the score threshold of each."""
+    from model.detectors.build import spec_of  # only the help needs it here
+
+    thresholds = [f"{spec_of(name).score_threshold} for {name}" for name in get_args(DetectorName)]
+    return f"(default: {default}; score threshold {', '.join(thresholds)})"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """Which detector."""
 
-    name: DetectorName = "fasterrcnn-resnet50"
+    name: Annotated[DetectorName, tyro.conf.arg(help_behavior_hint=_with_thresholds)] = "fasterrcnn-resnet50"
     """The detector."""
     weights: str = "imagenet"
     """Where it starts: none, imagenet, coco or a file; fcos-compact always starts from none."""

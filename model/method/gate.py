@@ -30,9 +30,8 @@ class SemiSupervisedSettings:
     """How pseudo labels become a loss; the defaults are MixPL's."""
 
     score_threshold: float | None = None
-    """A pseudo label counts when its score is strictly above this; None is the detector's own: 0.5 for
-    fcos-compact, 0.7 for fasterrcnn-resnet50, 0.7 for fasterrcnn-v2-resnet50, 0.55 for fcos-resnet50, 0.4 for
-    retinanet-resnet50."""
+    """A pseudo label counts when its score is strictly above this; None is the detector's own, which stands beside
+    its name."""
     gate: Gate = "every_image"
     """Which batches contribute an unsupervised loss."""
     least_num: int = 1

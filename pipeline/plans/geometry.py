@@ -38,6 +38,13 @@ def short_side_sizes(source_sizes_B2: Sizes, shorts_B: npt.NDArray[np.int64], lo
     return resize_sizes(source_sizes_B2, scales_B)
 
 
+def square_sizes(shorts_B: npt.NDArray[np.int64], long_max: int, multiple: int) -> Sizes:
+    """Return squares of these sides, to the nearest `multiple`: at least one, and no side above `long_max`."""
+    multiples_B = np.minimum((shorts_B + multiple // 2) // multiple, long_max // multiple)
+    sides_B = np.maximum(multiples_B, 1) * multiple
+    return np.stack([sides_B, sides_B], axis=1).astype(np.int64)
+
+
 def resize_sizes(sizes_B2: Sizes, scales_B: npt.NDArray[np.float64]) -> Sizes:
     """Return sizes times scales, rounded half up to whole pixels, at least 1."""
     return np.maximum(np.floor(sizes_B2 * scales_B[:, None] + 0.5), 1).astype(np.int64)

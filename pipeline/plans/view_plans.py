@@ -25,6 +25,7 @@ from pipeline.plans.geometry import (
     reference_matrices,
     resize_matrices,
     short_side_sizes,
+    square_sizes,
 )
 from pipeline.settings import COLOUR_OPS, GEOMETRIC_OPS, ColourOp, GeometricOp, Interpolation, ViewSettings
 
@@ -130,7 +131,17 @@ def padded_test_sizes(settings: ViewSettings, source_sizes_B2: npt.ArrayLike) ->
 
 def _sizes_to_predict(settings: ViewSettings, source_sizes_B2: Sizes) -> Sizes:
     shorts_B = np.full(len(source_sizes_B2), settings.test_short)
-    return short_side_sizes(source_sizes_B2, shorts_B, settings.test_long_max)
+    return _resized(settings, source_sizes_B2, shorts_B, settings.test_long_max)
+
+
+def _resized(
+    settings: ViewSettings, source_sizes_B2: Sizes, shorts_B: npt.NDArray[np.int64], long_max: int
+) -> Sizes:
+    match settings.resize:
+        case "short_side":
+            return short_side_sizes(source_sizes_B2, shorts_B, long_max)
+        case "square":
+            return square_sizes(shorts_B, long_max, settings.pad_multiple)
 
 
 def view_plan(settings: ViewSettings, source_sizes_B2: npt.ArrayLike, draws: Sequence[ViewDraw]) -> ViewPlan:
@@ -184,7 +195,7 @@ def _checked(source_sizes_B2: npt.ArrayLike) -> Sizes:
 def _draw_resizes(rng: np.random.Generator, settings: ViewSettings, source_sizes_B2: Sizes) -> list[ViewDraw]:
     shorts_B = rng.integers(*settings.short_range, size=len(source_sizes_B2), endpoint=True)
     flips_B = rng.random(len(source_sizes_B2)) < settings.flip
-    sizes_B2 = short_side_sizes(source_sizes_B2, shorts_B, settings.long_max)
+    sizes_B2 = _resized(settings, source_sizes_B2, shorts_B, settings.long_max)
     return [
         ViewDraw(size=(height, width), flip=flip)
         for (height, width), flip in zip(sizes_B2.tolist(), flips_B.tolist(), strict=True)

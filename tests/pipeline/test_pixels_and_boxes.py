@@ -35,6 +35,7 @@ STRAIGHT = ViewSettings(
     std=(1.0, 1.0, 1.0),
 )
 TILTED = replace(STRAIGHT, geometric_ops=("rotate", "shear_x", "shear_y"))
+SQUARE = replace(STRAIGHT, resize="square", pad_multiple=24)
 SHIFTED = replace(STRAIGHT, geometric_ops=("translate_x", "translate_y"))
 MIX = MixSettings(mosaic_range=(60, 120), erase=False)
 PALETTE = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255], [0, 255, 255]])
@@ -141,7 +142,7 @@ def mixer() -> Mixer:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("settings", [STRAIGHT, SHIFTED], ids=["straight", "shifted"])
+@pytest.mark.parametrize("settings", [STRAIGHT, SQUARE, SHIFTED], ids=["straight", "square", "shifted"])
 def test_boxes_frame_their_objects_in_weak_and_strong_views(
     unlabeled: UnlabeledViews, settings: ViewSettings, seed: int
 ) -> None:
@@ -168,10 +169,11 @@ def test_hulls_frame_their_objects_in_rotated_and_sheared_views(unlabeled: Unlab
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_boxes_frame_their_objects_in_labeled_and_test_views(seed: int) -> None:
+@pytest.mark.parametrize("settings", [STRAIGHT, SQUARE], ids=["straight", "square"])
+def test_boxes_frame_their_objects_in_labeled_and_test_views(settings: ViewSettings, seed: int) -> None:
     encoded, sizes, labels = draw_batch(seed)
-    plans = plan_labeled(np.random.default_rng(seed), STRAIGHT, sizes), plan_test(STRAIGHT, sizes)
-    graphs = LabeledViews(STRAIGHT, batch_size=4), PredictViews(STRAIGHT, batch_size=4)
+    plans = plan_labeled(np.random.default_rng(seed), settings, sizes), plan_test(settings, sizes)
+    graphs = LabeledViews(settings, batch_size=4), PredictViews(settings, batch_size=4)
     for plan, graph in zip(plans, graphs, strict=True):
         images_BCHW = graph.run(encoded, plan)
         moved = project(labels, plan.matrices_B33, plan.sizes_B2)

@@ -1,5 +1,7 @@
 """Plans of views are pure functions of generator, settings and sizes, and keep the method's bounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,6 +38,26 @@ def test_sizes_stay_within_the_short_and_the_long_side(sizes: list[tuple[int, in
         height, width = plan.padded_size
         assert height % 32 == width % 32 == 0
         assert (np.array([height, width]) - plan.sizes_B2.max(axis=0) < 32).all()
+
+
+@given(sizes=SIZES, seed=st.integers(0, 1000), multiple=st.sampled_from([1, 32, 56]))
+def test_square_views_have_the_side_that_is_drawn_as_a_multiple_of_the_padding(
+    sizes: list[tuple[int, int]], seed: int, multiple: int
+) -> None:
+    view = ViewSettings(short_range=(40, 700), long_max=650, test_short=640, pad_multiple=multiple)
+    square = replace(view, resize="square")
+    for planner in PLANNERS:
+        drawn = planner(np.random.default_rng(seed), replace(view, long_max=10**7), sizes).sizes_B2.min(
+            axis=1
+        )
+        plan = planner(np.random.default_rng(seed), square, sizes)
+        assert (plan.sizes_B2[:, 0] == plan.sizes_B2[:, 1]).all()
+        assert (plan.sizes_B2 % multiple == 0).all()
+        assert (plan.sizes_B2 <= 650).all()
+        near = np.abs(plan.sizes_B2[:, 0] - drawn) <= multiple / 2
+        assert (near | (drawn > 650 - multiple) | (drawn < multiple)).all()
+        assert plan.padded_size == tuple(plan.sizes_B2.max(axis=0))
+    assert set(plan_test(square, sizes).sizes_B2.ravel().tolist()) == {{1: 640, 32: 640, 56: 616}[multiple]}
 
 
 @given(sizes=SIZES, seed=st.integers(0, 1000))
