@@ -2,12 +2,14 @@
 
 In: a query, or a file with one, and the folder below which data sets, rounds and runs lie. Out: the answer as a
 table on the screen, or as CSV, JSON lines or Parquet, on standard output or in a file. Without a query: a shell on
-a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/database/sql/`. Nothing on
-disk is changed: only queries are run; the one file that is written is --output.
+a terminal, elsewhere what there is to ask about. Views and meanings come from `storage/database/sql/`, questions
+that have a name (--ask) from `analysis/sql/questions/`. Nothing on disk is changed: only queries are run; the one
+file that is written is --output.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +19,9 @@ import duckdb
 import pyarrow as pa
 import tyro
 
+from analysis.questions import Question, list_questions, open_question
 from jobs.console.print_table import Format, write_answer
-from jobs.console.questions import empty_views, parse_parameters, report_left_out, run_query
+from jobs.console.questions import empty_views, judge_for, parse_parameters, report_left_out, run_query
 from jobs.console.sql_shell import print_view, shell
 from storage import files
 from storage.database.connect import connect, describe_views
@@ -37,8 +40,11 @@ class SqlConfig:
     """The query, in DuckDB's SQL. Left out: a shell on a terminal, elsewhere the same as --schema."""
     root: str = "."
     """Folder below which data sets, label rounds and runs are looked for."""
+    ask: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[NAME]")] = None
+    """Ask a question by its name; without a name, list them all."""
     schema: bool = False
-    """Print the views, their columns and what they mean."""
+    """Print the views, their columns and what they mean; with --ask NAME those of the question, and its
+    parameters."""
     sql_file: str | None = None
     """File with the query."""
     param: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -71,7 +77,16 @@ def sql(config: SqlConfig) -> pa.Table | None:
         raise ConfigError(
             "expected --output FILE for Parquet, got a terminal; name a file, or choose another format"
         )
+    if config.ask == ():
+        _print_questions()
+        return None
+    question = _question(config)
     query, parameters = _query(config), parse_parameters(config.param)
+    if question is not None:
+        if config.schema:
+            _print_question(question)
+            return None
+        query, parameters = question.sql, question.bind(parameters)
     workspace = discover(config.root)
     report_left_out(workspace)
     if config.schema or not (query.strip() or _at_terminal()):
@@ -81,6 +96,7 @@ def sql(config: SqlConfig) -> pa.Table | None:
         shell(partial(_connect, config), workspace)
         return None
     with _connect(config, workspace) as connection:
+        judge_for(connection, workspace, query)
         answer = run_query(connection, query, parameters)
     for line in empty_views(query, workspace):
         print(line, file=sys.stderr)
@@ -97,6 +113,15 @@ def _connect(config: SqlConfig, workspace: Workspace) -> duckdb.DuckDBPyConnecti
         comments=True,
         locked=True,
     )
+
+
+def _question(config: SqlConfig) -> Question | None:
+    """Return the question that --ask names."""
+    if config.ask is None:
+        return None
+    if config.query or config.sql_file is not None or len(config.ask) > 1:
+        raise ConfigError("expected one question: --ask NAME, a query or --sql-file; leave the others out")
+    return open_question(config.ask[0])
 
 
 def _query(config: SqlConfig) -> str:
@@ -120,6 +145,24 @@ def _query(config: SqlConfig) -> str:
 
 def _at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _print_questions() -> None:
+    questions = list_questions()
+    width = max(len(question.name) for question in questions)
+    for question in questions:
+        print(f"{question.name:<{width}}  {question.question}")
+    print("\nFor example: mixpl sql --ask threshold-sweep --param steps=10")
+    print("Columns and parameters: mixpl sql --ask NAME --schema")
+
+
+def _print_question(question: Question) -> None:
+    print(f"{question.name}  {question.question}\n{question.row}")
+    for column, meaning in question.columns:
+        print(f"  {column:<18}{meaning}")
+    for parameter in question.parameters:
+        given = f"{parameter.name}={json.dumps(parameter.default)}"
+        print(f"  --param {given:<20}{parameter.meaning}")
 
 
 def _print_views(workspace: Workspace) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from analysis.judged import add_judged_tables
 from jobs.console.progress import Progress
 from storage.database.connect import VIEWS, one_line
 from storage.database.read_only import reading_query
@@ -67,6 +68,14 @@ def _full_spill(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> s
     )
 
 
+def judge_for(connection: duckdb.DuckDBPyConnection, workspace: Workspace, query: str) -> None:
+    """Make the tables of `analysis.judged` that a query names. Raises ConfigError for damaged label tables."""
+    try:
+        add_judged_tables(connection, workspace, query)
+    except duckdb.Error as error:
+        raise ConfigError(f"expected readable label tables, got {one_line(error)}; {ASK_VERIFY}") from None
+
+
 def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
     """Return how much a query may take: a tenth more than DuckDB's limit, which it keeps by itself where it can."""
     ((limit,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
@@ -98,11 +107,22 @@ def report_left_out(workspace: Workspace) -> None:
 def empty_views(query: str, workspace: Workspace) -> list[str]:
     """Return a line for each view that the query names and that is empty for want of what fills it."""
     labeled = any(dataset.labeled or dataset.has_hidden_truth for dataset in workspace.datasets)
-    complete = any(round_.complete for round_ in workspace.rounds)
+    complete = [round_.info.dataset_hash for round_ in workspace.rounds if round_.info is not None]
+    judged = labeled and bool(complete)
     filled = {
         "datasets images categories": (workspace.datasets, "no data set", "run `mixpl shard`"),
         "ground_truth": (labeled, "no data set with truth", "run `mixpl shard` on annotated images"),
         "pseudo_labels thresholds": (complete, "no complete round of labels", "run `mixpl label`"),
+        "judged_boxes judged_truth": (
+            judged,
+            "no complete round over images of known truth",
+            "run `mixpl label` on a set that `mixpl split` parted from a labeled one",
+        ),
+        "round_changes": (
+            len(complete) > len(set(complete)),
+            "no second round of a data set",
+            "run `mixpl label` with other weights",
+        ),
         "rounds": (workspace.rounds, "no round of labels", "run `mixpl label`"),
         "online_labels metrics": (workspace.runs, "no run", "run `mixpl train`"),
         "evaluations": (workspace.runs, "no run", "run `mixpl eval`"),

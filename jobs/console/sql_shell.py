@@ -15,7 +15,7 @@ from collections.abc import Callable
 import duckdb
 
 from jobs.console.print_table import print_table
-from jobs.console.questions import empty_views, run_query
+from jobs.console.questions import empty_views, judge_for, run_query
 from storage.database.connect import VIEWS, ViewDescription, describe_views
 from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError, came_from_outside
@@ -79,6 +79,7 @@ class _Session:
         self.pending = f"{self.pending}\n{line}" if self.pending else line
         if self.pending.strip().endswith(";"):
             query, self.pending = self.pending, ""
+            judge_for(self.connection, self.workspace, query)
             answer = run_query(self.connection, query)
             for empty in empty_views(query, self.workspace):
                 print(empty, file=sys.stderr)

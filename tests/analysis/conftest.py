@@ -1,12 +1,14 @@
 """A small workspace on disk: labeled images, unlabeled ones with kept-apart truth, a round of labels."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from storage.database.connect import connect
+from storage.dataset.dataset import Dataset
 from storage.dataset.write_dataset import write_dataset
 from storage.labels import Labels
 from storage.readers.coco import read_coco
@@ -125,3 +127,20 @@ def workspace(tmp_path_factory):
 def con(workspace):
     with connect(str(workspace)) as connection:
         yield connection
+
+
+NEWER_PSEUDO = {
+    11: [(0, 0, 0, 10, 10, 0.95), (0, 51, 51, 90, 90, 0.45), (1, 100, 100, 199, 159, 0.85)],
+    12: [(2, 20, 20, 50, 50, 0.8), (2, 22, 22, 52, 52, 0.55)],
+    13: [],
+    14: [(1, 20, 20, 60, 62, 0.65), (0, 150, 100, 190, 150, 0.58)],
+}
+
+
+@pytest.fixture(scope="session")
+def two_rounds(workspace, tmp_path_factory):
+    """The workspace with a second round over the same images."""
+    root = tmp_path_factory.mktemp("two") / "workspace"
+    shutil.copytree(workspace, root)
+    write_round(root / "labels", Dataset.open(str(root / "unlabeled")), NEWER_PSEUDO, number=2)
+    return root

@@ -309,3 +309,58 @@ def test_a_damaged_table_is_one_line(root: Path, capsys: pytest.CaptureFixture[s
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "shard-000000.parquet" in said
+
+
+def test_a_question_is_asked_by_its_name(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["sql", "--ask"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("threshold-sweep ") and line.endswith("?") for line in listed)
+    assert cli.run(["sql", "--ask", "score-histogram", "--param", "bins=2", "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        '"dataset","class","low","boxes","judged","correct"',
+        '"unlabeled","disk",0.5,1,0,0',
+        '"unlabeled","ring[s]",0,1,0,0',
+        '"unlabeled","ring[s]",0.5,2,0,0',
+    ]
+    assert printed.err.startswith("judged_boxes is empty: no complete round over images of known truth")
+
+
+def test_the_head_of_a_question_is_printed_with_its_parameters(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["sql", "--ask", "calibration", "--schema"]) == 0
+    said = capsys.readouterr().out
+    assert "--param bins=10" in said
+    assert "mean_score" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ask", "x"], "they are boxes-an-image, calibration"),
+        (["--ask", "size-bin"], "did you mean size-bins"),
+        (["--ask", "size-bins", "calibration"], "expected one question"),
+        (["--ask", "size-bins", "--sql-file", "x"], "expected one question"),
+        (["--ask", "size-bins", "--param", "bins=3"], "a parameter of size-bins (dataset)"),
+        (
+            ["--ask", "calibration", "--param", "bins=many"],
+            "expected a whole number of at least 1 for --param bins",
+        ),
+        (["--ask", "calibration", "--param", "bins=0"], "at least 1"),
+        (["--ask", "images-to-look-at", "--param", "margin=-1"], "a number of at least 0"),
+    ],
+)
+def test_a_question_that_is_not_there_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert cli.run(["sql", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") <= 2  # the line, and perhaps one on what is empty
+
+
+def test_any_query_may_name_the_judged_boxes(root: Path) -> None:
+    answer = sql(SqlConfig(query="select count(*) n from judged_boxes"))
+    assert answer is not None
+    assert answer.to_pylist() == [{"n": 0}]
