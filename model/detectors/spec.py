@@ -18,6 +18,7 @@ DetectorName = Literal[
     "fasterrcnn-v2-resnet50",
     "fcos-resnet50",
     "retinanet-resnet50",
+    "dino-resnet50",
 ]
 
 Norm = Literal["frozen", "live"]

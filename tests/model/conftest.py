@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.detector import Detector, Target
 from model.detectors.build import build_detector, spec_of
-from model.detectors.spec import DetectorName
+from model.detectors.spec import DetectorName, Size
 from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
 
 MIN_SCORE = 0.004
@@ -79,7 +79,8 @@ def fcos() -> Detector:
 def small_detector(name: DetectorName) -> Detector:
     """A detector with a ResNet-18 and few proposals where it has such; its least score is low: it is untrained."""
     backbone = None if spec_of(name).backbone is None else "resnet18"
-    built = build_detector(name, num_classes=3, backbone=backbone, seed=0, min_score=MIN_SCORE)
+    size: Size = "compact" if name == "dino-resnet50" else "standard"
+    built = build_detector(name, num_classes=3, backbone=backbone, size=size, seed=0, min_score=MIN_SCORE)
     if isinstance(built, FasterRCNNDetector):
         built.network.rpn._post_nms_top_n = {"training": 20, "testing": 20}
     return built

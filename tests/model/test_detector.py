@@ -66,7 +66,7 @@ def test_predictions_lie_inside_the_valid_area_and_are_sorted_and_of_known_class
     assert len(predictions) == len(drawn.sizes_B2)
     for found, (height, width) in zip(predictions, drawn.sizes_B2, strict=True):
         assert len(found) > 0
-        assert len(found) <= 100
+        assert len(found) <= getattr(detector, "max_detections", 100)
         assert found.boxes_N4.dtype == found.scores_N.dtype == torch.float32
         assert found.boxes_N4.min() >= 0
         assert (found.boxes_N4[:, 2:] <= torch.tensor([width, height])).all()

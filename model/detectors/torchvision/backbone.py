@@ -1,4 +1,4 @@
-"""A ResNet of torchvision with a feature pyramid on top.
+"""A ResNet of torchvision, with a feature pyramid on top or without.
 
 In: the name of a ResNet, which stages the pyramid sees, how batch-norm is kept. Out: the backbone, with the names
 of parameters that torchvision's own builders give it, weights drawn from torch's global generator.
@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import nn
 from torchvision.models import ResNet, get_model, list_models
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
@@ -42,19 +43,43 @@ def build_backbone(
     `trainable_stages`: counted from the top; 5 leaves nothing frozen but the batch-norm. Raises ModelError
     for a name that is no ResNet of torchvision.
     """
-    body = _resnet(name, norm)
-    _freeze(body, _STAGES[: len(_STAGES) - trainable_stages])
-    if norm == "frozen":
-        halve_residual_branches(body)
-    stages = range(first_stage, 5)
+    body = _build_body(name, norm=norm, trainable_stages=trainable_stages)
     return BackboneWithFPN(
         body,
-        return_layers={f"layer{stage}": str(number) for number, stage in enumerate(stages)},
-        in_channels_list=[body.inplanes // 2 ** (4 - stage) for stage in stages],
+        return_layers=_stages_from(first_stage),
+        in_channels_list=_channels_from(body, first_stage),
         out_channels=PYRAMID_CHANNELS[size],
         extra_blocks=extra_levels,
         norm_layer=_NORMS["live"] if norm == "live" else None,
     )
+
+
+def build_stages(
+    name: str, *, norm: Norm = "frozen", first_stage: int = 2, trainable_stages: int = TRAINABLE_STAGES
+) -> tuple[IntermediateLayerGetter, list[int]]:
+    """Return a ResNet without a pyramid, which gives a mapping of its stages from `first_stage` to 4, and the
+    channels of each. Arguments and errors as of `build_backbone`.
+    """
+    body = _build_body(name, norm=norm, trainable_stages=trainable_stages)
+    return IntermediateLayerGetter(body, _stages_from(first_stage)), _channels_from(body, first_stage)
+
+
+def _build_body(name: str, *, norm: Norm, trainable_stages: int) -> Any:
+    """Return a ResNet of torchvision, its stem and stages frozen but for the last `trainable_stages`."""
+    body = _resnet(name, norm)
+    _freeze(body, _STAGES[: len(_STAGES) - trainable_stages])
+    if norm == "frozen":
+        halve_residual_branches(body)
+    return body
+
+
+def _stages_from(first_stage: int) -> dict[str, str]:
+    """Return the names of the stages as modules, and as keys of the mapping that they give."""
+    return {f"layer{stage}": str(number) for number, stage in enumerate(range(first_stage, 5))}
+
+
+def _channels_from(body: Any, first_stage: int) -> list[int]:
+    return [body.inplanes // 2 ** (4 - stage) for stage in range(first_stage, 5)]
 
 
 @torch.no_grad()

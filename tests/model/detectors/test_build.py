@@ -54,4 +54,5 @@ def test_every_detector_has_its_own_default_threshold() -> None:
         "fasterrcnn-v2-resnet50": 0.7,
         "fcos-resnet50": 0.55,
         "retinanet-resnet50": 0.4,
+        "dino-resnet50": 0.4,
     }

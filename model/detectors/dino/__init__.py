@@ -1,0 +1,1 @@
+"""DINO, a transformer that detects without suppression of overlapping boxes."""
