@@ -8,6 +8,7 @@ and exit code 2; an error of ours keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -143,7 +144,8 @@ def _print_config(rest: Sequence[str]) -> int:
     from jobs.recipes.detector_defaults import resolve_detector
     from jobs.recipes.schedule import resolve_schedule
 
-    _, config = parse("train", rest)
+    with contextlib.redirect_stdout(sys.stderr):  # what a recipe says of its choices
+        _, config = parse("train", rest)
     with answer_model_errors():
         print(to_json(resolve_schedule(resolve_detector(config))), end="")
     return 0

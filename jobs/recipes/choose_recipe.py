@@ -22,6 +22,7 @@ from jobs.recipes.asked import Asked
 from jobs.recipes.coco import coco_full, coco_partial
 from jobs.recipes.drawn import small, tiny
 from jobs.recipes.lvis import lvis
+from jobs.recipes.own.own_recipe import fit_own, own
 from jobs.recipes.scaling import PUBLISHED_GPUS, for_gpus
 from jobs.recipes.train_config import TrainConfig
 from jobs.recipes.voc import voc
@@ -37,7 +38,7 @@ PUBLISHED: dict[str, Callable[[DetectorName], TrainConfig]] = {
 """Recipes of published settings, for `PUBLISHED_GPUS` GPUs; each takes the detector."""
 DRAWN: dict[str, Callable[[], TrainConfig]] = {"tiny": tiny, "small": small}
 """Recipes of the drawn data sets."""
-RECIPES: dict[str, Callable[..., TrainConfig]] = PUBLISHED | DRAWN
+RECIPES: dict[str, Callable[..., TrainConfig]] = {"own": own} | PUBLISHED | DRAWN
 GPUS = re.compile(r"(?P<recipe>.+)-(?P<gpus>\d+)gpus?")
 
 
@@ -72,6 +73,8 @@ def recipe_config(name: str) -> TrainConfig:
 
 def find_recipe(name: str) -> Recipe:
     """Return the recipe of a name or of a `config.json`. Raises ConfigError for anything else."""
+    if name == "own":
+        return Recipe(name=name, config=own(), fit=fit_own)
     if name in DRAWN:
         return Recipe(name=name, config=DRAWN[name]())
     if name in PUBLISHED:

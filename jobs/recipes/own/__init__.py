@@ -1,0 +1,1 @@
+"""The recipe `own`: a run that fits the data it finds."""
