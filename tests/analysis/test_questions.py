@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.judged import JUDGED_SCHEMA, TRUTH_SCHEMA, add_judged_tables, changes_of_last_rounds, judge
+from analysis.online_quality import online_precision
 from analysis.quality import QUALITY_SCHEMA, pseudo_label_quality
 from analysis.questions import list_questions, open_question
 from storage.database.connect import connect
@@ -365,3 +366,29 @@ def test_what_the_teacher_says_while_training_is_counted_in_stretches_of_steps(w
     assert square["mean_score"] == pytest.approx((0.9 + 0.6 + 0.7) / 3)
     assert found[None, 90]["images"] == 1
     assert found["tee", 10]["mean_score"] is None
+
+
+def test_the_teachers_last_labels_are_judged_class_by_class(workspace, tmp_path):
+    root = tmp_path / "all"
+    shutil.copytree(workspace, root)
+    provenance = {"dataset": "unlabeled", "dataset_hash": Dataset.open(str(root / "unlabeled")).hash}
+    store = LabelStore(str(root / "runs" / "mixpl" / "online_labels"))
+    right, wrong = (0, 0, 10, 10), (70, 0, 99, 99)  # image 11 has a disk at the first
+    for step, boxes in ((1, [wrong] * 3), (2, [right, wrong]), (3, [right])):
+        labels = Labels.of_image(boxes, [0] * len(boxes), [0.9] * len(boxes))
+        store.write(
+            f"step-{step:09d}", label_table([f"{11:012d}"], [11], [(160, 200)], labels, step=step), provenance
+        )
+    with connect(str(root)) as con:
+        every = online_precision(con, score_threshold=0.5)
+        last = online_precision(con, score_threshold=0.5, files=2)
+        none = online_precision(con, score_threshold=0.95)
+    assert [(one.name, one.pseudo_labels, one.correct) for one in every] == [
+        ("disk", 6, 2),
+        ("square", 0, 0),
+        ("tee", 0, 0),
+    ]
+    assert (last[0].pseudo_labels, last[0].correct) == (3, 2)
+    assert none[0].pseudo_labels == 0
+    with connect(Workspace()) as con:
+        assert online_precision(con, score_threshold=0.5) == []
