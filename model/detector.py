@@ -124,6 +124,8 @@ class Detector(nn.Module, ABC):
     num_classes: int
     pad_multiple: int = 32
     """Height and width of a batch must be multiples of this many pixels."""
+    max_detections: int = 100
+    """Most detections of an image."""
 
     @abstractmethod
     def losses(self, images_BCHW: Tensor, sizes_B2: Sizes, targets: Sequence[Target]) -> dict[str, Tensor]:

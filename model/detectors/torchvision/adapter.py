@@ -33,10 +33,13 @@ Targets = list[dict[str, Tensor]]
 class TorchvisionDetector(Detector):
     """A detector of torchvision; the bare model is `network`."""
 
-    def __init__(self, network: Any, *, num_classes: int, heads: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, network: Any, *, num_classes: int, max_detections: int, heads: Sequence[nn.Module]
+    ) -> None:
         """`heads`: the modules beside the backbone whose outputs become boxes and losses."""
         super().__init__()
         self.num_classes = num_classes
+        self.max_detections = max_detections
         self.network = network
         cast_outputs_to_float32([network.backbone, *heads])
 

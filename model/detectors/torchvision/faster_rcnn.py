@@ -58,7 +58,7 @@ class FasterRCNNDetector(TorchvisionDetector):
             **_heads(version, size, num_classes + 1),
         )
         heads = [network.rpn.head, network.roi_heads.box_predictor]
-        super().__init__(network, num_classes=num_classes, heads=heads)
+        super().__init__(network, num_classes=num_classes, max_detections=max_detections, heads=heads)
 
     def compute_losses(self, images: ImageList, features: Features, targets: Targets) -> dict[str, Tensor]:
         """Return torchvision's four parts: two of the proposals, two of the box head."""

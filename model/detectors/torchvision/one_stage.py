@@ -83,7 +83,9 @@ class OneStageDetector(TorchvisionDetector):
             nms_thresh=self.nms_iou,
             detections_per_img=max_detections,
         )
-        super().__init__(network, num_classes=num_classes, heads=[network.head])
+        super().__init__(
+            network, num_classes=num_classes, max_detections=max_detections, heads=[network.head]
+        )
 
     @abstractmethod
     def loss_of(self, network: Any, outputs: Outputs, targets: Targets) -> Any:

@@ -1,0 +1,69 @@
+"""Every detector keeps what detectors promise, in its small size."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+
+from model.detector import Detector, has_area
+from model.detectors.build import input_spec
+from model.detectors.spec import DetectorName
+from tests.model.conformance import CHECKS, Lesson, learn, padding_changes_little, two_ranks_agree
+from tests.model.small_detectors import build_small
+
+NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
+LESSONS: dict[DetectorName, Lesson] = {"fcos-compact": Lesson(steps=40)}
+
+
+@functools.cache
+def untrained(name: DetectorName) -> Detector:
+    return build_small(name)
+
+
+@functools.cache
+def trained(name: DetectorName) -> tuple[Detector, float]:
+    """Return a detector that has learned eight images, and its AP50 on them."""
+    detector = copy.deepcopy(untrained(name))
+    ap50 = learn(detector, LESSONS[name])
+    return detector, ap50
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_detector_keeps_what_detectors_promise(
+    name: DetectorName, check: Callable[[Detector], None]
+) -> None:
+    check(copy.deepcopy(untrained(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_detector_takes_the_input_that_its_spec_says(name: DetectorName) -> None:
+    assert untrained(name).pad_multiple == input_spec(name).pad_multiple
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_eight_images_are_learned(name: DetectorName) -> None:
+    _, ap50 = trained(name)
+    assert ap50 > 90
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_padding_changes_little_of_what_a_detector_is_sure_of(name: DetectorName) -> None:
+    padding_changes_little(trained(name)[0], LESSONS[name])
+
+
+def test_two_ranks_of_every_detector_agree_when_one_has_no_box() -> None:
+    two_ranks_agree(*NAMES)
+
+
+def test_a_box_has_area_only_when_both_sides_are_longer_than_a_hundredth_pixel() -> None:
+    nan = float("nan")
+    boxes = torch.tensor(
+        [[0.0, 0, 1, 1], [0, 0, 0.01, 1], [0, 0, 1, 0.005], [2, 0, 1, 1], [0, 0, nan, 1], [0, 0, 0.02, 0.02]]
+    )
+    assert has_area(boxes).tolist() == [True, False, False, False, False, True]
