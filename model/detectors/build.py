@@ -13,6 +13,7 @@ import torch
 
 from model.detector import Detector, InputSpec
 from model.detectors.compact_fcos.detector import CompactFCOS
+from model.detectors.huggingface.spec import huggingface_spec
 from model.detectors.spec import DetectorName, DetectorSpec, Norm, Size
 from model.detectors.torchvision.spec import torchvision_spec
 from model.errors import ModelError
@@ -27,6 +28,19 @@ def spec_of(name: DetectorName) -> DetectorSpec:
             return torchvision_spec(name)
         case "dino-resnet50":
             return _dino_spec()
+        case (
+            "rtdetr"
+            | "rtdetr-v2"
+            | "dfine"
+            | "deimv2"
+            | "deformable-detr"
+            | "detr"
+            | "conditional-detr"
+            | "dab-detr"
+            | "rf-detr"
+            | "lw-detr"
+        ):
+            return huggingface_spec(name)
         case _:
             raise ModelError(_unknown(name))
 
@@ -65,7 +79,7 @@ def build_detector(
             num_classes=num_classes,
             weights=weights,
             backbone=backbone or spec.backbone,
-            norm=norm or spec.norm,
+            norm=norm or (weights == "none" and spec.norm_from_scratch) or spec.norm,
             size=size,
             min_score=min_score,
         )

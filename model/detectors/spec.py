@@ -19,6 +19,16 @@ DetectorName = Literal[
     "fcos-resnet50",
     "retinanet-resnet50",
     "dino-resnet50",
+    "rtdetr",
+    "rtdetr-v2",
+    "dfine",
+    "deimv2",
+    "deformable-detr",
+    "detr",
+    "conditional-detr",
+    "dab-detr",
+    "rf-detr",
+    "lw-detr",
 ]
 
 Norm = Literal["frozen", "live"]
@@ -50,3 +60,5 @@ class DetectorSpec:
     """The backbone it has unless another is asked for; None for one of its own that cannot be changed."""
     norm: Norm | None = None
     """How batch-norm is kept unless asked otherwise; None where there is none to choose."""
+    norm_from_scratch: Norm | None = None
+    """The same where no weights are loaded; None is `norm`."""
