@@ -54,11 +54,11 @@ def train(folder: str, device: Device) -> tuple[float, float]:
     with TrainLoader(*data, device=GraphDevice(kind=device), num_steps=steps) as loader:
         for batch in loader:
             if batch.step == 0:
-                trainer.update_weights(batch, trainer.compute_gradient(batch))
+                trainer.update_weights(batch.step, [trainer.compute_gradient(batch)]).read()
                 began = time.perf_counter()
                 continue
             waited += batch.timings["wait"]
-            trainer.update_weights(batch, trainer.compute_gradient(batch))
+            trainer.update_weights(batch.step, [trainer.compute_gradient(batch)]).read()
             if batch.step >= LEAST and time.perf_counter() - began > WITHIN:
                 break
     return waited, time.perf_counter() - began

@@ -31,7 +31,7 @@ from jobs.pictures.preview_step import (
 from jobs.recipes.detector_defaults import score_threshold, view_settings
 from jobs.recipes.ranges import require_at_least
 from jobs.recipes.train_config import TrainConfig
-from jobs.training.run_data import open_data
+from jobs.training.run_data import counted_in_batches, open_data
 from jobs.training.stored_round import open_labels, resolve_round
 from pipeline.loaders.batch import TrainBatch
 from storage.dataset.dataset import Dataset
@@ -76,23 +76,24 @@ class PreviewConfig:
 def preview(config: PreviewConfig) -> str:
     """Draw one step and return the file. Raises ConfigError for data or a run that do not fit."""
     data = open_data(config.run)
-    run = resolve_round(config.run, data)
+    run, batches = counted_in_batches(resolve_round(config.run, data)), config.run.optim.accumulate
     unlabeled = data.get("unlabeled")
-    step = run.burn_in + steps_to_fill(run) if config.step is None else config.step
+    step = run.burn_in + steps_to_fill(run) if config.step is None else config.step * batches
     weak_labels, origin = _boxes(config, unlabeled)
     stored = open_labels(run, data)
     if stored is not None and unlabeled is not None:
         weak_labels = round_on_weak(stored, unlabeled, otherwise=weak_labels)
         origin = stored.name if step < (run.labels.until or step + 1) else origin
     seen = preview_step(run, data, step, weak_labels)
-    title = f"Step {step} of a run with seed {run.seed}"
+    name = f"step {step // batches}" + (f", batch {step % batches + 1} of {batches}" if batches > 1 else "")
+    title = f"{name.capitalize()} of a run with seed {run.seed}"
     view = view_settings(run)
     if config.plan:
-        picture = plan_rows_picture(seen, _whole(seen, step, unlabeled), view=view)
+        picture = plan_rows_picture(seen, _whole(seen, name, unlabeled), view=view)
     else:
         picture = step_picture(seen, data["labeled"].classes, view=view, title=title, origin=origin)
     write_png(config.out, picture)
-    print(f"{config.out}: step {step}, boxes of unlabeled images: {origin}")
+    print(f"{config.out}: {name}, boxes of unlabeled images: {origin}")
     return config.out
 
 
@@ -116,12 +117,12 @@ def _boxes(config: PreviewConfig, unlabeled: Dataset | None) -> tuple[WeakLabels
     return predict, f"the teacher of {trained.run.name} at step {trained.step}, score > {threshold:g}"
 
 
-def _whole(seen: PreviewStep, step: int, unlabeled: Dataset | None) -> Dataset:
+def _whole(seen: PreviewStep, name: str, unlabeled: Dataset | None) -> Dataset:
     """Return the unlabeled data; ConfigError unless everything of the step is mixed."""
     plan = seen.batch.plan
     if unlabeled is None or plan is None or plan.mix.mosaic is None or plan.mix.mixup.partner is None:
         raise ConfigError(
-            f"expected a step with mixup and mosaic for --plan, got step {step} without; leave out --step, and "
+            f"expected a step with mixup and mosaic for --plan, got {name} without; leave out --step, and "
             "choose the arm mixpl with both"
         )
     return unlabeled

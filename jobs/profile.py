@@ -108,7 +108,8 @@ class _Profile:
         self._warm_up = 1 + -(-self._mix.capacity(data.batch_unlabeled) // data.batch_unlabeled)
         """Batches until all are mixed."""
         self._config, self._device = config, device
-        self._run = dataclasses.replace(config.run, steps=self._warm_up + config.run.steps)
+        batches = dataclasses.replace(config.run.optim, accumulate=1)  # what is measured is a batch
+        self._run = dataclasses.replace(config.run, steps=self._warm_up + config.run.steps, optim=batches)
         self._data = open_data(self._run)
         self._asked = read_run_inputs(resolve_round(self._run, self._data), self._data)
         self._recipes: list[BatchRecipe] = []
@@ -204,7 +205,7 @@ class _Profile:
 
 
 def _step(trainer: Trainer, batch: TrainBatch) -> None:
-    trainer.update_weights(batch, trainer.compute_gradient(batch))
+    trainer.update_weights(batch.step, [trainer.compute_gradient(batch)])
 
 
 def _means(measured: list[dict[str, float]]) -> dict[str, float]:

@@ -145,9 +145,12 @@ class OptimConfig:
     for longer stays at the end."""
     clip: float = 20.0
     """Largest L2 norm of the gradient."""
+    accumulate: int = 1
+    """Batches a step, whose mean gradient changes the weights: what so many processes with one batch each do."""
 
     def __post_init__(self) -> None:
         """Check what the optimiser itself would take in silence."""
+        require_at_least(1, self, "accumulate", prefix="optim.")
         if not self.clip > 0:
             raise ConfigError(f"--optim.clip must be above 0, got {self.clip}; a very large one never clips")
 

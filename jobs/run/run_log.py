@@ -1,6 +1,6 @@
 """What a training run tells: a bar, JSON lines, and label files, while it learns.
 
-In: each step's batch and report, on every rank. Out, written by the first one: `metrics.jsonl` (means over ranks
+In: each step's report, on every rank. Out, written by the first one: `metrics.jsonl` (means over ranks
 and over the `num_steps` steps since the last line; fewer after a resume: the steps from a killed run's last line to
 its checkpoint stand in no line), a progress bar with the same figures, the teacher's pseudo labels every n-th step,
 and, when an unsupervised loss is skipped, a sentence that says why. A resumed run's metrics and labels are cut back
@@ -26,7 +26,6 @@ from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
 from jobs.run.step_report import StepReport
 from jobs.run.step_tally import StepTally
-from pipeline.loaders.batch import TrainBatch
 from storage.tables.label_store import LabelStore
 from storage.tables.label_table import label_table
 
@@ -58,17 +57,22 @@ class RunLog:
         if start_step < self._burn_in:
             self.say(f"burn-in: no unsupervised loss before step {self._burn_in + 1}")
 
-    def step(self, batch: TrainBatch, report: StepReport, *, waiting: int) -> None:
-        """Take one step's report; `waiting` finished batches were there when it asked for its own."""
+    def asks_for_batch(self, waiting: int) -> None:
+        """Take note that a step asks for a batch while `waiting` finished ones are there."""
         if self._every.metrics:
-            self._tally.add(batch, report, waiting=waiting, burn_in=batch.step < self._burn_in)
+            self._tally.figures["queue_depth"].append(waiting)
+
+    def step(self, report: StepReport) -> None:
+        """Take one step's report, after the step or, where nothing is due after it, during the next one."""
+        if self._every.metrics:
+            self._tally.add(report, burn_in=report.step < self._burn_in)
         if self._progress:
             self._progress.advance()
-        done = batch.step + 1
+        done = report.step + 1
         if self._every.metrics and (done % self._every.metrics == 0 or done == self._steps):
             self._write_line(done, report)
         if self._every.online_labels and done % self._every.online_labels == 0:
-            self._write_labels(done, batch, report)
+            self._write_labels(done, report)
 
     def scored(self, step: int, dataset: str, result: Evaluation) -> None:
         """Take the figures of a scoring."""
@@ -110,18 +114,19 @@ class RunLog:
         if self._file and self._progress:
             self._file.write({name: round(value, 6) for name, value in row.items()})
             self._progress.report(summary(row, joined.losses))
+        unit = "steps" if joined.num_batches == joined.num_steps else "batches"
         for name, reason in joined.reasons.items():
             self.say(
-                f"step {step}: {name} loss skipped in {joined.skipped[name]} of {joined.num_steps} steps; "
+                f"step {step}: {name} loss skipped in {joined.skipped[name]} of {joined.num_batches} {unit}; "
                 f"last: {reason}"
             )
         self._tally = StepTally()
         self._since = time.monotonic()
 
-    def _write_labels(self, step: int, batch: TrainBatch, report: StepReport) -> None:
-        if report.weak_labels is None or batch.plan is None:
+    def _write_labels(self, step: int, report: StepReport) -> None:
+        if any(batch_report.weak_labels is None for batch_report in report.batches):
             return  # on no rank: all begin with their unlabeled images at the same step
-        tables = self._ranks.gather(lambda: _online_labels(batch, report))
+        tables = self._ranks.gather(lambda: pa.concat_tables(_online_labels(report)))
         if self._ranks.first:
             table = pa.concat_tables(tables)
             rows = unique_rows(tuple(table["key"].to_pylist()))
@@ -151,12 +156,16 @@ def summary(row: Mapping[str, float], names: Iterable[str]) -> str:
     return f"{losses}{boxes}  {row['steps_per_second']:.1f} steps/s{data}"
 
 
-def _online_labels(batch: TrainBatch, report: StepReport) -> pa.Table:
-    plan = batch.plan
-    assert plan is not None
-    assert report.weak_labels is not None
-    labels = plan.original_labels(report.weak_labels)
-    return label_table(plan.keys, plan.image_ids_B, plan.weak.source_sizes_B2, labels, step=batch.step)
+def _online_labels(report: StepReport) -> list[pa.Table]:
+    tables = []
+    for batch_report in report.batches:
+        plan, weak_labels = batch_report.batch.plan, batch_report.weak_labels
+        assert plan is not None
+        assert weak_labels is not None
+        labels = plan.original_labels(weak_labels)
+        table = label_table(plan.keys, plan.image_ids_B, plan.weak.source_sizes_B2, labels, step=report.step)
+        tables.append(table)
+    return tables
 
 
 def _drop_labels_after(folder: Path, step: int) -> None:

@@ -1,6 +1,6 @@
 """The figures of some steps, added up by each rank and joined when a line of metrics is due.
 
-In: the batch and the report of each step. Out: means over all steps of all ranks, counts, reasons, and the share of
+In: the report of each step. Out: means over all steps of all ranks, counts, reasons, and the share of
 time that was spent waiting for data. Plain containers, so that a tally travels between processes.
 """
 
@@ -10,8 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jobs.run.step_report import StepReport
-from pipeline.loaders.batch import TrainBatch
+from jobs.run.step_report import BatchReport, StepReport
 
 
 def _lists() -> dict[str, list[float]]:
@@ -25,7 +24,7 @@ class StepTally:
     figures: dict[str, list[float]] = field(default_factory=_lists)
     losses: dict[str, list[float]] = field(default_factory=_lists)
     skipped: Counter[str] = field(default_factory=Counter)
-    """Steps without a loss part, by part, and of the burn-in."""
+    """Batches without a loss part, by part, and steps of the burn-in."""
     reasons: dict[str, str] = field(default_factory=dict)
     """The last reason by loss part."""
     unreadable: dict[str, frozenset[int]] = field(default_factory=dict)
@@ -38,24 +37,33 @@ class StepTally:
     @property
     def num_steps(self) -> int:
         """Return the number of steps; those of all ranks in a joined tally."""
+        return len(self.figures["gradient_norm"])
+
+    @property
+    def num_batches(self) -> int:
+        """Return the number of batches: that of the steps, times those that are accumulated in each."""
         return len(self.figures["loss"])
 
-    def add(self, batch: TrainBatch, report: StepReport, *, waiting: int, burn_in: bool) -> None:
+    def add(self, report: StepReport, *, burn_in: bool) -> None:
         """Count one step."""
+        for batch_report in report.batches:
+            self._add_batch(batch_report)
+        self.figures["gradient_norm"].append(report.gradient_norm)
+        self.skipped["burn_in"] += burn_in
+
+    def _add_batch(self, report: BatchReport) -> None:
         for name, value in report.losses.items():
             self.losses[name].append(value)
         self.figures["loss"].append(sum(report.losses.values()))
-        self.figures["gradient_norm"].append(report.gradient_norm)
-        if batch.student is not None:
+        if report.boxes_per_image is not None:
             self.figures["boxes_per_image"].append(report.boxes_per_image)
-        for name, seconds in batch.timings.items():
+        for name, seconds in report.batch.timings.items():
             self.figures[f"seconds_{name}"].append(seconds)
-        self.waited += batch.timings["wait"]
-        self.figures["queue_depth"].append(waiting)
+        self.waited += report.batch.timings["wait"]
         self.skipped.update(report.skipped.keys())
-        self.skipped["burn_in"] += burn_in
         self.reasons |= report.skipped
-        self.unreadable = {part: frozenset(batch.resume[part]["left_out"]) for part in batch.num_unreadable}
+        resume = report.batch.resume
+        self.unreadable = {part: frozenset(resume[part]["left_out"]) for part in report.batch.num_unreadable}
 
     @classmethod
     def join(cls, tallies: Sequence[StepTally]) -> StepTally:

@@ -18,8 +18,9 @@ from jobs.training.run_data import mix_settings
 from jobs.training.train_step import Trainer
 from model.detector import Detector
 from model.detectors.build import build_detector
-from model.method.optim import WeightUpdate, build_optimizer
+from model.method.optim import build_optimizer
 from model.method.teacher import Teacher
+from model.method.weight_update import WeightUpdate
 from pipeline.loaders.batch import LabelCache
 from storage.dataset.dataset import Dataset
 
@@ -58,6 +59,7 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
         thresholds=_thresholds(config, labeled),
         cache=LabelCache(mix_settings(config).capacity(config.data.batch_unlabeled)),
         bf16=config.bf16,
+        accumulate=config.optim.accumulate,
         ranks=ranks,
     )
 
@@ -78,7 +80,8 @@ def _weight_update(config: TrainConfig, student: Detector) -> WeightUpdate:
 def _batch_scale(config: TrainConfig, ranks: Ranks) -> float:
     """Return how many times the labeled images that the teacher's momentum is meant for a step has."""
     meant = config.teacher.reference_batch
-    return config.data.batch_labeled * ranks.world_size / meant if meant else 1.0
+    images = config.data.batch_labeled * config.optim.accumulate * ranks.world_size
+    return images / meant if meant else 1.0
 
 
 def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None:
@@ -88,6 +91,6 @@ def _thresholds(config: TrainConfig, labeled: Dataset) -> ClassThresholds | None
         config.thresholds.policy,
         score_threshold=score_threshold(config),
         rates_C=labeled_rates(labeled),
-        every=config.thresholds.every,
-        images_a_step=config.data.batch_unlabeled,
+        every=config.thresholds.every * config.optim.accumulate,
+        images_a_batch=config.data.batch_unlabeled,
     )

@@ -1,7 +1,7 @@
 """Score thresholds by class that follow the teacher while it trains.
 
 In: what the teacher says of the unlabeled images of each step. Out: a threshold for every class, computed anew
-from the last `every` steps of all processes by one of the policies of `analysis.thresholds`; it counts from the
+from the last `every` batches of each process by one of the policies of `analysis.thresholds`; it counts from the
 next step on. Until the first computation every class has the fixed threshold. State is part of a checkpoint, so a
 resumed run computes the same thresholds.
 """
@@ -32,18 +32,18 @@ class ClassThresholds:
         score_threshold: float,
         rates_C: npt.NDArray[np.float64],
         every: int,
-        images_a_step: int,
+        images_a_batch: int,
     ) -> None:
         """`rates_C` holds the true boxes of each class an image of the labeled data."""
         self.policy = policy
         self.values_C = np.full(len(rates_C), score_threshold)
         self._score_threshold, self._rates_C, self._every = score_threshold, rates_C, every
-        self._images_a_step = images_a_step
-        self._capacity = every * images_a_step
+        self._images_a_batch = images_a_batch
+        self._capacity = every * images_a_batch
         self._window: list[Labels] = []
 
     def observe(self, weak: Labels) -> None:
-        """Take the teacher's labels of one step, before any threshold."""
+        """Take the teacher's labels of one batch, before any threshold."""
         self._window.append(weak)
 
     def follow(self, ranks: Ranks) -> None:
@@ -70,9 +70,9 @@ class ClassThresholds:
         window = LabelCache(self._capacity)
         if state["window"] is not None:
             window.load_state_dict(state["window"])
-        images = range(0, len(window), self._images_a_step)
+        images = range(0, len(window), self._images_a_batch)
         self.values_C = state["values"].numpy().copy()
-        self._window = [window.take(range(first, first + self._images_a_step)) for first in images]
+        self._window = [window.take(range(first, first + self._images_a_batch)) for first in images]
 
 
 def labeled_rates(labeled: Dataset) -> npt.NDArray[np.float64]:

@@ -97,10 +97,10 @@ def describe_change(config: TrainConfig, resumed: Resumed, ranks: Ranks) -> str 
     before, now = resumed.ranks_before, ranks.world_size
     if before == now:
         return None
-    images = config.data.batch_labeled
+    images = config.data.batch_labeled * config.optim.accumulate
     anew = []
     if config.arm != "supervised":
-        images += config.data.batch_unlabeled
+        images += config.data.batch_unlabeled * config.optim.accumulate
         anew.append("the cached views and labels for mixing, which begins again when they are full")
     if config.thresholds.policy != "fixed":
         anew.append("the labels since the last thresholds by class")

@@ -95,7 +95,10 @@ def open_loader(
     start_step: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> TrainLoader:
-    """Return the batches of a run up to `config.steps`; `start_step` and `resume` as `TrainLoader` takes them."""
+    """Return the batches of a run up to `config.steps`; `start_step` and `resume` as `TrainLoader` takes them.
+
+    What the loader calls a step is a batch, of which a step of the run has `optim.accumulate`.
+    """
     return TrainLoader(
         labeled_data(config, data, run_inputs),
         unlabeled_data(config, data, run_inputs),
@@ -103,7 +106,7 @@ def open_loader(
         order=order_settings(config, ranks),
         device=GraphDevice.from_torch(device, num_threads=config.data.decode_threads),
         start_step=start_step,
-        num_steps=config.steps,
+        num_steps=config.steps * config.optim.accumulate,
         prefetch=config.data.prefetch,
         resume=resume,
     )
@@ -136,9 +139,9 @@ def unlabeled_data(
         batch_size=config.data.batch_unlabeled,
         mix=mix_settings(config),
         repeat_factors=run_inputs.stored_factors,
-        start_step=config.burn_in,
+        start_step=config.burn_in * config.optim.accumulate,
         labels=run_inputs.labels,
-        labels_until=config.labels.until or None,
+        labels_until=config.labels.until * config.optim.accumulate or None,
     )
 
 
@@ -150,6 +153,18 @@ def order_settings(config: TrainConfig, ranks: Ranks = ALONE) -> OrderSettings:
         world=ranks.world_size,
         shuffle_window=config.data.shuffle_window,
         rounding=config.resampling.rounding,
+    )
+
+
+def counted_in_batches(config: TrainConfig) -> TrainConfig:
+    """Return the run with the same batches in the same order, each of them a step of its own."""
+    batches = config.optim.accumulate
+    return dataclasses.replace(
+        config,
+        steps=config.steps * batches,
+        burn_in=config.burn_in * batches,
+        labels=dataclasses.replace(config.labels, until=config.labels.until * batches),
+        optim=dataclasses.replace(config.optim, accumulate=1),
     )
 
 

@@ -28,10 +28,12 @@ from jobs.run.interrupt import INTERRUPTED, Interrupt
 from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
 from jobs.run.run_log import RunLog
+from jobs.training.batch_losses import BatchLosses, NonFiniteLossError
 from jobs.training.resampling import describe_repeats
 from jobs.training.resume import Resumed, describe_change
 from jobs.training.run_data import repeat_factors
-from jobs.training.train_step import NonFiniteLossError, Trainer
+from jobs.training.train_step import Trainer
+from jobs.training.unread_step import UnreadStep
 from pipeline.loaders.batch import TrainBatch
 from pipeline.loaders.train_loader import TrainLoader
 from storage import files
@@ -58,15 +60,18 @@ class Training:
         start = 0 if resumed is None else resumed.step
         with Interrupt(under_torchrun=self.ranks.world_size > 1) as interrupt:
             self._log_start(resumed, start, factors)
+            unread: UnreadStep | None = None
             for step in range(start, self.config.steps):
-                batch, stop = self._step(step, interrupt)
-                done = step + 1
+                unread = taken = self._step(step, interrupt, unread)
+                done, stop = step + 1, False
+                if taken.must_be_read_now or self._is_anything_due(done):
+                    stop, unread = self._read(taken), None
                 if self.trainer.thresholds is not None:
                     self.trainer.thresholds.follow(self.ranks)
                 if due(done, self.config.resampling.every):
                     self._refresh_repeat_factors()
-                if due(done, self.config.log.checkpoint) or done == self.config.steps or stop:
-                    self._save(batch)
+                if self._is_kept_after(done) or stop:
+                    self._save(done, taken.batches[-1])
                 if stop and done < self.config.steps:  # a scoring that is due now is made up for on resume
                     self.log.say(f"stopped after step {done}; continue {self._how_to_resume()}")
                     return INTERRUPTED
@@ -85,30 +90,45 @@ class Training:
         if resumed is not None and self.ranks.on_first(lambda: self._is_unscored(start)):
             self._score(start)
 
-    def _step(self, step: int, interrupt: Interrupt) -> tuple[TrainBatch, bool]:
-        """Take one step with all ranks; return the batch, and whether any rank was asked to stop.
+    def _step(self, step: int, interrupt: Interrupt, before: UnreadStep | None) -> UnreadStep:
+        """Take one step with all ranks, and read the one before it, whose numbers came with this one's labels.
 
         Whatever becomes of this rank's part, it takes its place in the exchange, so no other one waits for it.
         """
         error: Exception | None = None
-        waiting = self.loader.waiting()
+        losses: list[BatchLosses] = []
         try:
-            batch = next(self.loader)
-            learned = self.trainer.compute_gradient(batch)
+            for _ in range(self.trainer.accumulate):
+                self.log.asks_for_batch(self.loader.waiting())
+                losses.append(self.trainer.compute_gradient(next(self.loader)))
         except Exception as caught:  # raised by `exchange`, once the other ranks know
-            error = self._with_step(caught, step)
-        stop = self.trainer.gradient.exchange(error, stop=interrupt.requested)
-        try:
-            report = self.trainer.update_weights(batch, learned)
-        except NonFiniteLossError as caught:
-            raise self._with_step(caught, step) from caught
-        self.log.step(batch, report, waiting=waiting)
-        return batch, stop
+            error = caught
+        if before is not None:
+            self._read(before)
+        values = [batch_losses.all_values() for batch_losses in losses]
+        agreement = self.trainer.gradient.exchange(error, values, stop=interrupt.requested)
+        return self.trainer.update_weights(step, losses, agreement)
 
-    def _with_step(self, error: Exception, step: int) -> Exception:
-        """Return an error of the loss with its step and the checkpoint that is left; any other as it is."""
-        if not isinstance(error, NonFiniteLossError):
-            return error
+    def _read(self, unread: UnreadStep) -> bool:
+        """Tell of a step; return whether any rank was asked to stop. Raises what made the step void."""
+        try:
+            report = unread.read()
+        except NonFiniteLossError as caught:
+            raise self._with_step(caught, unread.step) from caught
+        self.log.step(report)
+        return report.stop
+
+    def _is_anything_due(self, done: int) -> bool:
+        """Return whether something that follows a step needs its numbers, or must not follow a void one."""
+        log = self.config.log
+        written = any(due(done, every) for every in (log.metrics, log.online_labels))
+        return written or self._is_kept_after(done) or self._scored_after(done)
+
+    def _is_kept_after(self, done: int) -> bool:
+        return due(done, self.config.log.checkpoint) or done == self.config.steps
+
+    def _with_step(self, error: NonFiniteLossError, step: int) -> NonFiniteLossError:
+        """Return the error with its step and the checkpoint that is left."""
         newest = checkpoint.latest(self.run.checkpoints)
         kept = (
             f"the last good checkpoint is {newest}"
@@ -128,11 +148,11 @@ class Training:
             described = describe_repeats(self.data["labeled"], factors)
             self.log.say(f"from epoch {epoch} of the labeled images, {described}")
 
-    def _save(self, batch: TrainBatch) -> None:
-        """Write a checkpoint of all ranks; none goes on before it is there."""
+    def _save(self, step: int, batch: TrainBatch) -> None:
+        """Write a checkpoint of all ranks after `step` steps, the last batch being this one; all wait for it."""
         self._require_same_weights()
         kept = self.ranks.gather(lambda: {"loader": batch.resume, **self.trainer.rank_state_dict()})
-        step, labeled = batch.step + 1, self.data["labeled"]
+        labeled = self.data["labeled"]
         state = {
             "step": step,
             "seed": self.config.seed,

@@ -6,16 +6,16 @@
 
 The pixels of all views exist before the step begins; only boxes are made here (MixPL, arXiv 2312.07006,
 section 3). Where labels come from a stored round, not even those: the student's views carry their targets. Each
-part's gradient is taken as soon as its loss is known, so that the graph of one part is held at a time. A
-non-finite loss raises before any weight changes. Where several processes train, their gradients are exchanged
-between the two halves of a step, `compute_gradient` and `update_weights`; in neither does one wait for another.
+part's gradient is taken as soon as its loss is there, so that the graph of one part is held at a time. Losses,
+norm and whether they are finite stay on the device, which itself leaves every weight as it is where they are not
+(`unread_step.py`); only the teacher's labels are waited for. Where several processes train, their gradients are
+exchanged between the two halves of a step, `compute_gradient` and `update_weights`; in neither does one wait for
+another.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,45 +24,16 @@ import torch
 
 from jobs.inference.tensor_labels import labels_of, targets_of
 from jobs.run.ranks import Ranks
-from jobs.run.step_report import StepReport
+from jobs.training.batch_losses import BatchLosses, UnsupervisedOutcome, ViewLosses
 from jobs.training.class_thresholds import ClassThresholds
-from jobs.training.gradients import GradientExchange
+from jobs.training.gradients import Agreement, GradientExchange
+from jobs.training.unread_step import UnreadStep
 from model.detector import Detector
 from model.method.gate import SemiSupervisedSettings, skip_reason
-from model.method.optim import WeightUpdate
 from model.method.teacher import Teacher
+from model.method.weight_update import WeightUpdate
 from pipeline.loaders.batch import LabelCache, TrainBatch, UnlabeledPlan, View
-from storage.errors import RunStoppedError
 from storage.labels import Labels
-
-
-class NonFiniteLossError(RunStoppedError):
-    """A loss part became infinite or NaN; nothing was changed by that step."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnsupervisedOutcome:
-    """What became of one view of unlabeled images."""
-
-    losses: dict[str, float]
-    """Weighted loss parts by name; empty when the loss was skipped."""
-    reason: str | None
-    """Why the loss was skipped, in numbers; None when it was not."""
-    num_kept: tuple[int, ...]
-    """Pseudo labels of each image above the threshold."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StepLosses:
-    """What the first half of a step found out; the gradient stands in the student's parameters."""
-
-    supervised: dict[str, float]
-    outcomes: dict[str, UnsupervisedOutcome]
-    weak_labels: Labels | None
-
-    def by_name(self) -> dict[str, float]:
-        """Return every weighted loss part of the step."""
-        return {**self.supervised, **{k: v for o in self.outcomes.values() for k, v in o.losses.items()}}
 
 
 class Trainer:
@@ -78,9 +49,14 @@ class Trainer:
         cache: LabelCache | None,
         thresholds: ClassThresholds | None = None,
         bf16: bool,
+        accumulate: int = 1,
         ranks: Ranks,
     ) -> None:
-        """`thresholds`: those of classes that follow the teacher; `bf16` counts on a GPU only."""
+        """`thresholds`: those of classes that follow the teacher; `bf16` counts on a GPU only.
+
+        `accumulate`: batches of a step, whose gradients become their mean.
+        """
+        self.accumulate = accumulate
         self.student = student
         self.teacher = teacher
         self.cache = cache
@@ -93,42 +69,47 @@ class Trainer:
             self.device.type, dtype=torch.bfloat16, enabled=bf16 and self.device.type == "cuda"
         )
 
-    def compute_gradient(self, batch: TrainBatch) -> StepLosses:
-        """Leave the gradient of one batch. Raises NonFiniteLossError naming the part and the images."""
+    def compute_gradient(self, batch: TrainBatch) -> BatchLosses:
+        """Add the gradient of one batch, its share of the step's; the first batch of a step begins anew.
+
+        The host waits for the device once: for the teacher's labels.
+        """
         assert batch.labeled is not None, "every step of training has labeled images"
-        self.gradient.clear()
+        if batch.step % self.accumulate == 0:
+            self.gradient.clear()
         supervised = self._supervised(batch.labeled)
         weak_labels, targets = None, _stored_targets(batch)
         if batch.weak is not None and batch.plan is not None and self.cache is not None:
             weak_labels = self._pseudo_labels(batch.weak)
             targets = self._teacher_targets(batch, batch.plan, weak_labels, self.cache)
-        outcomes = self._unsupervised(batch, targets)
-        if not self.gradient.is_finite():
-            raise NonFiniteLossError(
-                f"the gradient is not finite on images {', '.join(_images_with_loss(batch, outcomes))}"
-            )
-        return StepLosses(supervised=supervised, outcomes=outcomes, weak_labels=weak_labels)
-
-    def update_weights(self, batch: TrainBatch, step_losses: StepLosses) -> StepReport:
-        """Change the weights by the gradient. Raises NonFiniteLossError before any is changed."""
-        outcomes = step_losses.outcomes
-        norm, learning_rate = self._update.apply(batch.step)
-        if not math.isfinite(norm):
-            raise NonFiniteLossError(
-                f"the gradient is {norm} on images {', '.join(_images_with_loss(batch, outcomes))}"
-            )
-        self.teacher.update(self.student, batch.step)
-        return StepReport(
-            losses=step_losses.by_name(),
-            skipped={name: outcome.reason for name, outcome in outcomes.items() if outcome.reason},
-            boxes_per_image=_mean_kept(outcomes.get("mixup")),
-            thresholds=() if self.thresholds is None else tuple(self.thresholds.values_C.tolist()),
-            gradient_norm=norm,
-            learning_rate=learning_rate,
-            weak_labels=step_losses.weak_labels,
+        return BatchLosses(
+            batch=batch.without_views(),
+            supervised=supervised,
+            outcomes=self._unsupervised(batch, targets),
+            weak_labels=weak_labels,
         )
 
-    def _supervised(self, view: View) -> dict[str, float]:
+    def update_weights(
+        self, step: int, losses: Sequence[BatchLosses], agreement: Agreement | None = None
+    ) -> UnreadStep:
+        """Change the weights by the gradient, unless the step is void; return its report, yet to be read.
+
+        `agreement`: what came of the exchange between ranks; one alone may leave it out.
+        """
+        if agreement is None:
+            agreement = self.gradient.exchange(None, [batch.all_values() for batch in losses], stop=False)
+        norm, learning_rate = self._update.apply(step, agreement.void)
+        self.teacher.update(self.student, step)
+        return UnreadStep(
+            step,
+            losses,
+            norm=norm,
+            learning_rate=learning_rate,
+            agreement=agreement,
+            thresholds=() if self.thresholds is None else tuple(self.thresholds.values_C.tolist()),
+        )
+
+    def _supervised(self, view: View) -> ViewLosses:
         assert view.targets is not None, "a labeled view carries its targets"
         return self._learn_from_view("supervised", view, view.targets, weight=1.0)
 
@@ -177,28 +158,22 @@ class Trainer:
         num_kept = tuple(kept.counts().tolist())
         reason = skip_reason(
             num_kept,
-            torch.from_numpy(labels.scores_N),
+            labels.scores_N,
             self._pseudo,
             weight=weight,
             threshold=float(np.min(threshold)),
         )
-        losses = {} if reason else self._learn_from_view(name, view, kept, weight=weight)
+        losses = None if reason else self._learn_from_view(name, view, kept, weight=weight)
         return UnsupervisedOutcome(losses=losses, reason=reason, num_kept=num_kept)
 
-    def _learn_from_view(self, name: str, view: View, labels: Labels, *, weight: float) -> dict[str, float]:
-        """Add the gradient of the student's loss on a view, times `weight`; return its parts.
-
-        Raises NonFiniteLossError before, naming the part and the images.
-        """
+    def _learn_from_view(self, name: str, view: View, labels: Labels, *, weight: float) -> ViewLosses:
+        """Add the gradient of the student's loss on a view, times `weight`; return its parts, on the device."""
         with self._autocast:
             parts = self.student(view.images_BCHW, view.sizes_B2, targets_of(labels, view.images_BCHW.device))
-            parts = {f"{name}_{part}": value * weight for part, value in parts.items()}
-        losses = {part: value.item() for part, value in parts.items()}
-        for part, value in losses.items():
-            if not math.isfinite(value):
-                raise NonFiniteLossError(f"loss {part} is {value} on images {', '.join(view.keys)}")
-        torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
-        return losses
+            values_P = torch.stack([value * weight for value in parts.values()])
+        (values_P.sum() / self.accumulate).backward()  # type: ignore[no-untyped-call]
+        names = tuple(f"{name}_{part}" for part in parts)
+        return ViewLosses(names=names, values_P=values_P.detach(), keys=view.keys)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes and that all ranks share, for a checkpoint."""
@@ -243,14 +218,3 @@ def _stored_targets(batch: TrainBatch) -> dict[str, Labels]:
     """Return the labels of a stored round that the views carry; none where the teacher labels."""
     views = _student_views(batch)
     return {name: view.targets for name, view in views.items() if view.targets is not None}
-
-
-def _images_with_loss(batch: TrainBatch, outcomes: Mapping[str, UnsupervisedOutcome]) -> list[str]:
-    """Return the images that had a loss in this step; mixed ones are joined by "+"."""
-    views = _student_views(batch)
-    with_loss = [batch.labeled, *(views[name] for name, outcome in outcomes.items() if outcome.losses)]
-    return [key for view in with_loss if view is not None for key in view.keys]
-
-
-def _mean_kept(outcome: UnsupervisedOutcome | None) -> float:
-    return sum(outcome.num_kept) / len(outcome.num_kept) if outcome and outcome.num_kept else 0.0

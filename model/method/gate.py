@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from model.errors import ModelError
 
@@ -55,7 +56,7 @@ class SemiSupervisedSettings:
 
 def skip_reason(
     num_kept: Sequence[int],
-    scores_N: Tensor,
+    scores_N: npt.NDArray[np.float32],
     settings: SemiSupervisedSettings,
     *,
     weight: float,
@@ -89,11 +90,11 @@ def gate_reason(num_kept: Sequence[int], settings: SemiSupervisedSettings) -> st
             assert_never(settings.gate)
 
 
-def describe_scores(scores_N: Tensor, num_images: int, threshold: float) -> str:
+def describe_scores(scores_N: npt.NDArray[np.float32], num_images: int, threshold: float) -> str:
     """Return one phrase with the threshold and the scores that met it."""
     if not len(scores_N):
         return f"score threshold {threshold:g}, no box at all in {num_images} images"
-    low, quarter, median, three_quarters, high = scores_N.quantile(scores_N.new_tensor(QUANTILES)).tolist()
+    low, quarter, median, three_quarters, high = np.quantile(scores_N, QUANTILES)
     return (
         f"score threshold {threshold:g}, {len(scores_N)} boxes before it with scores "
         f"min {low:.3f}, 25 % {quarter:.3f}, median {median:.3f}, 75 % {three_quarters:.3f}, max {high:.3f}"

@@ -1,22 +1,17 @@
-"""From a gradient to changed weights: parameter groups, clipping, the optimiser.
+"""The optimiser of a detector, and its parameter groups.
 
-In: a detector, a recipe's numbers and a schedule, a pure function of the step. Out: a torch optimiser, whose own
-state is all that is needed to resume.
+In: a detector and a recipe's numbers. Out: a torch optimiser, whose own state is all that is needed to resume.
 Source: the released recipes of MixPL (arXiv 2312.07006).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Literal, assert_never
 
-from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from model.detector import Detector
 from model.errors import ModelError
-from model.method.schedule import Schedule
 
 OptimizerName = Literal["sgd", "adamw"]
 
@@ -68,33 +63,3 @@ def parameter_groups(
         if params:
             groups.append({"params": params, "lr": rate, "initial_lr": rate, "weight_decay": decay})
     return groups
-
-
-def clip_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scale all gradients so that their joint L2 norm is at most `max_norm`; return the norm before.
-
-    The norm is infinite or NaN when a gradient is: look at it before the optimiser steps.
-    """
-    return float(nn.utils.clip_grad_norm_(parameters, max_norm))
-
-
-class WeightUpdate:
-    """What changes a student's weights once its gradient is there."""
-
-    def __init__(
-        self, student: Detector, optimizer: Optimizer, schedule: Schedule, *, clip_norm: float
-    ) -> None:
-        """`clip_norm`: the largest L2 norm of the whole gradient."""
-        self.optimizer = optimizer
-        self._student, self._schedule, self._clip_norm = student, schedule, clip_norm
-
-    def apply(self, step: int) -> tuple[float, float]:
-        """Take the optimiser's step; return the gradient's norm before clipping, and the learning rate.
-
-        A norm that is not finite changes no weight.
-        """
-        learning_rate = self._schedule.apply(self.optimizer, step)
-        norm = clip_gradient(self._student.parameters(), self._clip_norm)
-        if math.isfinite(norm):
-            self.optimizer.step()
-        return norm, learning_rate

@@ -11,6 +11,7 @@ Shapes: B images, C = 3 channels (RGB), H x W padded; N boxes, K cached images, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,10 @@ class TrainBatch:
     cached: Labels | None = None
     """At the step at which the teacher takes over from a stored round: the labels of the cached strong views,
     oldest first, to begin the trainer's `LabelCache` with. Else None."""
+
+    def without_views(self) -> TrainBatch:
+        """Return what is left to tell of a batch whose pixels have been learned from."""
+        return dataclasses.replace(self, labeled=None, weak=None, student=None, mosaic=None)
 
 
 class LabelCache:

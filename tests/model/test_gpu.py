@@ -10,8 +10,9 @@ import torch
 from model.detectors.build import build_detector
 from model.detectors.spec import DetectorName
 from model.method.optim import build_optimizer
-from model.method.schedule import Schedule, clip_gradient
+from model.method.schedule import Schedule
 from model.method.teacher import Teacher
+from model.method.weight_update import clip_gradient
 
 
 @pytest.mark.gpu

@@ -9,34 +9,36 @@ from jobs.recipes.train_config import LogConfig
 from jobs.run.ranks import Ranks
 from jobs.run.run_directory import RunDirectory
 from jobs.run.run_log import RunLog, summary
-from jobs.run.step_report import StepReport
+from jobs.run.step_report import BatchReport, StepReport
 from jobs.run.step_tally import StepTally
 from pipeline.loaders.batch import TrainBatch
 
 
-def one_step(
-    rank: int, step: int, *, waited: float = 0.1, skipped: bool = False
-) -> tuple[TrainBatch, StepReport]:
+def one_step(rank: int, step: int, *, waited: float = 0.1, skipped: bool = False) -> StepReport:
     """Return a step whose loss is the rank's number."""
     batch = TrainBatch(
         step=step, labeled=None, weak=None, student=None, mosaic=None, plan=None,
         resume={"unlabeled": {"left_out": list(range(rank))}},
         timings={"wait": waited, "mix": 0.5}, num_unreadable={"unlabeled": rank},
     )  # fmt: skip
-    report = StepReport(
+    figures = BatchReport(
+        batch=batch,
         losses={"supervised_loss": float(rank)} | ({} if skipped else {"mixup_loss": 1.0}),
         skipped={"mixup": f"rank {rank} has no box"} if skipped else {},
-        boxes_per_image=0.0, thresholds=(), gradient_norm=2.0, learning_rate=0.1, weak_labels=None,
+        boxes_per_image=None, weak_labels=None,
     )  # fmt: skip
-    return batch, report
+    return StepReport(
+        step=step, batches=(figures,), thresholds=(), gradient_norm=2.0, learning_rate=0.1, stop=False
+    )
 
 
 def tally(rank: int, *, waited: float, steps: int = 2) -> StepTally:
     """Return the tally of steps whose loss is the rank's number, of which the last has no mixup loss."""
     made = StepTally()
     for step in range(steps):
-        batch, report = one_step(rank, step, waited=waited / steps, skipped=step == steps - 1)
-        made.add(batch, report, waiting=rank, burn_in=False)
+        report = one_step(rank, step, waited=waited / steps, skipped=step == steps - 1)
+        made.figures["queue_depth"].append(rank)
+        made.add(report, burn_in=False)
     made.seconds = 4.0
     return made
 
@@ -73,7 +75,8 @@ def test_a_line_says_how_many_steps_it_covers_also_after_a_kill(tmp_path: Path) 
     for start, end in ((0, 7), (6, 10)):  # killed after step 7, resumed from the checkpoint of step 6
         with RunLog(run, config, Ranks(), start, {}) as log:
             for step in range(start, end):
-                log.step(*one_step(step, step, skipped=True), waiting=0)
+                log.asks_for_batch(0)
+                log.step(one_step(step, step, skipped=True))
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     covered = [(row["step"], row["num_steps"], row["skipped_mixup_steps"]) for row in rows]
     assert covered == [(4, 4, 4), (8, 2, 2), (10, 2, 2)]

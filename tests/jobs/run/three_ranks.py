@@ -75,7 +75,7 @@ def thresholds(ranks: Ranks) -> dict[str, object]:
     found = []
     for who, labels in ((ranks, one_a_rank[ranks.rank]), (Ranks(), Labels.concatenate(one_a_rank))):
         made = ClassThresholds(
-            "prior", score_threshold=0.5, rates_C=np.array([3.0, 9.0]), every=1, images_a_step=1
+            "prior", score_threshold=0.5, rates_C=np.array([3.0, 9.0]), every=1, images_a_batch=1
         )
         made.observe(labels)
         made.follow(who)
@@ -92,7 +92,8 @@ def means(ranks: Ranks) -> dict[str, object]:
     for step in range(2):
         exchange.clear()
         (used * (ranks.rank + step)).sum().backward()
-        stop = exchange.exchange(None, stop=step == 1 and ranks.rank == 2)
+        asked = exchange.exchange(None, [torch.ones(1)], stop=step == 1 and ranks.rank == 2)
+        _, stop = asked.read(asked.flags.tolist())
         assert used.grad is not None
         assert unused.grad is not None
         found.append([used.grad.unique().tolist(), unused.grad.tolist(), stop])
@@ -106,11 +107,12 @@ def gated_training(ranks: Ranks, trainer: Trainer, loader: TrainLoader) -> dict[
         batch = next(loader)
         learned = trainer.compute_gradient(batch)
         own = [parameter.grad.clone() for parameter in trainer.student.parameters()]
-        trainer.gradient.exchange(None, stop=False)
+        agreement = trainer.gradient.exchange(None, [learned.all_values()], stop=False)
         every = ranks.gather(lambda own=own: own)
         for parameter, *grads in zip(trainer.student.parameters(), *every, strict=True):
             torch.testing.assert_close(parameter.grad, sum(grads) / ranks.world_size)
-        skipped |= trainer.update_weights(batch, learned).skipped.keys()
+        (report,) = trainer.update_weights(batch.step, [learned], agreement).read().batches
+        skipped |= report.skipped.keys()
     return {"skipped": sorted(skipped), "weights": hashes(trainer)}
 
 
@@ -119,24 +121,26 @@ def hashes(trainer: Trainer) -> list[str]:
 
 
 def failures(ranks: Ranks, trainer: Trainer, loader: TrainLoader) -> dict[str, object]:
-    """Let one rank after another fail in its half of a step; the weights stay."""
+    """Let one rank after another fail in its half of a step; the student stays as it is."""
 
     def step(loader: TrainLoader) -> None:
-        error = None
+        error, losses = None, []
         try:
             batch = next(loader)
             if ranks.rank == 1 and batch.labeled is not None:
                 batch.labeled.images_BCHW.fill_(float("nan"))
-            trainer.compute_gradient(batch)
+            losses.append(trainer.compute_gradient(batch))
         except Exception as caught:
             error = caught
-        trainer.gradient.exchange(error, stop=False)
+        values = [batch_losses.all_values() for batch_losses in losses]
+        agreement = trainer.gradient.exchange(error, values, stop=False)
+        trainer.update_weights(batch.step, losses, agreement).read()
 
     found = {"no_number_on_1": said(lambda: step(loader))}
     if ranks.rank == 2:
         loader.close()
     found["no_batch_on_2"] = said(lambda: step(loader))
-    return {**found, "weights_after": hashes(trainer)}
+    return {**found, "student_after": hashes(trainer)[0]}
 
 
 def silence(ranks: Ranks, out: Path) -> dict[str, object]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from jobs.recipes.train_config import TrainConfig
+from jobs.recipes.train_config import ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
+from jobs.run.ranks import Ranks
 from jobs.train import train
+from jobs.training.build_trainer import build_trainer
+from jobs.training.run_data import open_data, open_loader, read_run_inputs
 from storage.errors import ConfigError
+from storage.tables.label_store import LabelStore
 from tests.same_states import assert_same
 
 Make = Callable[..., TrainConfig]
@@ -52,3 +58,47 @@ def test_a_schedule_without_its_numbers_is_refused_before_any_folder(run_config:
     with pytest.raises(ConfigError, match="ascending milestones after the warm-up"):
         train(config)
     assert not Path(config.out).exists()
+
+
+def test_accumulated_batches_leave_the_mean_of_their_gradients(run_config: Make) -> None:
+    """Halves are exact in floating point, so the mean of two is to the bit what each batch alone would give."""
+    single = run_config(burn_in=0, pseudo=replace(run_config().pseudo, score_threshold=0.0))
+    double = replace(single, optim=replace(single.optim, accumulate=2))
+    gradients = {}
+    for config in (single, double):
+        data = open_data(config)
+        trainer = build_trainer(config, data["labeled"], torch.device("cpu"), Ranks())
+        with open_loader(config, data, read_run_inputs(config, data), torch.device("cpu")) as loader:
+            found = []
+            for _ in range(2):
+                trainer.compute_gradient(next(loader))
+                grads = [parameter.grad for parameter in trainer.student.parameters()]
+                found.append([grad.clone() for grad in grads if grad is not None])
+        gradients[config.optim.accumulate] = found
+    first, second = gradients[1]
+    halves, means = gradients[2]
+    assert all(torch.equal(half, grad / 2) for half, grad in zip(halves, first, strict=True))
+    for mean, one, other in zip(means, first, second, strict=True):
+        torch.testing.assert_close(mean, (one + other) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_that_accumulates_draws_as_many_batches_a_step_and_resumes_exactly(
+    run_config: Make, tmp_path: Path
+) -> None:
+    base = run_config()
+    changes = {
+        "optim": replace(base.optim, accumulate=2),
+        "thresholds": ThresholdConfig(policy="prior", every=2),
+        "steps": 6,
+    }
+    state = whole_and_resumed(run_config, tmp_path, stop=3, **changes)
+    assert state["step"] == 6
+    assert state["ranks"][0]["loader"]["step"] == 12
+    whole = tmp_path / "whole"
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["num_steps"]) for row in rows] == [(2, 2), (4, 2), (6, 2)]
+    assert rows[0]["skipped_burn_in_steps"] == 2
+    assert rows[1]["threshold_0"] != rows[2]["threshold_0"]  # from the four batches of two steps
+    labels = LabelStore(str(whole / "online_labels")).read("step-000000004")
+    assert len(labels) == 8
+    assert set(labels["step"].to_pylist()) == {3}

@@ -12,8 +12,9 @@ from torch import nn
 from model.detector import Detector
 from model.detectors.build import build_detector
 from model.errors import ModelError
-from model.method.optim import OptimizerName, build_optimizer, clip_gradient, parameter_groups
+from model.method.optim import OptimizerName, build_optimizer, parameter_groups
 from model.method.schedule import Schedule
+from model.method.weight_update import clip_gradient
 
 
 def small() -> Detector:

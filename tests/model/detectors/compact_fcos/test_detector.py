@@ -19,7 +19,8 @@ from model.detectors.compact_fcos.detector import (
     distances_to,
     positive_losses,
 )
-from model.method.optim import build_optimizer, clip_gradient
+from model.method.optim import build_optimizer
+from model.method.weight_update import clip_gradient
 
 coordinate = st.floats(0, 100, width=32)
 
