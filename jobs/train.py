@@ -29,6 +29,7 @@ from jobs.run.run_log import RunLog
 from jobs.training.build_trainer import build_trainer
 from jobs.training.resume import Resumed, previous_state, state_of_rank
 from jobs.training.run_data import open_data, open_loader, read_run_inputs
+from jobs.training.scorings import Scorings
 from jobs.training.stored_round import describe_labels, resolve_round
 from jobs.training.train_loop import Training
 from jobs.training.train_step import Trainer
@@ -66,7 +67,14 @@ def _train(
     ):
         log.say(describe_labels(config, run_inputs.labels, run_inputs.stored_factors))
         training = Training(
-            config=config, run=run, data=data, trainer=trainer, ranks=ranks, loader=loader, log=log
+            config=config,
+            run=run,
+            data=data,
+            trainer=trainer,
+            ranks=ranks,
+            loader=loader,
+            log=log,
+            scorings=ranks.on_first(lambda: Scorings.read(run, data.get("test"), until=start)),
         )
         return training.run_steps(resumed, run_inputs.factors)
 

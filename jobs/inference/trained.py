@@ -1,6 +1,7 @@
 """A trained detector from a run's folder or from one checkpoint file.
 
-In: `runs/mixpl` (its newest checkpoint) or `runs/mixpl/checkpoints/step-000001200.pt`, and whose weights: the
+In: `runs/mixpl` (its newest checkpoint), `runs/mixpl/checkpoints/step-000001200.pt` or `runs/mixpl/best.pt`, and
+whose weights: the
 teacher's or the student's. Out: the detector in eval mode with its classes, its run's configuration and the hash
 of its weights, which is its identity wherever labels say who wrote them.
 """
@@ -47,7 +48,8 @@ def open_trained(location: str, *, weights: Weights, device: torch.device) -> Tr
     Raises StoreError when there is no such run, no complete checkpoint, or the file is damaged.
     """
     path = _checkpoint_path(Path(location))
-    run = RunDirectory(str(path.parent.parent))
+    in_run = (path.parent / "config.json").exists()  # RUN/best.pt; others lie in RUN/checkpoints
+    run = RunDirectory(str(path.parent if in_run else path.parent.parent))
     if not run.config.exists():
         raise StoreError(
             f"{run.config}: no such file; expected {location} to lie in a folder of `mixpl train`"

@@ -92,6 +92,9 @@ class ModelConfig:
     is the detector's."""
     size: Size = "standard"
     """standard is as published; compact is narrower, for small data and CPUs."""
+    checkpoint_activations: bool = False
+    """Keep no activations of the student's backbone for the backward pass but compute them again: less memory, more
+    time, the same losses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,13 +242,17 @@ class LogConfig:
     keep: int = 2
     """Checkpoints kept."""
     evaluate: int = 0
-    """A scoring of the teacher on data.test, besides the last one."""
+    """A scoring of the teacher on data.test, besides the last one; the best one's weights are RUN/best.pt."""
+    patience: int = 0
+    """The run ends after so many scorings in a row without a gain in AP; 0 lets it go on."""
     online_labels: int = 100
     """A file of the teacher's pseudo labels."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require_at_least(0, self, "metrics", "checkpoint", "evaluate", "online_labels", prefix="log.")
+        require_at_least(
+            0, self, "metrics", "checkpoint", "evaluate", "patience", "online_labels", prefix="log."
+        )
         require_at_least(1, self, "keep", prefix="log.")
 
 
@@ -297,6 +304,11 @@ class TrainConfig:
             raise ConfigError(
                 f"--thresholds.policy {self.thresholds.policy} follows the teacher, whom --labels.source round "
                 "never asks; label with `mixpl label --threshold-policy`, or leave it out"
+            )
+        if self.log.patience and not (self.log.evaluate and self.data.test):
+            raise ConfigError(
+                f"--log.patience {self.log.patience} counts scorings without a gain: it needs --data.test, and "
+                "--log.evaluate for the steps between two of them"
             )
         if 0 < self.labels.until <= self.burn_in:
             raise ConfigError(

@@ -46,6 +46,19 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     files.make_folder(str(folder))
     files.remove_leftovers(str(folder))
     path = folder / f"{PREFIX}{step:09d}{SUFFIX}"
+    _write(path, state)
+    for old in steps(folder)[:-keep]:
+        (folder / f"{PREFIX}{old:09d}{SUFFIX}").unlink(missing_ok=True)
+    return path
+
+
+def write(path: Path, state: State) -> None:
+    """Write a state to a file of its own, in place of one that lies there; remove what kills left of it."""
+    files.remove_leftovers(str(path.parent), name=path.name)
+    _write(path, state)
+
+
+def _write(path: Path, state: State) -> None:
     with files.local_atomic(str(path)) as beside, beside.open("wb") as file:
         sealing = SealingFile(file)
         try:
@@ -53,9 +66,6 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
         except RuntimeError as error:  # torch closes its file after a full disk, and fails at that
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         sealing.seal()
-    for old in steps(folder)[:-keep]:
-        (folder / f"{PREFIX}{old:09d}{SUFFIX}").unlink(missing_ok=True)
-    return path
 
 
 def steps(folder: Path) -> list[int]:

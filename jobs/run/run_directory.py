@@ -4,6 +4,7 @@ RUN/config.json       the resolved configuration, accepted by `mixpl train` in p
 RUN/origin.json       argument vector, versions, git commit, data and split hashes
 RUN/metrics.jsonl     one JSON object a line
 RUN/checkpoints/      step-000000600.pt, written beside and renamed
+RUN/best.pt           weights of the best scoring on data.test
 RUN/online_labels/    pseudo labels that training wrote, one Parquet file every n-th step
 RUN/evaluations/      COCO figures as tables
 """
@@ -56,6 +57,11 @@ class RunDirectory:
         return self.root / "checkpoints"
 
     @property
+    def best(self) -> Path:
+        """Weights of the best scoring on the test data."""
+        return self.root / "best.pt"
+
+    @property
     def online_labels(self) -> Path:
         """Folder of the pseudo labels that training wrote."""
         return self.root / "online_labels"
@@ -77,8 +83,9 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what a run that never came to a checkpoint left behind."""
-        for leftover in (*self.online_labels.glob("*.parquet"), *self.evaluations.glob("*.parquet")):
-            leftover.unlink()
+        leftovers = (*self.online_labels.glob("*.parquet"), *self.evaluations.glob("*.parquet"), self.best)
+        for leftover in leftovers:
+            leftover.unlink(missing_ok=True)
 
     def describe(self, config: Any, data: Mapping[str, Any]) -> None:
         """Write config.json and origin.json, before the first step."""

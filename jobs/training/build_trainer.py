@@ -16,6 +16,7 @@ from jobs.run.ranks import Ranks
 from jobs.training.class_thresholds import ClassThresholds, labeled_rates
 from jobs.training.run_data import mix_settings
 from jobs.training.train_step import Trainer
+from model.checkpoint_activations import checkpoint_activations
 from model.detector import Detector
 from model.detectors.build import build_detector
 from model.method.optim import build_optimizer
@@ -51,6 +52,8 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
         interval=config.teacher.interval,
         batch_scale=_batch_scale(config, ranks),
     )
+    if config.model.checkpoint_activations:
+        checkpoint_activations(student)  # once the teacher is a copy of it
     return Trainer(
         student=student,
         teacher=teacher,

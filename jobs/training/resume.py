@@ -35,7 +35,7 @@ class Resumed:
 
 
 MAY_CHANGE = (
-    "out", "steps", "resume", "threads", "timeout", "log.",
+    "out", "steps", "resume", "threads", "timeout", "log.", "model.checkpoint_activations",
     "data.labeled", "data.unlabeled", "data.test", "data.decode_threads", "data.prefetch", "data.check_bytes",
     "labels.round",
 )  # fmt: skip

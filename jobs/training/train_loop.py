@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from shlex import quote
+from typing import Any
 
 from analysis.coco_eval import Evaluation
 from jobs.inference.predictions import PredictSettings
@@ -32,6 +33,7 @@ from jobs.training.batch_losses import BatchLosses, NonFiniteLossError
 from jobs.training.resampling import describe_repeats
 from jobs.training.resume import Resumed, describe_change
 from jobs.training.run_data import repeat_factors
+from jobs.training.scorings import FIGURE, Scorings
 from jobs.training.train_step import Trainer
 from jobs.training.unread_step import UnreadStep
 from pipeline.loaders.batch import TrainBatch
@@ -51,6 +53,7 @@ class Training:
     ranks: Ranks
     loader: TrainLoader
     log: RunLog
+    scorings: Scorings
 
     def run_steps(self, resumed: Resumed | None, factors: Mapping[str, float] | None) -> int:
         """Train from where it was `resumed`, or from the start, to the last step; return 0, or 130 when stopped.
@@ -60,6 +63,9 @@ class Training:
         start = 0 if resumed is None else resumed.step
         with Interrupt(under_torchrun=self.ranks.world_size > 1) as interrupt:
             self._log_start(resumed, start, factors)
+            if self._has_stopped_gaining(start):
+                self._say_best()
+                return 0
             unread: UnreadStep | None = None
             for step in range(start, self.config.steps):
                 unread = taken = self._step(step, interrupt, unread)
@@ -77,6 +83,11 @@ class Training:
                     return INTERRUPTED
                 if self._scored_after(done):
                     self._score(done)
+                    if self._has_stopped_gaining(done):
+                        if not self._is_kept_after(done):
+                            self._save(done, taken.batches[-1])
+                        break
+        self._say_best()
         return 0
 
     def _log_start(self, resumed: Resumed | None, start: int, factors: Mapping[str, float] | None) -> None:
@@ -152,19 +163,21 @@ class Training:
         """Write a checkpoint of all ranks after `step` steps, the last batch being this one; all wait for it."""
         self._require_same_weights()
         kept = self.ranks.gather(lambda: {"loader": batch.resume, **self.trainer.rank_state_dict()})
+        state = {**self._state(step), "ranks": kept, **self.trainer.state_dict()}
+        self.ranks.on_first(
+            lambda: str(checkpoint.save(self.run.checkpoints, step, state, keep=self.config.log.keep))
+        )
+
+    def _state(self, step: int) -> dict[str, Any]:
+        """Return what every file of weights says of itself."""
         labeled = self.data["labeled"]
-        state = {
+        return {
             "step": step,
             "seed": self.config.seed,
             "arm": self.config.arm,
             "classes": list(labeled.classes),
             "split_hash": None if labeled.split is None else labeled.split.get("hash"),
-            "ranks": kept,
-            **self.trainer.state_dict(),
         }
-        self.ranks.on_first(
-            lambda: str(checkpoint.save(self.run.checkpoints, step, state, keep=self.config.log.keep))
-        )
 
     def _require_same_weights(self) -> None:
         """Raise RuntimeError where the ranks no longer train one model: nothing they would write is true."""
@@ -207,13 +220,33 @@ class Training:
 
         def scored(parts: list[ShardDetections]) -> Evaluation:
             result = score_detections(test, parts)
+            ap = result.figures[FIGURE]
+            if self.scorings.is_best(ap):
+                state = {**self._state(step), **self.trainer.weights()}
+                self.scorings.save_best(self.run, test, state, ap=ap)
             write_evaluation(result, self.run, dataset=test, weights="teacher", step=step)
             return result
 
         with self.log.paused():
             parts = ranks.gather(lambda: detect(detector, test, shards, settings))
             result = ranks.on_first(lambda: scored(parts))
+        self.scorings.add(step, result.figures[FIGURE])
         self.log.scored(step, test.name, result)
+
+    def _say_best(self) -> None:
+        if "test" in self.data:
+            self.log.say(self.scorings.describe(self.run, self.data["test"]))
+
+    def _has_stopped_gaining(self, step: int) -> bool:
+        """Return whether the run ends before its last step, and say why."""
+        patience, since = self.config.log.patience, len(self.scorings.since)
+        if not patience or since < patience or step >= self.config.steps:
+            return False
+        self.log.say(
+            f"ended at step {step} of {self.config.steps}: {since} scorings without a gain since step "
+            f"{self.scorings.best_step} (--log.patience {patience})"
+        )
+        return True
 
 
 def due(step: int, every: int) -> bool:

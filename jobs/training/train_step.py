@@ -177,11 +177,11 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes and that all ranks share, for a checkpoint."""
-        return {
-            "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "optimizer": self._update.optimizer.state_dict(),
-        }
+        return {**self.weights(), "optimizer": self._update.optimizer.state_dict()}
+
+    def weights(self) -> dict[str, Any]:
+        """Return the weights of student and teacher; live tensors, as torch modules give them."""
+        return {"student": self.student.state_dict(), "teacher": self.teacher.state_dict()}
 
     def rank_state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes and that this rank alone has."""

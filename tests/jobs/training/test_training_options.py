@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 import pytest
 import torch
 
+from jobs.inference.trained import open_trained
 from jobs.recipes.train_config import ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.run.ranks import Ranks
 from jobs.train import train
 from jobs.training.build_trainer import build_trainer
 from jobs.training.run_data import open_data, open_loader, read_run_inputs
+from jobs.training.scorings import Scorings
 from storage.errors import ConfigError
 from storage.tables.label_store import LabelStore
 from tests.same_states import assert_same
@@ -102,3 +106,44 @@ def test_a_run_that_accumulates_draws_as_many_batches_a_step_and_resumes_exactly
     labels = LabelStore(str(whole / "online_labels")).read("step-000000004")
     assert len(labels) == 8
     assert set(labels["step"].to_pylist()) == {3}
+
+
+def test_the_best_scorings_weights_are_kept_and_a_run_without_gain_ends(
+    run_config: Make, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = run_config()
+    config = run_config(
+        steps=40,
+        data=replace(base.data, test=str(drawn / "labeled")),
+        log=replace(base.log, checkpoint=5, evaluate=2, patience=2, metrics=0, online_labels=0),
+        optim=replace(base.optim, lr=1e-9),  # nothing is learned, so nothing gains after the first scoring
+    )
+    assert train(config) == 0
+    said = capsys.readouterr().err
+    best = Path(config.out) / "best.pt"
+    assert "ended at step 6 of 40: 2 scorings without a gain since step 2 (--log.patience 2)" in said
+    assert re.search(r"best: step 2, labeled AP \d+\.\d \(teacher\): " + str(best), said.splitlines()[-1])
+    assert checkpoint.steps(Path(config.out) / "checkpoints") == [5, 6]
+    trained = open_trained(str(best), weights="teacher", device=torch.device("cpu"))
+    assert (trained.step, trained.run.root) == (2, Path(config.out))
+
+    before = best.read_bytes()
+    assert train(replace(config, resume=True)) == 0  # over already
+    assert "ended at step 6 of 40" in capsys.readouterr().err
+    assert final_state(config)["step"] == 6
+    patient = replace(config, resume=True, log=replace(config.log, patience=3))
+    assert train(patient) == 0
+    assert "ended at step 8 of 40: 3 scorings without a gain since step 2" in capsys.readouterr().err
+    assert best.read_bytes() == before
+
+
+def test_patience_without_scorings_is_refused(run_config: Make) -> None:
+    with pytest.raises(ConfigError, match=r"--log\.patience 3 counts scorings .* it needs --data\.test"):
+        run_config(log=replace(run_config().log, patience=3))
+
+
+def test_only_a_higher_figure_is_the_best() -> None:
+    scorings = Scorings()
+    for step, ap in ((2, math.nan), (4, 10.0), (6, 10.0), (8, 9.0), (10, 11.0), (12, math.nan)):
+        scorings.add(step, ap)
+    assert (scorings.best_step, scorings.best, scorings.since) == (10, 11.0, {12})
