@@ -35,7 +35,7 @@ def checkpoint_activations(detector: Detector) -> list[str]:
             "leave --model.checkpoint-activations out"
         )
     for stage in stages.values():
-        stage.forward = partial(_run_again_later, stage, stage.forward)  # type: ignore[method-assign]
+        stage.forward = partial(_run_again_later, stage, stage.forward)
     return list(stages)
 
 
