@@ -6,9 +6,9 @@ than half a side, to be put right, and a negative one that moved further, to be 
 different groups do not see each other, and those that are matched see none of them. Source: DINO (arXiv 2203.03605)
 section 3.2.
 
-Random: a recipe that is to resume exactly holds the state of torch's global generators, from which `draw_noise`
-draws. Shapes: B images, T true boxes of the batch, G groups, M most boxes of an image, N = 2 G M queries, Q queries
-that are matched, D channels.
+Random: a recipe that is to resume exactly holds the state of torch's global generators, from which
+`Denoising.draw_noise` draws. Shapes: B images, T true boxes of the batch, G groups, M most boxes of an image,
+N = 2 G M queries, Q queries that are matched, D channels.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from model.detectors.dino.assignment import Assignment, Truth
 from model.detectors.dino.positions import inverse_sigmoid
 
-_NUM_POSITIVES = 100
-"""Positive queries of an image at most, where it has not more boxes; they decide the number of groups."""
 _CLASS_NOISE = 0.25
 """Share of queries whose class is drawn anew."""
 _BOX_NOISE = 0.5
@@ -62,29 +60,26 @@ class DenoisingQueries:
         return (group[:, None] != group) & (group >= 0)
 
 
-def count_groups(counts_B: tuple[int, ...]) -> int:
-    """Return how often every true box of a batch is shown."""
-    return max(1, _NUM_POSITIVES // max(1, *counts_B))
-
-
-def draw_noise(truth: Truth, num_classes: int) -> Noise:
-    """Return new draws from the global generator of the boxes' device."""
-    device = truth.boxes_T4.device
-    shape = (len(truth.boxes_T4), count_groups(truth.counts_B), 2)
-    return Noise(
-        chances_TG2=torch.rand(shape, device=device),
-        classes_TG2=torch.randint(num_classes, shape, device=device),
-        shares_TG24=torch.rand(*shape, 4, device=device),
-        signs_TG24=torch.randint(2, (*shape, 4), device=device) * 2.0 - 1.0,
-    )
-
-
 class Denoising(nn.Module):
     """Makes denoising queries; holds an embedding of every class."""
 
-    def __init__(self, *, num_classes: int, channels: int) -> None:
+    def __init__(self, *, num_classes: int, channels: int, num_positives: int) -> None:
+        """`num_positives`: of an image at most, where it has not more boxes; they decide the number of groups."""
         super().__init__()
+        self.num_positives = num_positives
         self.class_embedding = nn.Embedding(num_classes, channels)
+
+    def draw_noise(self, truth: Truth) -> Noise:
+        """Return new draws from the global generator of the boxes' device."""
+        device = truth.boxes_T4.device
+        num_groups = max(1, self.num_positives // max(1, *truth.counts_B))
+        shape = (len(truth.boxes_T4), num_groups, 2)
+        return Noise(
+            chances_TG2=torch.rand(shape, device=device),
+            classes_TG2=torch.randint(self.class_embedding.num_embeddings, shape, device=device),
+            shares_TG24=torch.rand(*shape, 4, device=device),
+            signs_TG24=torch.randint(2, (*shape, 4), device=device) * 2.0 - 1.0,
+        )
 
     def forward(self, truth: Truth, noise: Noise) -> DenoisingQueries:
         """Return the queries of a batch: none where no image has a box; the embedding has a gradient even so."""

@@ -30,7 +30,7 @@ from model.detector import (
 )
 from model.detectors.dino.assignment import Truth, collect_truth, match
 from model.detectors.dino.criterion import layer_losses, name_layers
-from model.detectors.dino.denoising import Noise, draw_noise
+from model.detectors.dino.denoising import Noise
 from model.detectors.dino.network import DINONetwork, Output
 
 
@@ -50,7 +50,7 @@ class DINODetector(Detector):
         """Return the weighted parts of the loss, under new noise."""
         require_matching(images_BCHW, sizes_B2, targets)
         truth = collect_truth(targets, sizes_B2, images_BCHW.device)
-        return self.losses_under(draw_noise(truth, self.num_classes), images_BCHW, sizes_B2, truth)
+        return self.losses_under(self.network.denoising.draw_noise(truth), images_BCHW, sizes_B2, truth)
 
     def losses_under(
         self, noise: Noise, images_BCHW: Tensor, sizes_B2: Sizes, truth: Truth

@@ -31,11 +31,15 @@ class Dimensions:
     hidden: int = 2048
     """Width between the two linear layers of a feed-forward network."""
     num_queries: int = 900
+    num_denoising: int = 100
+    """Positive denoising queries of an image at most; as many negative ones come with them."""
     num_encoder_layers: int = 6
     num_decoder_layers: int = 6
 
 
-COMPACT = Dimensions(channels=128, hidden=512, num_queries=100, num_encoder_layers=2, num_decoder_layers=3)
+COMPACT = Dimensions(
+    channels=128, hidden=512, num_queries=100, num_denoising=25, num_encoder_layers=2, num_decoder_layers=3
+)
 """For small data, CPUs and tests."""
 
 
@@ -64,7 +68,9 @@ class DINONetwork(nn.Module):
         self.selection = QuerySelection(
             num_classes=num_classes, num_queries=dimensions.num_queries, channels=channels
         )
-        self.denoising = Denoising(num_classes=num_classes, channels=channels)
+        self.denoising = Denoising(
+            num_classes=num_classes, channels=channels, num_positives=dimensions.num_denoising
+        )
         self.decoder = Decoder(
             num_classes=num_classes,
             num_layers=dimensions.num_decoder_layers,
