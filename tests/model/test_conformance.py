@@ -17,7 +17,7 @@ from tests.model.conformance import CHECKS, Lesson, learn, padding_changes_littl
 from tests.model.small_detectors import build_small
 
 NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
-LESSONS: dict[DetectorName, Lesson] = {"fcos-compact": Lesson(steps=40)}
+LESSONS: dict[DetectorName, Lesson] = {"fcos-compact": Lesson(steps=40), "dino-resnet50": Lesson(steps=60)}
 
 
 @functools.cache
