@@ -86,7 +86,7 @@ class ModelConfig:
     weights: str = "imagenet"
     """Where it starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
     backbone: str | None = None
-    """A ResNet of torchvision, such as resnet18, in place of the one that the name speaks of."""
+    """In place of the one that the name speaks of: a ResNet of torchvision, such as resnet18, or timm/NAME."""
     norm: Norm | None = None
     """Batch-norm of the backbone: frozen is a constant scale and shift, live learns and follows the batches; None
     is the detector's."""

@@ -17,7 +17,7 @@ def build_small(name: DetectorName) -> Detector:
     detector = build_detector(
         name,
         num_classes=3,
-        backbone="resnet18" if spec.backbone else None,
+        backbone="resnet18" if spec.backbone == "resnet50" else None,
         size="compact",
         seed=0,
         min_score=MIN_SCORE,

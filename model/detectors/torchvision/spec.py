@@ -17,7 +17,9 @@ from torchvision.models.detection import (
     RetinaNet_ResNet50_FPN_Weights,
 )
 
+from model.detector import InputSpec
 from model.detectors.spec import DetectorSpec, Norm, Size
+from model.detectors.timm_backbone import LITE0_PACKAGE, PREFIX, timm_input
 from model.detectors.torchvision.adapter import TorchvisionDetector
 from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
 from model.detectors.torchvision.one_stage import FCOSDetector, RetinaNetDetector
@@ -68,10 +70,17 @@ def _spec(
     return DetectorSpec(
         build=partial(_build, kind, published),
         score_threshold=score_threshold,
-        weights=("none", "imagenet", "coco"),
+        input=_input,
+        weights=("none", "imagenet", "coco", LITE0_PACKAGE),
         backbone="resnet50",
         norm=norm,
     )
+
+
+def _input(backbone: str | None, weights: str) -> InputSpec:
+    if backbone is not None and backbone.startswith(PREFIX):
+        return timm_input(backbone, weights)
+    return InputSpec()
 
 
 def _build(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
+from model.detectors import timm_backbone
 from model.errors import TorchFileError, WeightsError
 from model.torch_file import load_torch_file
 
@@ -37,6 +38,13 @@ class PublishedWeights:
 def load_pretrained(network: Any, weights: str, *, backbone: str, published: PublishedWeights) -> None:
     """Load `weights` (imagenet, coco or a state dict's file) into a detector of torchvision."""
     match weights:
+        case "imagenet" | timm_backbone.LITE0_PACKAGE if backbone.startswith(timm_backbone.PREFIX):
+            features = network.backbone.body.features
+            _load(features, timm_backbone.timm_state(backbone, weights, features), f"{weights} of {backbone}")
+        case timm_backbone.LITE0_PACKAGE:
+            raise WeightsError(
+                f"{weights} has weights of {timm_backbone.LITE0}, got --model.backbone {backbone}: pass that one"
+            )
         case "imagenet":
             load_backbone(network, fetch(get_model_weights(backbone)["IMAGENET1K_V1"], weights), backbone)
         case "coco":
@@ -50,7 +58,7 @@ def load_pretrained(network: Any, weights: str, *, backbone: str, published: Pub
             load_detector(network, state, weights, published.predictor)
         case _:
             state = read(weights)
-            if "conv1.weight" in state:
+            if "conv1.weight" in state or "conv_stem.weight" in state:
                 load_backbone(network, state, backbone)
             else:
                 load_detector(network, state, weights, published.predictor)
@@ -89,8 +97,13 @@ def read(path: str) -> dict[str, Tensor]:
 
 def load_backbone(network: Any, state: Mapping[str, Tensor], backbone: str) -> None:
     """Load a classifier into the backbone, without its last layer."""
-    wanted = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    _load(network.backbone.body, wanted, f"a classifier {backbone}")
+    body = network.backbone.body
+    if backbone.startswith(timm_backbone.PREFIX):
+        body = body.features
+        wanted = {name: tensor for name, tensor in state.items() if name in body.state_dict()}
+    else:
+        wanted = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    _load(body, wanted, f"a classifier {backbone}")
 
 
 def load_detector(network: Any, state: Mapping[str, Tensor], source: str, predictor: str) -> None:
