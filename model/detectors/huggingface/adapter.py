@@ -59,7 +59,8 @@ class HuggingFaceDetector(Detector):
         super().__init__()
         self.network = network
         self.num_classes = num_classes
-        self.pad_multiple = pad_multiple_of(network.config)
+        needed, usual = pad_multiple_of(network.config), family.input.pad_multiple
+        self.pad_multiple = needed if usual % needed else usual
         self.min_score = min_score
         self.max_detections = max_detections
         self._family, self._strides = family, strides_of(network.config)

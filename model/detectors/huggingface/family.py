@@ -93,8 +93,8 @@ _GROUP_COMPACT = {
     "decoder_cross_attention_heads": 8,
     "group_detr": 3,
 }
-# A stride of 8: an image of 80 px has 100 locations, one for each query. One window, so that 8 divides both 32 and
-# the 56 of the standard size.
+# A stride of 7: an image of 112 px, the least of two windows in both directions that is a multiple of 56, has 256
+# locations; each query needs one.
 _RF_COMPACT = _GROUP_COMPACT | {
     "backbone_config": {
         "model_type": "rf_detr_dinov2",
@@ -102,8 +102,8 @@ _RF_COMPACT = _GROUP_COMPACT | {
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "image_size": 224,
-        "patch_size": 8,
-        "num_windows": 1,
+        "patch_size": 7,
+        "num_windows": 2,
         "out_indices": [2, 4],
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,21 +28,27 @@ def build(name: HuggingFaceName, **choices: Any) -> Any:
     return build_detector(name, num_classes=3, size="compact", seed=0, min_score=MIN_SCORE, **choices)
 
 
-@pytest.fixture(scope="module")
-def batch() -> DrawnBatch:
-    return draw_batch(num_images=2, side=96, seed=0)
-
-
 @pytest.fixture(scope="module", params=NAMES)
 def built(request: pytest.FixtureRequest) -> Any:
     """A detector and its name."""
     return request.param, build(request.param)
 
 
+@pytest.fixture(scope="module")
+def batch(built: Any) -> DrawnBatch:
+    """Images of the least side of at least 96 px that the detector takes."""
+    return drawn_for(built[1])
+
+
 @pytest.fixture
 def pair(built: Any) -> tuple[HuggingFaceName, Any]:
     name, detector = built
     return name, copy.deepcopy(detector).train()
+
+
+def drawn_for(detector: Detector) -> DrawnBatch:
+    multiple = detector.pad_multiple
+    return draw_batch(num_images=2, side=-(-96 // multiple) * multiple, seed=0)
 
 
 def library_labels(targets: list[Target], sizes: list[tuple[int, int]]) -> list[dict[str, Tensor]]:
@@ -64,19 +71,20 @@ def library_labels(targets: list[Target], sizes: list[tuple[int, int]]) -> list[
 
 def test_losses_sum_to_the_librarys_own(pair: tuple[HuggingFaceName, Any], batch: DrawnBatch) -> None:
     name, detector = pair
-    images = batch.images_BCHW[:1]
+    images, sizes = batch.images_BCHW[:1], batch.sizes_B2[:1]
     torch.manual_seed(0)
-    theirs = detector.network(images, labels=library_labels(batch.targets[:1], [(96, 96)])).loss
+    theirs = detector.network(images, labels=library_labels(batch.targets[:1], sizes)).loss
     torch.manual_seed(0)
-    parts = detector.losses(images, [(96, 96)], batch.targets[:1])
+    parts = detector.losses(images, sizes, batch.targets[:1])
     assert all(part.dtype == torch.float32 and part.shape == () for part in parts.values())
     # transformers leaves the first stage of Deformable DETR out of its loss
     ours = sum(part for key, part in parts.items() if name != "deformable-detr" or not key.endswith("_enc"))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
-def test_a_trained_first_stage_has_a_loss_of_its_own(batch: DrawnBatch) -> None:
+def test_the_first_stage_has_a_loss_of_its_own() -> None:
     detector = build("deformable-detr")
+    batch = drawn_for(detector)
     parts = detector.losses(batch.images_BCHW, batch.sizes_B2, batch.targets)
     own = [part for name, part in parts.items() if name.endswith("_enc")]
     assert len(own) == 3
@@ -108,17 +116,18 @@ def test_predictions_are_the_librarys_own(pair: tuple[HuggingFaceName, Any], bat
     import transformers
 
     name, detector = pair
+    side = batch.images_BCHW.shape[-1]
     default = "RTDetrImageProcessor" if not family_of(name).reads_mask else "ConditionalDetrImageProcessor"
     processor = getattr(transformers, PROCESSORS.get(name, default))()
     with torch.no_grad():
         outputs = detector.network.eval()(batch.images_BCHW)
     results = processor.post_process_object_detection(
-        outputs, threshold=MIN_SCORE, target_sizes=torch.tensor([[96, 96]] * 2)
+        outputs, threshold=MIN_SCORE, target_sizes=torch.tensor([[side, side]] * 2)
     )
-    found = detector.predict(batch.images_BCHW, [(96, 96)] * 2)
+    found = detector.predict(batch.images_BCHW, [(side, side)] * 2)
     for ours, theirs in zip(found, results, strict=True):
         order = theirs["scores"].argsort(descending=True, stable=True)
-        boxes = theirs["boxes"][order].clamp(0, 96)
+        boxes = theirs["boxes"][order].clamp(0, side)
         solid = ((boxes[:, 2:] - boxes[:, :2]) > 0.01).all(dim=1)
         assert 0 < len(ours) == int(solid.sum()) <= 100
         torch.testing.assert_close(ours.scores_N, theirs["scores"][order][solid])
@@ -204,8 +213,9 @@ def test_parameter_groups_hold_everything_once(pair: tuple[HuggingFaceName, Any]
 
 
 @pytest.mark.parametrize("name", ["rtdetr-v2", "deformable-detr", "detr"])
-def test_padding_counts_for_nothing_where_the_mask_is_read(name: HuggingFaceName, batch: DrawnBatch) -> None:
+def test_padding_counts_for_nothing_where_the_mask_is_read(name: HuggingFaceName) -> None:
     detector = build(name).eval()
+    batch = drawn_for(detector)
     padded = torch.nn.functional.pad(batch.images_BCHW[:1], (0, 32, 0, 32))
     alone = detector.predict(batch.images_BCHW[:1], [(96, 96)])[0]
     beside = detector.predict(padded, [(96, 96)])[0]
@@ -216,8 +226,9 @@ def test_padding_counts_for_nothing_where_the_mask_is_read(name: HuggingFaceName
     assert distances.median() < 3  # the edge of the image is seen by convolutions
 
 
-def test_images_with_fewer_locations_than_queries_are_refused(batch: DrawnBatch) -> None:
+def test_images_with_fewer_locations_than_queries_are_refused() -> None:
     detector = build("rtdetr-v2")
+    batch = drawn_for(detector)
     with pytest.raises(ValueError, match=r"at least 100 locations.*64 x 64 px with 84"):
         detector.predict(batch.images_BCHW[:, :, :64, :64], [(64, 64)] * 2)
     with pytest.raises(ValueError, match="train mode"):
@@ -238,6 +249,12 @@ def test_what_a_detector_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
         build("rtdetr", weights=str(tmp_path))
     with pytest.raises(WeightsError, match=r"--model\.weights none"):
         build_detector("detr", num_classes=3, weights="coco")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"transformers is not installed: pip install 'mixpl\[detr\]'"):
+        build("detr")
 
 
 def test_a_file_fills_the_backbone_or_the_whole(tmp_path: Path) -> None:
