@@ -22,8 +22,9 @@ from torchvision.ops import box_iou
 from analysis.coco_eval import evaluate_labels
 from jobs.inference.tensor_labels import labels_of
 from model.detector import Detections, Detector, Target, has_area
-from model.method.optim import build_optimizer, clip_gradient
+from model.method.optim import build_optimizer
 from model.method.teacher import Teacher
+from model.method.weight_update import clip_gradient
 from storage.labels import Labels
 from tests.model.drawn_batch import DrawnBatch, draw_batch
 
