@@ -27,6 +27,7 @@ from jobs.run.ranks import Ranks, process_group
 from jobs.run.run_directory import RunDirectory
 from jobs.run.run_log import RunLog
 from jobs.training.build_trainer import build_trainer
+from jobs.training.check_state import require_state
 from jobs.training.resume import Resumed, previous_state, state_of_rank
 from jobs.training.run_data import open_data, open_loader, read_run_inputs
 from jobs.training.scorings import Scorings
@@ -92,6 +93,7 @@ def _begin(
         torch.manual_seed(int(np.random.SeedSequence([config.seed, ranks.rank]).generate_state(1)[0]))
     resumed = position = None
     if state is not None:
+        ranks.on_all(lambda: require_state(state, trainer, data, run.checkpoints))
         own = ranks.on_all(lambda: state_of_rank(state, ranks))
         trainer.load_state_dict(state, own)
         resumed = Resumed(step=int(state["step"]), ranks_before=len(state["ranks"]))

@@ -105,16 +105,27 @@ def load(path: Path) -> State:
     return cast("State", state)
 
 
-def _damaged(path: Path, reason: str) -> StoreError:
-    """Return the error of a checkpoint that must not be used, with what to do instead."""
-    steps_before = [step for step in steps(path.parent) if path.name > f"{PREFIX}{step:09d}{SUFFIX}"]
-    remedy = "copy it again from where it is whole, or train again"
-    if steps_before:
-        earlier = f"{PREFIX}{steps_before[-1]:09d}{SUFFIX}"
-        remedy = f"copy it again from where it is whole, or move it away: {earlier} is the newest one then"
+def unusable(path: Path, fault: str) -> StoreError:
+    """Return the error of a checkpoint that was read and cannot be taken up."""
     return StoreError(
-        f"expected a checkpoint that can be read, got one that cannot ({reason}): {path}; {remedy}"
+        f"expected a checkpoint with the state of this run, got another ({fault}): {path}; {_remedy(path)}"
     )
+
+
+def _damaged(path: Path, reason: str) -> StoreError:
+    """Return the error of a checkpoint whose bytes must not be used."""
+    return StoreError(
+        f"expected a checkpoint that can be read, got one that cannot ({reason}): {path}; {_remedy(path)}"
+    )
+
+
+def _remedy(path: Path) -> str:
+    """Return what to do in place of using a checkpoint."""
+    steps_before = [step for step in steps(path.parent) if path.name > f"{PREFIX}{step:09d}{SUFFIX}"]
+    if not steps_before:
+        return "copy it again from where it is whole, or train again"
+    earlier = f"{PREFIX}{steps_before[-1]:09d}{SUFFIX}"
+    return f"copy it again from where it is whole, or move it away: {earlier} is the newest one then"
 
 
 def weights_hash(weights: dict[str, torch.Tensor]) -> str:

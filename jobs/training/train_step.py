@@ -175,6 +175,11 @@ class Trainer:
         names = tuple(f"{name}_{part}" for part in parts)
         return ViewLosses(names=names, values_P=values_P.detach(), keys=view.keys)
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What changes the student's weights."""
+        return self._update.optimizer
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes and that all ranks share, for a checkpoint."""
         return {**self.weights(), "optimizer": self._update.optimizer.state_dict()}
