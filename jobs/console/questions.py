@@ -1,8 +1,9 @@
 """One question to the views: only reading, with parameters, progress and a way to stop.
 
 In: a connection of `storage.database.connect`, the text of one query, its parameters. Out: an Arrow table.
-Guaranteed: nothing but queries is run; what DuckDB complains of comes as one line with what to do about it; a long
-query shows a bar on a terminal, and Ctrl-C ends it and not the program around it.
+Guaranteed: nothing but queries is run, by threads that write nowhere but in the spill folder; what DuckDB complains
+of comes as one line with what to do about it; a long query shows a bar on a terminal, and Ctrl-C ends it and not
+the program around it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from storage.database.workspace import Workspace
 from storage.errors import ConfigError, system_error
 from storage.memory_bound import bounded_memory
 from storage.tables.label_store import ASK_VERIFY
+from storage.write_bound import forbid_writing
 
 HEADROOM = 500_000_000
 """Bytes beyond a small limit: threads, the answer on its way out."""
@@ -57,7 +59,7 @@ def run_query(
 
 def _full_spill(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str | None:
     """Return what to say where the folder for work beyond memory has no more room; None of any other error."""
-    ((hidden,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
+    hidden = _spill(connection)
     failure = system_error(str(error)) if hidden in str(error) else None
     if failure is None and "max_temp_directory_size" not in str(error):
         return None
@@ -74,6 +76,11 @@ def judge_for(connection: duckdb.DuckDBPyConnection, workspace: Workspace, query
         add_judged_tables(connection, workspace, query)
     except duckdb.Error as error:
         raise ConfigError(f"expected readable label tables, got {one_line(error)}; {ASK_VERIFY}") from None
+
+
+def _spill(connection: duckdb.DuckDBPyConnection) -> str:
+    ((folder,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
+    return str(folder)
 
 
 def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
@@ -154,13 +161,15 @@ def _remedy(error: duckdb.Error) -> str:
 def _interruptible(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, object]
 ) -> pa.Table:
-    """Run in a thread of its own, so that this one can show progress and stop it."""
+    """Run in a thread that writes nowhere but in the spill folder, so that this one shows progress and stops it."""
     results: list[pa.Table] = []
+    spill = _spill(connection)
     errors: list[BaseException] = []
     done = threading.Event()  # Thread.join forgets a running thread when Ctrl-C comes while it waits
 
     def run() -> None:
         try:
+            forbid_writing(spill)
             results.append(connection.sql(query, params=parameters or None).to_arrow_table())
         except BaseException as error:  # raised again in the thread that waits
             errors.append(error)

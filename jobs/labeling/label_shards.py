@@ -58,8 +58,10 @@ def label_shards(
     )
     done = len(shards) - len(left)
     with Progress("label", total=len(shards), start=done, unit="shards") as progress, Interrupt() as stop:
+        num_seen = 0
         for shard, table in _by_shard(batches, left):
-            images = [image for image in skipped if image.shard == shard]
+            images = _of_shard(shard, skipped, num_seen)
+            num_seen += len(images)
             if tables.accept_unreadable or all(image.lasting for image in images):
                 reasons = {
                     image.key: WithoutRow(reason=image.reason, lasting=image.lasting) for image in images
@@ -84,6 +86,14 @@ def _by_shard(batches: Iterable[PredictedBatch], shards: Sequence[str]) -> Itera
         yield shard, table
     for empty in waiting:
         yield empty, LABEL_SCHEMA.empty_table()
+
+
+def _of_shard(shard: str, skipped: Sequence[SkippedImage], first: int) -> list[SkippedImage]:
+    """Return the images of a shard, which lie together from the `first`: they come in the order of the shards."""
+    end = first
+    while end < len(skipped) and skipped[end].shard == shard:
+        end += 1
+    return [*skipped[first:end]]
 
 
 def _report(skipped: list[SkippedImage], progress: Progress) -> None:

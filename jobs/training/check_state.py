@@ -175,8 +175,9 @@ def _optimizer_faults(got: _Optimizer, optimizer: torch.optim.Optimizer) -> Iter
 def _is_alike(got: object, own: object) -> bool:
     """Return whether a setting is of the kind of the optimiser's own: any number, tuples by members."""
     if isinstance(own, tuple):
-        same_length = isinstance(got, tuple) and len(got) == len(own)
-        return same_length and all(_is_alike(*pair) for pair in zip(got, own, strict=True))
+        if not (isinstance(got, tuple) and len(got) == len(own)):
+            return False
+        return all(_is_alike(*pair) for pair in zip(got, own, strict=True))
     if isinstance(own, bool) or own is None:
         return got is None or isinstance(got, bool)
     if isinstance(own, int | float):

@@ -9,6 +9,7 @@ write, and files that appear later are seen by the next connection.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from storage.database.workspace import Workspace, discover
 from storage.errors import ConfigError
 from storage.remote_view import RemoteView
 from storage.tables.label_store import ASK_VERIFY
+from storage.write_bound import forbid_writing
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 
@@ -63,24 +65,36 @@ def connect(
 
     `memory_limit` as DuckDB takes it ("2GB"); above it, it works out of core in the folder `spill`, without
     one in the machine's folder for temporary files. `comments` says on each view and column what it is, for 0.1 s.
-    `locked` is for what a user wrote: only files below the root are opened (see `read_only`).
+    `locked` is for what a user wrote: only files below the root are opened (see `read_only`), and the threads of
+    DuckDB write nowhere but in the spill folder (see `write_bound`).
     Cursors of the connection see the same views. Raises ConfigError when `root` is no folder, the limit no size,
     `threads` below 1, or a file that a view begins with is damaged.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"expected 1 thread or more, got {threads}; leave it out for all cores")
     workspace = discover(root) if isinstance(root, str) else root
+    folder = spill_folder(spill)
+    if not locked:
+        return _open(workspace, memory_limit, threads, folder, comments=comments)
+    # DuckDB's threads are started by this one, and are bound as it is
+    with ThreadPoolExecutor(1, initializer=forbid_writing, initargs=(folder,)) as bound:
+        connection = bound.submit(_open, workspace, memory_limit, threads, folder, comments=comments).result()
+    lock(connection, workspace.root)
+    return connection
+
+
+def _open(
+    workspace: Workspace, memory_limit: str | None, threads: int | None, spill: str, *, comments: bool
+) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", **WORKAROUNDS})
     connection.execute("SET enable_progress_bar = true")  # for query_progress()
     connection.execute("SET enable_progress_bar_print = false")  # it would be drawn into any standard output
     if memory_limit is not None:
         _limit_memory(connection, memory_limit)
-    connection.execute("SET temp_directory = $folder", {"folder": spill_folder(spill)})
+    connection.execute("SET temp_directory = $folder", {"folder": spill})
     if threads is not None:
         connection.execute("SET threads = $threads", {"threads": threads})
     create_views(connection, workspace, comments=comments)
-    if locked:
-        lock(connection, workspace.root)
     return connection
 
 

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,7 @@ from storage.labels import Labels
 from storage.memory_bound import bounded_memory
 from storage.rounds.round import Round, open_round, round_path
 from storage.tables.label_table import label_table
+from storage.write_bound import forbid_writing
 from tests.rounds import round_info
 
 
@@ -54,6 +56,12 @@ def connection(world: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         patch.chdir(world / "root")
         with connect(".", memory_limit="500MB", locked=True) as connection:
             yield connection
+
+
+def is_bounded() -> bool:
+    """Return whether the system keeps threads from writing."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(forbid_writing).result()
 
 
 def contents(world: Path) -> dict[str, str]:
@@ -142,6 +150,36 @@ def test_whatever_writes_is_refused_and_changes_no_file(
     with pytest.raises(ConfigError, match=r"nothing is changed by `mixpl sql`|Parser Error"):
         run_query(connection, query)
     assert contents(world) == before
+
+
+@pytest.mark.skipif(not is_bounded(), reason="the kernel has no Landlock")
+def test_what_the_judgement_lets_through_cannot_write(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(world / "root")
+    monkeypatch.setattr("jobs.console.questions.reading_query", lambda _, query: query)
+    before = contents(world)
+    for query in (
+        "copy (select 1) to 'new.csv'",
+        "explain analyze copy (select 1) to 'table.parquet' (format parquet, use_tmp_file false)",
+        "with x as (copy (select 1) to 'new.csv') select * from x",
+        "copy (from range(9_999_999)) to 'many' (per_thread_output)",
+        "select 1; copy (select 1) to 'new.csv'",
+        "export database 'written'",
+    ):
+        with (
+            connect(".", memory_limit="500MB", threads=2, locked=True) as connection,
+            pytest.raises(ConfigError, match="Permission denied"),
+        ):
+            run_query(connection, query)
+        assert contents(world) == before, query
+
+
+def test_work_beyond_memory_is_still_written_to_the_spill(world: Path, tmp_path: Path) -> None:
+    query = (
+        "select max(h) h from (select i, hash(i) h from range(3_000_000) t(i) order by 2, 1 limit 2_900_000)"
+    )
+    with connect(str(world / "root"), memory_limit="30MB", spill=str(tmp_path), locked=True) as connection:
+        assert run_query(connection, query)["h"][0].as_py()
+    (tmp_path / "mine").write_text("only the threads of the query are bound")
 
 
 LOOKING = [
