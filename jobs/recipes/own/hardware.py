@@ -6,6 +6,7 @@ and else asked of its server, which has `PATIENCE` seconds to say that it is the
 
 from __future__ import annotations
 
+import importlib.util
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
 
 from jobs.inference.trained import choose_device
+from model.detectors.timm_backbone import LITE0_PACKAGE
 
 PATIENCE = 5.0
 
@@ -27,6 +29,8 @@ class Hardware:
     """GiB of the GPU; None where training is on the CPU."""
     published: bool
     """Whether torchvision's weights from COCO can be had; asked only where there is a GPU."""
+    lite0: bool
+    """Whether the pretrained EfficientNet-Lite0 is installed, and timm, which runs it."""
 
 
 def look_at_hardware(device: Literal["auto", "cpu", "cuda"]) -> Hardware:
@@ -36,6 +40,7 @@ def look_at_hardware(device: Literal["auto", "cpu", "cuda"]) -> Hardware:
     return Hardware(
         gpu_memory=torch.cuda.get_device_properties(chosen).total_memory / 2**30 if on_gpu else None,
         published=on_gpu and can_be_had(FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.url),
+        lite0=all(importlib.util.find_spec(package) for package in ("timm", LITE0_PACKAGE)),
     )
 
 

@@ -8,11 +8,16 @@ docs/recipes.md states the rules for users.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+from jobs.recipes.detector_constants import CONVOLUTIONAL, optimizer_of
 from jobs.recipes.own.choices import Choices
 from jobs.recipes.own.data_summary import DataSummary
 from jobs.recipes.own.hardware import Hardware
-from jobs.recipes.train_config import ModelConfig
+from jobs.recipes.train_config import ModelConfig, OptimConfig
+from model.detectors.build import spec_of
+from model.detectors.spec import DetectorName
+from model.detectors.timm_backbone import LITE0, LITE0_PACKAGE
 
 SMALL_OBJECT_PIXELS = 16
 """Side that the small objects of a view should have: two cells of the finest stride, 8."""
@@ -62,21 +67,27 @@ def choose_settings(choices: Choices, data: DataSummary, hardware: Hardware) -> 
 def choose_detector(choices: Choices, hardware: Hardware) -> None:
     """Choose detector and start: the best weights that can be had, of a size that the machine can train."""
     start, because = starting_point(hardware)
-    if choices.choose("model.name", start.name, because) != start.name:
-        return  # its backbone, weights and size are the other detector's own
-    choices.choose("model.backbone", start.backbone, because)
-    choices.choose("model.weights", start.weights, because)
+    name = choices.choose("model.name", start.name, because)
+    if name == start.name:
+        choices.choose("model.backbone", start.backbone, because)
+        choices.choose("model.weights", start.weights, because)
+    else:
+        weights = "imagenet" if "imagenet" in spec_of(name).weights else "none"
+        choices.choose("model.weights", weights, "what there is for the backbone of that detector")
+    wide = hardware.gpu_memory is not None or name == "fcos-compact"  # which has one size
     choices.choose(
-        "model.size", start.size, "wide" if start.size == "standard" else "narrow: a CPU trains it"
+        "model.size", "standard" if wide else "compact", "wide" if wide else "narrow: a CPU trains it"
     )
 
 
 def starting_point(hardware: Hardware) -> tuple[ModelConfig, str]:
     """Return the detector with its start, and the reason."""
     if hardware.published:
-        return ModelConfig(
-            name="fasterrcnn-v2-resnet50", weights="coco"
-        ), "a GPU, and weights from COCO can be had"
+        published = ModelConfig(name="fasterrcnn-v2-resnet50", weights="coco")
+        return published, "a GPU, and weights from COCO can be had"
+    if hardware.lite0:
+        lite0 = ModelConfig(name="fcos-resnet50", backbone=LITE0, weights=LITE0_PACKAGE)
+        return lite0, "the pretrained EfficientNet-Lite0 is installed"
     return ModelConfig(name="fcos-compact", weights="none"), "no pretrained weights are at hand"
 
 
@@ -179,19 +190,27 @@ def choose_pseudo_labels(choices: Choices) -> None:
 
 
 def choose_optimizer(choices: Choices) -> None:
-    """Choose the optimiser by the start."""
-    weights = choices.value("model.weights")
-    choices.choose("optim.name", "adamw", "needs no tuning by the size of the batch")
-    lr, factor, because = {
-        "none": (3e-3, 1.0, "all weights are new"),
-        "imagenet": (1e-3, 0.1, "a new detector on a trained backbone"),
-    }.get(weights, (1e-4, 0.1, "a trained detector"))
-    choices.choose("optim.lr", lr, because)
-    choices.choose("optim.backbone_lr", factor, because)
-    choices.choose("optim.weight_decay", 0.05, "AdamW's usual")
+    """Choose the optimiser by detector and start."""
+    optim, because = fitting_optimizer(choices.value("model.name"), choices.value("model.weights"))
+    choices.choose("optim.name", optim.name, "needs no tuning by the size of the batch")
+    choices.choose("optim.lr", optim.lr, because)
+    choices.choose("optim.backbone_lr", optim.backbone_lr, because)
+    choices.choose("optim.weight_decay", optim.weight_decay, because)
     warmup = min(500, round(0.05 * choices.value("steps")))
     choices.choose("optim.warmup_steps", warmup, "a twentieth of the steps, at most 500")
-    choices.choose("optim.clip", 10.0, "cuts off the rare large gradient only")
+    choices.choose("optim.clip", optim.clip, because)
+
+
+def fitting_optimizer(name: DetectorName, weights: str) -> tuple[OptimConfig, str]:
+    """Return AdamW for a detector that starts from these weights, and the reason."""
+    if name not in CONVOLUTIONAL:
+        return optimizer_of(name), "as published for the DETR family"
+    optim = OptimConfig(name="adamw", lr=1e-4, backbone_lr=0.1, weight_decay=0.05, clip=10.0)
+    if weights == "none":
+        return replace(optim, lr=3e-3, backbone_lr=1.0), "all weights are new"
+    if weights in ("imagenet", LITE0_PACKAGE):
+        return replace(optim, lr=1e-3), "a new detector on a trained backbone"
+    return optim, "a trained detector"
 
 
 def choose_intervals(choices: Choices, data: DataSummary) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,8 +13,12 @@ from jobs.cli import parse, run
 from jobs.prepare import PrepareConfig, prepare
 from jobs.recipes import config_file
 from jobs.recipes.choose_recipe import DRAWN, PUBLISHED, RECIPES, choose_recipe
+from jobs.recipes.coco import coco_partial
+from jobs.recipes.detector_constants import CONVOLUTIONAL
 from jobs.recipes.train_config import TrainConfig
 from jobs.shard import ShardConfig, shard
+from model.detectors.build import spec_of
+from model.detectors.spec import DetectorName
 from storage.errors import ConfigError
 
 SMALL = (
@@ -46,6 +51,16 @@ def test_another_detector_brings_its_own_constants_and_what_is_given_still_wins(
     assert (config.model.weights, config.optim.clip, config.steps) == ("none", 3.0, 180_000)
     config = printed(capsys, "coco-full-1gpu", "--model.name", "retinanet-resnet50")
     assert (config.model.weights, config.optim.lr, config.steps) == ("imagenet", 0.00125, 5_760_000)
+
+
+@pytest.mark.parametrize("name", get_args(DetectorName))
+def test_every_detector_has_its_published_constants(name: DetectorName) -> None:
+    config = coco_partial(name)
+    assert config.model.weights in spec_of(name).weights
+    adamw = (90_000, "adamw", 2e-4 if name == "deformable-detr" else 1e-4, 0.1)
+    sgd = (180_000, "sgd", 0.01, 20.0)
+    optim = config.optim
+    assert (config.steps, optim.name, optim.lr, optim.clip) == (sgd if name in CONVOLUTIONAL else adamw)
 
 
 def test_lvis_repeats_its_rare_classes(capsys: pytest.CaptureFixture[str]) -> None:

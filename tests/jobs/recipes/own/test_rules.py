@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from jobs.recipes.asked import Asked
+from jobs.recipes.detector_constants import CONVOLUTIONAL
 from jobs.recipes.own.choices import GIVEN, Choices
 from jobs.recipes.own.data_summary import DataSummary
 from jobs.recipes.own.hardware import Hardware
 from jobs.recipes.own.own_recipe import own
 from jobs.recipes.own.rules import choose_settings, num_scorings, num_steps, rare_below, test_side
-from jobs.recipes.train_config import TrainConfig
+from jobs.recipes.train_config import ModelConfig, TrainConfig
+from model.detectors.build import spec_of
+from model.detectors.spec import DetectorName
 
 test_side.__test__ = False  # type: ignore[attr-defined]  # a rule, not a test
 
-CPU = Hardware(gpu_memory=None, published=False)
-GPU = Hardware(gpu_memory=79.1, published=True)
+CPU = Hardware(gpu_memory=None, published=False, lite0=True)
+GPU = Hardware(gpu_memory=79.1, published=True, lite0=True)
 FEW = DataSummary(
     num_labeled=20,
     num_unlabeled=185,
@@ -121,9 +125,34 @@ def test_no_setting_is_chosen_twice() -> None:
 
 
 @pytest.mark.parametrize("data", [FEW, MANY])
-@pytest.mark.parametrize("hardware", [CPU, GPU, replace(GPU, gpu_memory=11.0)])
+@pytest.mark.parametrize("hardware", [CPU, replace(CPU, lite0=False), GPU, replace(GPU, gpu_memory=11.0)])
 def test_every_fit_is_a_valid_configuration(data: DataSummary, hardware: Hardware) -> None:
     config = fitted(data, hardware)
     assert 0 < config.burn_in < config.steps
     assert config.view.short_range[0] < config.view.test_short < config.view.short_range[1]
     assert config.thresholds.policy == "prior"
+
+
+def test_the_start_is_the_best_that_can_be_had() -> None:
+    lite0 = fitted(FEW, CPU).model
+    assert (lite0.name, lite0.backbone, lite0.size) == (
+        "fcos-resnet50",
+        "timm/tf_efficientnet_lite0",
+        "compact",
+    )
+    assert fitted(FEW, GPU).model == ModelConfig(name="fasterrcnn-v2-resnet50", weights="coco")
+    scratch = fitted(FEW, replace(CPU, lite0=False))
+    assert scratch.model == ModelConfig(name="fcos-compact", weights="none")
+    assert [config.optim.lr for config in (fitted(FEW, CPU), fitted(FEW, GPU), scratch)] == [1e-3, 1e-4, 3e-3]
+
+
+@pytest.mark.parametrize("name", get_args(DetectorName))
+def test_another_detector_brings_weights_that_it_has_and_an_optimiser_that_fits(name: DetectorName) -> None:
+    asked = Asked(config=replace(own(), model=ModelConfig(name=name)), options=frozenset({"model.name"}))
+    choices = Choices(asked)
+    choose_settings(choices, FEW, CPU)
+    config = choices.config()
+    assert config.model.name == name
+    assert config.model.weights in spec_of(name).weights or name == "fcos-resnet50"
+    is_detr = name not in CONVOLUTIONAL
+    assert (config.optim.clip, config.optim.lr <= 2e-4) == ((0.1, True) if is_detr else (10.0, False))
