@@ -19,13 +19,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tyro
+try:  # Ctrl-C meets the imports too
+    import tyro
 
-from jobs.console.plain_text import STANDARD_OUTPUT, escaped_output, printable
-from jobs.recipes.model_errors import answer_model_errors
-from jobs.run.interrupt import INTERRUPTED
-from pipeline.heap import use_one_heap
-from storage.errors import ConfigError, came_from_outside
+    from jobs.console.plain_text import STANDARD_OUTPUT, escaped_output, named_output, printable
+    from jobs.recipes.model_errors import answer_model_errors
+    from jobs.run.interrupt import INTERRUPTED
+    from pipeline.heap import use_one_heap
+    from storage.errors import ConfigError, came_from_outside
+except KeyboardInterrupt:
+    print("mixpl: interrupted", file=sys.stderr)
+    raise SystemExit(130) from None
 
 Job = Callable[[Any], object]
 
@@ -45,6 +49,8 @@ class Verb:
 
 PRINT_CONFIG = "--print-config"
 """Of `mixpl train`: print the resolved configuration, in place of training."""
+
+HELP = ("--help", "-h", "help")
 
 _DUCKDB_INTERRUPTED = "Query interrupted"
 """What DuckDB's RuntimeError says where Ctrl-C met it at work."""
@@ -100,10 +106,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one verb; return 0, 1 when `verify` found something, 2 for an error of the outside world, 130 when
     interrupted.
     """
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_usage())
-        return 0
-    name, rest = arguments[0], arguments[1:]
+    name, rest = (arguments[0], arguments[1:]) if arguments else (HELP[0], ())
     try:
         return _run_verb(name, rest)
     except KeyboardInterrupt:
@@ -131,9 +134,14 @@ def _interrupted(name: str) -> int:
 
 
 def _run_verb(name: str, rest: Sequence[str]) -> int:
+    if name in HELP:
+        with escaped_output():
+            print(_usage())
+        return 0
     if name == "train" and PRINT_CONFIG in rest:
         return _print_config([argument for argument in rest if argument != PRINT_CONFIG])
-    job, config = parse(name, rest)
+    with named_output():  # where --help goes
+        job, config = parse(name, rest)
     with escaped_output():
         result = job(config)
     return result if isinstance(result, int) else 0

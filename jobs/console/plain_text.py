@@ -65,6 +65,17 @@ def escaped_output() -> Iterator[None]:
         sys.stdout.flush()
 
 
+@contextlib.contextmanager
+def named_output() -> Iterator[None]:
+    """Let errors of standard output name it, where texts keep their colours."""
+    output: Any = NamedStream(sys.stdout)
+    with contextlib.redirect_stdout(output):
+        try:
+            yield
+        finally:
+            output.flush()
+
+
 def raw(stream: Any) -> Any:
     """Return the stream below a plain one, for those who write escapes of their own."""
     return NamedStream(stream.below) if isinstance(stream, PlainStream) else stream

@@ -59,6 +59,20 @@ def test_a_file_that_cannot_grow_is_named_in_one_line(
     assert not (stored / "out").exists()
 
 
+@pytest.mark.parametrize("words", [(), ("--help",), ("sql", "--help"), ("train", "--help")], ids=str)
+def test_help_that_finds_no_room_is_one_line(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "jobs.cli", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith(
+        "no space left to write it; make room, then run the same command again: 'standard output'"
+    )
+
+
 def test_labels_that_find_no_room_leave_no_table(drawn: Path, trained: Path, tmp_path: Path) -> None:
     words = ["label", str(trained), "--data", f"{drawn}/unlabeled", "--out", str(tmp_path)]
     ended = run_limited(2000, *words)
