@@ -75,6 +75,9 @@ VERBS = {
     "train": Verb(
         meaning="train a detector: MixPL, mean teacher or supervised", builds_graphs=True, takes_recipe=True
     ),
+    "ablate": Verb(
+        meaning="a declared grid of runs: mean ± deviation over seeds, paired differences, a plot"
+    ),
     "watch": Verb(meaning="a run's curves, speed and warnings in the terminal, while it trains or after"),
     "profile": Verb(
         meaning="where a pipeline's time goes, part by part, and which setting to change",

@@ -1,0 +1,1 @@
+"""A grid of training runs, done and summed up."""
