@@ -142,7 +142,7 @@ def _readable(summary: pa.Table) -> pa.Table:
             "runs": summary["runs"],
             "mean": texts["mean"],
             "difference": texts["difference"],
-            "from": summary["reference"],
+            "from": [row["reference"] if row["pairs"] is not None else None for row in rows],
         }
     )
 

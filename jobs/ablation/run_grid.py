@@ -14,7 +14,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -64,38 +63,64 @@ def run_all(runs: Sequence[GridRun], *, jobs: int) -> tuple[list[GridRun], bool]
     for run in runs:
         require_same_run(run.root, run.arguments)
     left = deque(run for run in runs if last_score(run.root, run.steps) is None)
-    steps = sum(run.steps for run in runs)
-    done = steps - sum(run.steps for run in left)
-    failed: list[GridRun] = []
-    processes: list[_Process] = []
-    slots = list(range(jobs))
-    with (
-        Progress("ablate", total=steps, start=done) as progress,
-        Interrupt() as interrupt,
-        ExitStack() as stack,
-    ):
-        stack.callback(lambda: [_stop(process) for process in processes])  # a second Ctrl-C
+    steps, steps_left = (sum(run.steps for run in some) for some in (runs, left))
+    work = _Work(left=left, slots=list(range(jobs)))
+    with Progress("ablate", total=steps, start=steps - steps_left) as progress, Interrupt() as interrupt:
         progress.say(f"{len(runs) - len(left)} of {len(runs)} runs are done already")
-        while left or processes:
-            if interrupt.requested:
-                left.clear()
-                for process in processes:
-                    _interrupt(process)
-            while left and slots:
-                process = _start(left.popleft(), slots.pop(0))
-                progress.say(f"{process.run.name}: begins, its words go to {process.run.log}")
-                processes.append(process)
-            time.sleep(LOOK_EVERY)
-            for process in list(processes):
-                _advance(process, progress)
-                if process.popen.poll() is not None:
-                    processes.remove(process)
-                    slots.append(process.slot)
-                    process.log.close()
-                    progress.say(f"{process.run.name}: {_ending(process)}")
-                    if process.popen.returncode not in (0, INTERRUPTED):
-                        failed.append(process.run)
-        return failed, interrupt.requested
+        try:
+            while work.left or work.processes:
+                if interrupt.requested:
+                    work.interrupt()
+                work.start(progress)
+                time.sleep(LOOK_EVERY)
+                work.collect(progress)
+        finally:
+            work.kill()  # those that a second Ctrl-C or an error leaves
+        return work.failed, interrupt.requested
+
+
+@dataclass(kw_only=True, slots=True)
+class _Work:
+    """What is left to do, what is done at this moment, and what failed."""
+
+    left: deque[GridRun]
+    slots: list[int]
+    processes: list[_Process] = field(default_factory=list)
+    failed: list[GridRun] = field(default_factory=list)
+
+    def start(self, progress: Progress) -> None:
+        """Begin as many runs as have a place."""
+        while self.left and self.slots:
+            process = _start(self.left.popleft(), self.slots.pop(0))
+            progress.say(f"{process.run.name}: begins, its words go to {process.run.log}")
+            self.processes.append(process)
+
+    def collect(self, progress: Progress) -> None:
+        """Show how far the runs are, and take note of those that ended."""
+        for process in list(self.processes):
+            _advance(process, progress)
+            if process.popen.poll() is not None:
+                self.processes.remove(process)
+                self.slots.append(process.slot)
+                process.log.close()
+                progress.say(f"{process.run.name}: {_ending(process)}")
+                if process.popen.returncode not in (0, INTERRUPTED):
+                    self.failed.append(process.run)
+
+    def interrupt(self) -> None:
+        """Begin nothing more, and tell every process once."""
+        self.left.clear()
+        for process in self.processes:
+            if not process.signalled and process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGINT)
+                process.signalled = True
+
+    def kill(self) -> None:
+        """End the processes that are still there."""
+        for process in self.processes:
+            process.popen.kill()
+            process.popen.wait()
+            process.log.close()
 
 
 def _start(run: GridRun, slot: int) -> _Process:
@@ -131,20 +156,6 @@ def _advance(process: _Process, progress: Progress) -> None:
 def _step(run: GridRun) -> int:
     directory = RunDirectory(run.root)
     return RunReader(run.root).look().step if directory.config.exists() and directory.metrics.exists() else 0
-
-
-def _interrupt(process: _Process) -> None:
-    if not process.signalled and process.popen.poll() is None:
-        process.popen.send_signal(signal.SIGINT)
-        process.signalled = True
-
-
-def _stop(process: _Process) -> None:
-    """End a process that is still there when this one goes."""
-    if process.popen.poll() is None:
-        process.popen.kill()
-        process.popen.wait()
-    process.log.close()
 
 
 def _ending(process: _Process) -> str:
