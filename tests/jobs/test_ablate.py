@@ -40,6 +40,7 @@ def wait_until(condition, *, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.timeout(600)  # five trainings, each in a process of its own
 def test_a_grid_of_four_runs_is_interrupted_and_goes_on(
     drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
