@@ -13,6 +13,7 @@ import torch
 
 from model.detector import Detector, InputSpec
 from model.detectors.compact_fcos.detector import CompactFCOS
+from model.detectors.dino.spec import dino_spec
 from model.detectors.huggingface.spec import huggingface_spec
 from model.detectors.spec import DetectorName, DetectorSpec, Norm, Size
 from model.detectors.torchvision.spec import torchvision_spec
@@ -27,7 +28,7 @@ def spec_of(name: DetectorName) -> DetectorSpec:
         case "fasterrcnn-resnet50" | "fasterrcnn-v2-resnet50" | "fcos-resnet50" | "retinanet-resnet50":
             return torchvision_spec(name)
         case "dino-resnet50":
-            return _dino_spec()
+            return dino_spec()
         case (
             "rtdetr"
             | "rtdetr-v2"
@@ -88,19 +89,6 @@ def build_detector(
 def _compact_fcos(*, num_classes: int, min_score: float, **_choices: object) -> Detector:
     """Return the detector that has one size, one backbone and no batch-norm."""
     return CompactFCOS(num_classes=num_classes, min_score=min_score)
-
-
-def _dino_spec() -> DetectorSpec:
-    try:
-        from model.detectors.dino.spec import dino_spec  # imports transformers: 2 s
-    except ModuleNotFoundError as error:
-        if error.name != "transformers":
-            raise
-        raise ModelError(
-            "dino-resnet50 is built with modules of transformers, which is not installed: "
-            "pip install 'mixpl[detr]'"
-        ) from error
-    return dino_spec()
 
 
 def _require_choices(

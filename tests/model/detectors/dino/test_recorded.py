@@ -15,10 +15,10 @@ from torch import Tensor
 
 from model.detector import Target
 from model.detectors.dino.assignment import Truth, collect_truth
+from model.detectors.dino.build import build_network
 from model.detectors.dino.denoising import Noise
 from model.detectors.dino.detector import DINODetector
 from model.detectors.dino.network import Dimensions
-from model.detectors.dino.spec import build_network
 from tests.model.detectors.dino.drawn_weights import draw_weights
 from tests.model.detectors.dino.record import (
     BOXES,

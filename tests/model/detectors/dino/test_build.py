@@ -12,9 +12,9 @@ from torchvision.models import resnet18
 
 from model.detector import Detector
 from model.detectors.build import build_detector, spec_of
+from model.detectors.dino.build import build_network
 from model.detectors.dino.network import Dimensions
 from model.detectors.dino.published_names import _RENAMED, from_published, our_name
-from model.detectors.dino.spec import build_network
 from model.errors import ModelError, WeightsError
 
 PUBLISHED_SAMPLES = {
@@ -104,15 +104,17 @@ def test_the_standard_size_has_the_published_dimensions() -> None:
     assert 47_600_000 < sum(parameter.numel() for parameter in network.parameters()) < 47_700_000
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_threshold_is_known_and_building_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for module in [name for name in sys.modules if name.startswith("model.detectors.dino.")]:
         monkeypatch.delitem(sys.modules, module)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    monkeypatch.delitem(
-        sys.modules, "transformers.models.deformable_detr.modeling_deformable_detr", raising=False
-    )
+    assert spec_of("dino-resnet50").score_threshold == 0.4
     with pytest.raises(ModelError, match=r"pip install 'mixpl\[detr\]'"):
-        spec_of("dino-resnet50")
+        build(3)
 
 
 def published_name(ours: str) -> str:
