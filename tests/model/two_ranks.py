@@ -44,8 +44,10 @@ def train(detector: Detector, ranks: Ranks) -> None:
     for step in range(2):
         exchange.clear()
         targets = batch.targets if ranks.rank == 0 else [NOTHING] * 2
-        total_of(losses(detector, batch, targets, seed=step)).backward()  # type: ignore[no-untyped-call]
-        exchange.exchange(None, stop=False)
+        parts = losses(detector, batch, targets, seed=step)
+        total_of(parts).backward()  # type: ignore[no-untyped-call]
+        said = exchange.exchange(None, [torch.stack(list(parts.values())).detach()], stop=False)
+        assert not said.void
         optimizer.step()
     assert all(parameter.isfinite().all() for parameter in detector.parameters())
     mine = weights_hash(dict(detector.named_parameters()))
