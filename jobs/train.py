@@ -107,6 +107,7 @@ def _previous_state(
 ) -> dict[str, Any] | None:
     """Return where the run goes on, or None and the folder made ready for a new one."""
     state = previous_state(config, run)
+    run.remove_leftovers()
     if state is None:
         run.clear()
         run.describe(dataclasses.replace(config, resume=False), _data_provenance(data))

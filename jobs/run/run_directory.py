@@ -87,6 +87,11 @@ class RunDirectory:
         for leftover in leftovers:
             leftover.unlink(missing_ok=True)
 
+    def remove_leftovers(self) -> None:
+        """Remove the hidden files that killed writers left; what others write at this moment stays."""
+        for folder in (self.root, self.checkpoints, self.online_labels, self.evaluations):
+            files.remove_leftovers(str(folder))
+
     def describe(self, config: Any, data: Mapping[str, Any]) -> None:
         """Write config.json and origin.json, before the first step."""
         self.write_config(config)

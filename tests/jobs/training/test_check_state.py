@@ -115,6 +115,7 @@ def test_a_resume_that_is_refused_is_one_line_and_changes_nothing(
     del state["optimizer"]["state"][3]["exp_avg"]
     path = checkpoint.save(run / "checkpoints", 12, state, keep=1)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    (run / ".config.json.1-ab.tmp").write_bytes(b"what a kill left is collected")
     assert cli.run(["train", f"{run}/config.json", "--out", str(run), "--steps", "14", "--resume"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"got another (optimizer.state[3].exp_avg: missing): {path}; copy it again" in line
