@@ -138,7 +138,7 @@ class _Steps:
 
     def _theirs(self, batch: TrainBatch, passes: list[_Pass]) -> None:
         student, teacher = self._trainer.student, self._trainer.teacher.detector
-        optimizer = self._trainer.weight_update.optimizer
+        optimizer = self._trainer.optimizer
         optimizer.zero_grad()
         optimizer.found_inf = None  # type: ignore[attr-defined]
         assert batch.weak is not None

@@ -63,7 +63,7 @@ class Trainer:
         self.thresholds = thresholds
         self.device = next(student.parameters()).device
         self.gradient = GradientExchange(student.parameters(), ranks)
-        self.weight_update = weight_update
+        self._update = weight_update
         self._pseudo = pseudo
         self._autocast = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=bf16 and self.device.type == "cuda"
@@ -98,7 +98,7 @@ class Trainer:
         """
         if agreement is None:
             agreement = self.gradient.exchange(None, [batch.all_values() for batch in losses], stop=False)
-        norm, learning_rate = self.weight_update.apply(step, agreement.void)
+        norm, learning_rate = self._update.apply(step, agreement.void)
         self.teacher.update(self.student, step)
         return UnreadStep(
             step,
@@ -182,7 +182,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes and that all ranks share, for a checkpoint."""
-        return {**self.weights(), "optimizer": self.weight_update.optimizer.state_dict()}
+        return {**self.weights(), "optimizer": self._update.optimizer.state_dict()}
 
     def weights(self) -> dict[str, Any]:
         """Return the weights of student and teacher; live tensors, as torch modules give them."""
@@ -202,7 +202,7 @@ class Trainer:
         """Take up where `state_dict` and `rank_state_dict` were asked; what `own` lacks starts anew."""
         self.student.load_state_dict(shared["student"])
         self.teacher.load_state_dict(shared["teacher"])
-        self.weight_update.optimizer.load_state_dict(shared["optimizer"])
+        self._update.optimizer.load_state_dict(shared["optimizer"])
         if self.cache is not None and own["cache"] is not None:
             self.cache.load_state_dict(own["cache"])
         if self.thresholds is not None and own["thresholds"] is not None:
