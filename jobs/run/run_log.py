@@ -101,6 +101,7 @@ class RunLog:
         row = {
             "step": step,
             "num_steps": self._tally.num_steps,
+            "num_batches": joined.num_batches,
             **joined.means(),
             "learning_rate": report.learning_rate,
             **{f"threshold_{category}": value for category, value in enumerate(report.thresholds)},
