@@ -18,8 +18,8 @@ from tests.model.small_detectors import build_small
 
 NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
 LESSONS: dict[DetectorName, Lesson] = {"fcos-compact": Lesson(steps=40), "dino-resnet50": Lesson(steps=60)}
-"""Detectors that learn eight images within seconds. Those of transformers do not: RT-DETRv2 in size compact reaches
-AP50 20.8 after 60 steps of 1.2 CPU s (lr 1e-3); the others were not measured."""
+"""Detectors that learn eight images within seconds. Those of transformers have no lesson yet: RT-DETRv2 in size
+compact reaches AP50 20.8 after 60 steps of 1.2 CPU s (lr 1e-3); the others were not measured."""
 
 
 @functools.cache
