@@ -85,6 +85,10 @@ VERBS = {
         takes_recipe=True,
     ),
     "eval": Verb(meaning="score a trained detector by COCO AP", builds_graphs=True, function="evaluate"),
+    "weights": Verb(meaning="a trained detector as a file for other programs"),
+    "predict": Verb(
+        meaning="what a model finds in your images: pictures, COCO, JSON lines", builds_graphs=True
+    ),
     "label": Verb(meaning="write a teacher's pseudo labels for unlabeled shards", builds_graphs=True),
     "rounds": Verb(meaning="list rounds of labels, compare two, pack one's many files into few"),
     "export": Verb(

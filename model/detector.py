@@ -186,6 +186,8 @@ def require_matching(
     pad_multiple: int = 32,
 ) -> None:
     """Raise ValueError unless sizes, and targets where given, count and fit the images."""
+    if torch.compiler.is_exporting():  # of a graph for other runtimes, where sizes are values of the graph
+        return
     num_images, _, height, width = images_BCHW.shape
     if len(sizes_B2) != num_images or (targets is not None and len(targets) != num_images):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""A detector over a sharded data set: test views in, label tables in pixels of the originals out.
+"""A detector over a data set or image files: test views in, label tables in pixels of the originals out.
 
-`mixpl eval` and `mixpl label` are this loop with another end. Guaranteed: what is found in an image depends on
-the image and the weights, not on the size of the batches, the other images and their order, the shards or the
-number of workers; how exactly, docs/exactness.md says.
+`mixpl eval`, `mixpl label` and `mixpl predict` are this loop with another end. Guaranteed: what is found in an
+image depends on the image and the weights, not on the size of the batches, the other images and their order,
+the shards or the number of workers; how exactly, docs/exactness.md says.
 """
 
 from __future__ import annotations
@@ -10,22 +10,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from jobs.inference.tensor_labels import labels_of
-from model.detector import Detector
+from model.detector import Detections, Sizes
 from pipeline.graphs.graph import GraphDevice
 from pipeline.loaders.predict_loader import PredictLoader, SkippedImage
+from pipeline.samples.image_files import ImageFiles
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
 from storage.tables.label_table import label_table
 
 MAX_NAMED = 10
 """Unreadable images that are named on the screen."""
+
+
+class Predictor(Protocol):
+    """What predicts: a detector, or a graph in another runtime."""
+
+    def predict(self, images_BCHW: Tensor, sizes_B2: Sizes) -> list[Detections]:
+        """Return the detections of every image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +62,9 @@ class PredictedBatch:
     """Their label table, in the same order."""
 
 
-def predict(
-    detector: Detector,
-    dataset: Dataset,
+def predict_shards(
+    detector: Predictor,
+    dataset: Dataset | ImageFiles,
     shards: Sequence[str],
     *,
     settings: PredictSettings,

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from analysis.coco_eval import Evaluation, evaluate_tables
 from jobs.console.progress import Progress
-from jobs.inference.predictions import PredictSettings, name_skipped, predict
+from jobs.inference.predictions import PredictSettings, name_skipped, predict_shards
 from jobs.inference.trained import Weights
 from jobs.run.run_directory import RunDirectory
 from model.detector import Detector
@@ -58,7 +58,7 @@ def detect(
     """Return the detections in these shards, and the images that cannot be read."""
     tables: list[pa.Table] = []
     skipped: list[SkippedImage] = []
-    for batch in predict(detector, dataset, shards, settings=settings, skipped=skipped):
+    for batch in predict_shards(detector, dataset, shards, settings=settings, skipped=skipped):
         tables.append(batch.table)
         if progress:
             progress.advance(len(batch.table))

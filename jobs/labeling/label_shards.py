@@ -17,7 +17,13 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.console.progress import Progress
-from jobs.inference.predictions import PredictedBatch, PredictSettings, name_skipped, predict, shard_tables
+from jobs.inference.predictions import (
+    PredictedBatch,
+    PredictSettings,
+    name_skipped,
+    predict_shards,
+    shard_tables,
+)
 from jobs.inference.trained import TrainedDetector
 from jobs.labeling.round_tables import RoundTables
 from jobs.run.interrupt import Interrupt
@@ -47,7 +53,7 @@ def label_shards(
     """Label the shards that have no whole table yet."""
     left = tables.unfinished(shards)
     outcome, skipped = LabelingOutcome(), list[SkippedImage]()
-    batches = predict(
+    batches = predict_shards(
         trained.detector,
         dataset,
         left,

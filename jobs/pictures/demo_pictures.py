@@ -20,7 +20,7 @@ from analysis.figures.boxes_on_images import (
     write_png,
 )
 from analysis.quality import Quality
-from jobs.inference.predictions import PredictSettings, predict, shard_tables
+from jobs.inference.predictions import PredictSettings, predict_shards, shard_tables
 from jobs.inference.trained import TrainedDetector
 from jobs.pictures.view_pictures import Picture, known_truth, original_picture, view_pictures
 from jobs.recipes.detector_defaults import view_settings
@@ -72,7 +72,7 @@ def draw_predictions(
 ) -> str:
     """Draw the teacher's boxes above the threshold beside the truth on the first test images; return the file."""
     settings = PredictSettings(view=view_settings(trained.config))
-    batches = predict(trained.detector, test, test.shards[:1], settings=settings, skipped=[])
+    batches = predict_shards(trained.detector, test, test.shards[:1], settings=settings, skipped=[])
     ((_, table),) = shard_tables(batches)
     found = table.slice(0, num_images)
     labels = table_labels(found)

@@ -1,9 +1,10 @@
-"""Test views of a data set shard by shard, for scoring and for labeling.
+"""Test views of a data set shard by shard, for scoring and for labeling, or of image files, for predicting.
 
-In: a data set, or some of its shards. Out: `PredictBatch` by batch, made ahead in a background thread, ending
-after the last image; no batch spans two shards. An image that cannot be read or decoded, or whose bytes are not
-those that the set was written with, is in no batch: it is named in `skipped`, before the first batch of the next
-shard comes. With `whole_shards` a shard is left at the first image that may be had another time.
+In: a data set, some of its shards, or image files, whose windows stand for shards. Out: `PredictBatch` by
+batch, made ahead in a background thread, ending after the last image; no batch spans two shards. An image that
+cannot be read or decoded, or whose bytes are not those that the set was written with, is in no batch: it is
+named in `skipped`, before the first batch of the next shard comes. With `whole_shards` a shard is left at the
+first image that may be had another time.
 
 Guaranteed: an image is padded to the same size whatever its batch, as images of one shard are batched with those
 of equal padded size; the group norms of a detector count the padding, so its scores would else depend on the
@@ -29,8 +30,9 @@ from pipeline.loaders.background import Background
 from pipeline.loaders.batch import View
 from pipeline.plans import move_boxes as boxes
 from pipeline.plans.view_plans import ViewPlan, padded_test_sizes, plan_test
+from pipeline.samples.image_files import FileReader, ImageFiles
 from pipeline.samples.quarantine import Quarantine
-from pipeline.samples.reader import SampleReader, UnreadableBatchError, read_samples
+from pipeline.samples.reader import ImageReader, SampleReader, UnreadableBatchError, read_samples
 from pipeline.samples.safe_graph import SafeGraph
 from pipeline.settings import ViewSettings
 from storage.dataset.dataset import Dataset
@@ -76,7 +78,7 @@ class PredictLoader(Iterator[PredictBatch]):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset | ImageFiles,
         shards: Sequence[str] | None = None,
         *,
         batch_size: int = 8,
@@ -133,7 +135,7 @@ class PredictLoader(Iterator[PredictBatch]):
 class _PredictSpec:
     """What the background thread needs; does not refer to the loader."""
 
-    dataset: Dataset
+    dataset: Dataset | ImageFiles
     shards: Sequence[str]
     batch_size: int
     view: ViewSettings
@@ -143,7 +145,7 @@ class _PredictSpec:
 
 
 def _make_batches(spec: _PredictSpec) -> Generator[PredictBatch]:
-    with SampleReader(spec.dataset, check_bytes=True) as reader:
+    with _open_reader(spec.dataset) as reader:
         graph = SafeGraph(PredictViews, spec.view, reader, batch_size=spec.batch_size, device=spec.device)
         quarantine = Quarantine(reader)
         for shard in spec.shards:
@@ -156,7 +158,11 @@ def _make_batches(spec: _PredictSpec) -> Generator[PredictBatch]:
                     break
 
 
-def _rows_of_batches(spec: _PredictSpec, reader: SampleReader, shard: str) -> Iterator[npt.NDArray[np.int64]]:
+def _open_reader(dataset: Dataset | ImageFiles) -> SampleReader | FileReader:
+    return SampleReader(dataset, check_bytes=True) if isinstance(dataset, Dataset) else FileReader(dataset)
+
+
+def _rows_of_batches(spec: _PredictSpec, reader: ImageReader, shard: str) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the rows of a shard by batch: those of equal padded size, a batch as soon as it is full.
 
     There are few sizes, so few batches stay small: a view of short side 800 and long side up to 1333 pads to fewer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from pipeline.samples.reader import SampleReader, SampleUnreadableError, UnreadableBatchError
+from pipeline.samples.reader import ImageReader, SampleUnreadableError, UnreadableBatchError
 
 LOG = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ LOG = logging.getLogger(__name__)
 class Quarantine:
     """The rows of one data set that turned out to be unreadable."""
 
-    def __init__(self, reader: SampleReader, rows: Iterable[int] = ()) -> None:
+    def __init__(self, reader: ImageReader, rows: Iterable[int] = ()) -> None:
         """`rows` are those that an earlier part of the run set aside."""
         self.reader = reader
         self.rows = frozenset(rows)

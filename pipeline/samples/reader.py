@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,25 @@ class Samples:
     encoded: list[Encoded]
     sizes_B2: npt.NDArray[np.int64]
     """(height, width) as decoded."""
+
+
+class ImageReader(Protocol):
+    """What gives the bytes of images by their rows."""
+
+    name: str
+    keys: list[str]
+    image_ids_R: npt.NDArray[np.int64]
+    image_sizes_R2: npt.NDArray[np.int64]
+    """(height, width) of each image as decoded."""
+
+    def rows_of(self, shard: str) -> npt.NDArray[np.int64]:
+        """Return the rows of a shard, in order."""
+
+    def read(self, rows: Sequence[int]) -> list[Encoded | SampleUnreadableError]:
+        """Return the bytes of each row, or why they cannot be had, in the order asked for."""
+
+    def undecodable(self, row: int, encoded: Encoded, reason: str) -> SampleUnreadableError:
+        """Return the error of an image that does not decode."""
 
 
 class SampleReader:
@@ -220,7 +239,7 @@ class SampleReader:
         return np.frombuffer(data, np.uint8)
 
 
-def read_samples(reader: SampleReader, rows: npt.NDArray[np.int64]) -> Samples:
+def read_samples(reader: ImageReader, rows: npt.NDArray[np.int64]) -> Samples:
     """Return the bytes of these rows. Raises UnreadableBatchError."""
     encoded, errors = [], []
     for image in reader.read(rows.tolist()):

@@ -15,7 +15,7 @@ from typing import Generic, ParamSpec, TypeVar
 from pipeline.graphs.graph import GraphDevice
 from pipeline.graphs.views import PredictViews, Views
 from pipeline.plans.view_plans import plan_test
-from pipeline.samples.reader import SampleReader, Samples, SampleUnreadableError, UnreadableBatchError
+from pipeline.samples.reader import ImageReader, Samples, SampleUnreadableError, UnreadableBatchError
 from pipeline.settings import ViewSettings
 
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ class SafeGraph(Generic[P, T]):
         self,
         kind: Callable[..., Views[P, T]],
         settings: ViewSettings,
-        reader: SampleReader,
+        reader: ImageReader,
         *,
         batch_size: int,
         device: GraphDevice,

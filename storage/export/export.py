@@ -10,18 +10,15 @@ is in memory at a time; what cannot be written is an OSError that names it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.compute as pc
 
-from storage import files
 from storage.errors import ConfigError
+from storage.export.appearing import appearing_folder, require_new
 from storage.export.coco import write_annotations, write_results
 from storage.export.condition import Condition
 from storage.export.header import ExportHeader
@@ -31,7 +28,6 @@ from storage.export.labeled_images import LabeledImages
 from storage.export.read_round import LabelSource, labeled_images
 from storage.export.voc import write_voc
 from storage.export.yolo import write_yolo
-from storage.temporaries import temporary_folder
 
 Format = Literal["coco-results", "coco", "yolo", "voc", "labelstudio", "fiftyone"]
 
@@ -81,15 +77,16 @@ def export_labels(
         names = safe_names(source.dataset, stems_differ=form in FILE_AN_IMAGE)
     changed = pc.not_equal(names, own_names)
     renamed = dict(zip(names.filter(changed).to_pylist(), own_names.filter(changed).to_pylist(), strict=True))
-    header = _header(source, condition)
+    selection = _selection(source, condition)
+    header = _header(source, selection)
     counts = _Counts()
-    with _appearing(out) as folder:
+    with appearing_folder(out, last=EXPORT_FILE) as folder:
         batches = counts.counted(named(labeled_images(source, condition), names), on_images)
         if images:
             batches = unpacked(batches, folder / IMAGE_FOLDERS[form], source.dataset)
         _write(folder, batches, header, form=form, scores=scores, image_url=image_url)
-        _describe(folder, source, header, counts, form, renamed)
-    return Exported(path=out, selection=header.selection, num_renamed=len(renamed), **counts.as_json())
+        _describe(folder, source, header, counts, form, selection, renamed)
+    return Exported(path=out, selection=selection, num_renamed=len(renamed), **counts.as_json())
 
 
 def _check(form: Format, out: str, *, images: bool, scores: bool, image_url: str) -> None:
@@ -99,25 +96,27 @@ def _check(form: Format, out: str, *, images: bool, scores: bool, image_url: str
         raise ConfigError(f"expected scores to be left out of yolo only, got format {form}")
     if image_url and form != "labelstudio":
         raise ConfigError(f"expected an image URL for labelstudio only, got format {form}")
-    if files.exists(out):
-        raise ConfigError(f"expected a folder that is not there yet, got {out}; remove it or name another")
+    require_new(out)
 
 
-def _header(source: LabelSource, condition: Condition | None) -> ExportHeader:
+def _selection(source: LabelSource, condition: Condition | None) -> str:
+    """Return which boxes leave, in words: the condition, or the rule of the round."""
     if condition is not None:
-        selection = condition.where
-    elif source.round.thresholds() is not None:
-        selection = "score > the threshold of their class"
-    else:
-        selection = f"score > {source.info.score_threshold:g}"
-    weights_hash = source.info.provenance.get("weights_hash")
+        return condition.where
+    if source.round.thresholds() is not None:
+        return "score > the threshold of their class"
+    return f"score > {source.info.score_threshold:g}"
+
+
+def _header(source: LabelSource, selection: str) -> ExportHeader:
+    info = source.info
+    weights_hash = str(info.provenance.get("weights_hash") or "")
     return ExportHeader(
-        classes=source.info.classes,
+        classes=info.classes,
         category_ids=source.category_ids,
-        dataset=source.info.dataset_name,
-        round=source.info.number,
-        weights_hash=str(weights_hash) if weights_hash else None,
-        selection=selection,
+        dataset=info.dataset_name,
+        description=f"Pseudo labels of {info.dataset_name}, round {info.number}: boxes with {selection}",
+        model_version=f"round-{info.number}" + (f"-{weights_hash[:8]}" if weights_hash else ""),
     )
 
 
@@ -178,6 +177,7 @@ def _describe(
     header: ExportHeader,
     counts: _Counts,
     form: Format,
+    selection: str,
     renamed: dict[str, str],
 ) -> None:
     about: dict[str, Any] = {
@@ -188,50 +188,10 @@ def _describe(
         "dataset_hash": source.info.dataset_hash,
         "classes": header.classes,
         "category_ids": header.category_ids,
-        "selection": header.selection,
+        "selection": selection,
         **counts.as_json(),
         **({"renamed": renamed} if renamed else {}),
         "provenance": dict(source.info.provenance),
     }
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     (folder / EXPORT_FILE).write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _appearing(out: str) -> Iterator[Path]:
-    """Give an empty local folder; when the block ends well it is what `out` names."""
-    if not files.is_local(out):
-        with tempfile.TemporaryDirectory() as scratch:
-            with _named(Path(scratch), Path(scratch)):
-                yield Path(scratch)
-            _upload(Path(scratch), out)
-        return
-    final = files.local_path(out.rstrip("/"))
-    files.make_folder(str(final.parent))
-    files.remove_leftovers(str(final.parent), name=final.name)
-    with temporary_folder(final) as beside, _named(beside, final):
-        yield beside
-        os.sync()  # one for what may be a million files
-        beside.rename(final)
-
-
-@contextmanager
-def _named(folder: Path, final: Path) -> Iterator[None]:
-    """Let an OSError of writing below `folder` name the file by its place below `final`.
-
-    `folder` is gone when the error is read, and a write to an open file (a full disk) names none at all.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        name = str(error.filename or folder).replace(str(folder), str(final), 1)
-        raise OSError(error.errno, error.strerror, name) from error
-
-
-def _upload(folder: Path, out: str) -> None:
-    """Copy a folder to an object store, `export.json` last."""
-    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    for name in sorted(names, key=lambda name: name == EXPORT_FILE):
-        files.write_atomic(files.join(out, name), (folder / name).read_bytes())

@@ -17,21 +17,11 @@ class ExportHeader:
     category_ids: tuple[int, ...]
     """Original ids of the classes, in the same order."""
     dataset: str
-    round: int
-    weights_hash: str | None
-    """Of the teacher that labeled."""
-    selection: str
-    """Which boxes: the condition, or the rule of the round."""
-
-    @property
-    def description(self) -> str:
-        """Return one line of text."""
-        return f"Pseudo labels of {self.dataset}, round {self.round}: boxes with {self.selection}"
-
-    @property
-    def model_version(self) -> str:
-        """Return a short name of the teacher that tools can group by."""
-        return f"round-{self.round}" + (f"-{self.weights_hash[:8]}" if self.weights_hash else "")
+    """Name of what the images are of."""
+    description: str
+    """One line of text: what was labeled, and which boxes these are."""
+    model_version: str
+    """A short name of whoever labeled, that tools can group by."""
 
 
 def xml_text(text: str) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import boxes as box_ops
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from model.detector import (
     Candidates,
@@ -139,10 +140,10 @@ class CompactFCOS(Detector):
         keep_M = scores_M >= self.min_score
         scores, index = scores_M[keep_M], index_M[keep_M]
         location, category = index // self.num_classes, index % self.num_classes
-        boxes = clip(boxes_at(points_L2[location], distances_L4[location]), size)
+        boxes = box_ops.clip_boxes_to_image(boxes_at(points_L2[location], distances_L4[location]), size)
         solid = has_area(boxes)
         boxes, scores, category = boxes[solid], scores[solid], category[solid]
-        kept = batched_nms(boxes, scores, category, self.nms_iou)[: self.max_detections]
+        kept = box_ops.batched_nms(boxes, scores, category, self.nms_iou)[: self.max_detections]
         return Detections(boxes_N4=boxes[kept], categories_N=category[kept], scores_N=scores[kept])
 
 
@@ -178,10 +179,3 @@ def centreness(distances_P4: Tensor) -> Tensor:
     horizontal = torch.minimum(left, right) / torch.maximum(left, right)
     vertical = torch.minimum(top, bottom) / torch.maximum(top, bottom)
     return (horizontal * vertical).sqrt()
-
-
-def clip(boxes_N4: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the boxes clipped to an image of `size` (height, width)."""
-    height, width = size
-    limits = boxes_N4.new_tensor([width, height, width, height])
-    return torch.minimum(boxes_N4.clamp(min=0), limits)

@@ -149,7 +149,8 @@ class OneStageDetector(TorchvisionDetector):
         head: dict[str, Tensor] = self.network.head(levels)
         anchors: list[Tensor] = self.network.anchor_generator(images, levels)
         locations = [math.prod(level.shape[-2:]) for level in levels]
-        anchors_a_location = len(anchors[0]) // sum(locations)
+        num_anchors = anchors[0].shape[0]  # len() would fix the size of an exported graph
+        anchors_a_location = num_anchors // sum(locations)
         return Outputs(head=head, anchors=anchors, counts=[count * anchors_a_location for count in locations])
 
 

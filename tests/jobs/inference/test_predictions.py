@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.inference.predictions import PredictSettings, predict, shard_tables
+from jobs.inference.predictions import PredictSettings, predict_shards, shard_tables
 from model.detector import Detector
 from model.detectors.build import build_detector
 from model.detectors.spec import DetectorName
@@ -62,7 +62,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 def label(detector: Detector, dataset: Dataset, batch: int) -> pa.Table:
     settings = PredictSettings(view=VIEW, batch=batch)
-    batches = predict(detector, dataset, dataset.shards, settings=settings, skipped=[])
+    batches = predict_shards(detector, dataset, dataset.shards, settings=settings, skipped=[])
     return pa.concat_tables([table for _, table in shard_tables(batches)])
 
 

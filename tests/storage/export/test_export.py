@@ -223,7 +223,7 @@ def test_a_folder_called_images_in_a_file_name_does_not_confuse_yolo(tmp_path: P
         labels=Labels.of_image([(10, 10, 30, 20)], [1], [0.9]),
     )
     header = ExportHeader(
-        classes=("a", "b"), category_ids=(1, 2), dataset="d", round=1, weights_hash=None, selection="true"
+        classes=("a", "b"), category_ids=(1, 2), dataset="d", description="all", model_version="round-1"
     )
     write_yolo(tmp_path, [images], header, scores=False)
     assert (tmp_path / "images" / "labels" / "train" / "a.txt").read_text() == "1 0.2 0.3 0.2 0.2\n"

@@ -34,9 +34,8 @@ HEADER = ExportHeader(
     classes=CLASSES,
     category_ids=(7, 3, 5, 90, 1),
     dataset="d & <e>",
-    round=3,
-    weights_hash="abcdef0123",
-    selection="score > 0.5",
+    description="Pseudo labels of d & <e>, round 3: boxes with score > 0.5",
+    model_version="round-3-abcdef01",
 )
 FIRST_PIXEL = (1.0, 1.0, 0.0, 0.0)
 """VOC counts pixels from 1, so only the near edges move."""

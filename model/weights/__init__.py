@@ -1,0 +1,1 @@
+"""Weights of a detector as files: in from elsewhere, out for others."""
