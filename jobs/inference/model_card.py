@@ -32,7 +32,7 @@ class ModelCard:
     classes: tuple[str, ...]
     view: dict[str, Any]
     """Short and long side in pixels that an image is resized to, mean and deviation of red, green and blue that
-    it is normalised by (0-255 scale), the multiple that it is padded to with zeros, and whether it becomes a square."""
+    it is normalised by (0-255 scale), the multiple that it is padded to with zeros, whether it is made square."""
     score_threshold: Share
     """The score above which a detection counts, unless something else is asked for."""
     provenance: dict[str, Any]
