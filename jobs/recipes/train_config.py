@@ -84,7 +84,9 @@ class ModelConfig:
     name: Annotated[DetectorName, tyro.conf.arg(help_behavior_hint=_with_thresholds)] = "fasterrcnn-resnet50"
     """The detector."""
     weights: str = "imagenet"
-    """Where it starts: none, imagenet, coco or a file; fcos-compact always starts from none."""
+    """Where it starts: none; imagenet (the backbone) or coco, where they are published; a file of a detector or of
+    its backbone; a run, a checkpoint or what `mixpl weights` exported, whose classes of the same name keep their
+    heads."""
     backbone: str | None = None
     """In place of the one that the name speaks of: a ResNet of torchvision, such as resnet18, or timm/NAME."""
     norm: Norm | None = None

@@ -15,10 +15,10 @@ from jobs.recipes.train_config import TrainConfig
 from jobs.run.ranks import Ranks
 from jobs.training.class_thresholds import ClassThresholds, labeled_rates
 from jobs.training.run_data import mix_settings
+from jobs.training.starting_weights import build_student
 from jobs.training.train_step import Trainer
 from model.checkpoint_activations import checkpoint_activations
 from model.detector import Detector
-from model.detectors.build import build_detector
 from model.method.optim import build_optimizer
 from model.method.teacher import Teacher
 from model.method.weight_update import WeightUpdate
@@ -34,15 +34,9 @@ def build_trainer(config: TrainConfig, labeled: Dataset, device: torch.device, r
     """
     config = resolve_schedule(resolve_detector(config))
     torch.manual_seed(config.seed)
-    student = build_detector(
-        config.model.name,
-        num_classes=len(labeled.classes),
-        weights=config.model.weights,
-        backbone=config.model.backbone,
-        norm=config.model.norm,
-        size=config.model.size,
-        seed=config.seed,
-    )
+    student, origin = build_student(config.model, labeled.classes, seed=config.seed)
+    if origin and ranks.rank == 0:
+        print(origin)
     require_padding(config, student)
     student = student.to(device).to(memory_format=torch.channels_last).train()
     teacher = Teacher(

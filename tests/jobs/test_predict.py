@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from analysis.figures.boxes_on_images import class_colour
 from jobs.cli import run
 from jobs.label import LabelConfig, label
 from storage.dataset.dataset import Dataset
@@ -87,7 +88,8 @@ def test_images_of_any_size_and_turn_come_in_order_and_bad_ones_are_named(
 def test_every_picture_shows_its_image_and_boxes_under_its_name(
     photos: Path, trained: Path, tmp_path: Path
 ) -> None:
-    predicted(trained, photos, "--out", tmp_path / "seen", "--score-threshold", 0.06)
+    predicted(trained, photos, "--out", tmp_path / "seen", "--score-threshold", 0.99)
+    predicted(trained, photos / "wide.png", "--out", tmp_path / "boxes", "--score-threshold", 0.06)
     pictures = {str(path.relative_to(tmp_path / "seen")) for path in (tmp_path / "seen").rglob("*.*")}
     assert pictures == {"0.jpg", "1.jpg", "2.jpg", "3.jpg", "wide.png", "more/turned.jpg"}
     with (
@@ -98,6 +100,9 @@ def test_every_picture_shows_its_image_and_boxes_under_its_name(
         assert seen.size == (240, 384)  # small images are enlarged
         difference = np.asarray(seen.resize(upright.size), float) - np.asarray(upright, float)
     assert np.median(np.abs(difference)) < 12
+    with Image.open(tmp_path / "seen/wide.png") as bare, Image.open(tmp_path / "boxes/wide.png") as boxes:
+        disks = [(np.asarray(picture) == class_colour(0)).all(axis=2).sum() for picture in (bare, boxes)]
+    assert disks[0] == 0 < disks[1]
 
 
 def test_coco_results_and_annotations_hold_the_same_boxes(

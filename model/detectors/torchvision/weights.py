@@ -18,7 +18,7 @@ from torchvision.models import get_model_weights
 
 from model.detectors import timm_backbone
 from model.errors import TorchFileError, WeightsError
-from model.torch_file import load_torch_file
+from model.weights.state_file import read_state_file
 
 FROZEN_NORM_EPS = 1e-5
 
@@ -87,12 +87,11 @@ def read(path: str) -> dict[str, Tensor]:
         )
     try:
         with Path(path).open("rb") as file:
-            state = load_torch_file(file)
+            return read_state_file(file, Path(path)).state
     except TorchFileError as error:
-        raise WeightsError(f"{path}: not a file of plain tensors written by torch.save: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(state).__name__}")
-    return state
+        raise WeightsError(
+            f"{path}: not a file of plain tensors by torch.save or safetensors: {error}"
+        ) from error
 
 
 def load_backbone(network: Any, state: Mapping[str, Tensor], backbone: str) -> None:
