@@ -6,9 +6,10 @@ float32, H and W multiples of the padding) and `size` (height and width of the i
 plays no part. Guaranteed: H and W are free, or the export fails; a detector that torch cannot export is a
 ModelError.
 
-torch's exporter that traces a graph (`dynamo=True`) is used: the older one fixes sizes in silence (boxes were 64 px
-off). Two of torchvision's functions are replaced while it works, by what ONNX has: NMS by class, which looks at how
-many boxes there are, and the clip to an image whose size is not a value of the graph.
+torch's exporter that traces a graph (`dynamo=True`) is used: the older one fixes sizes in silence (boxes were
+64 px off). Three of torchvision's functions are replaced while it works, by what a graph can hold: NMS by
+class, which looks at how many boxes there are; the clip to an image, whose size is a value of the graph here;
+and the pooling of proposals, which counts those of each level.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import boxes as box_ops
+from torchvision.ops import poolers, roi_align
 
 from model.detector import Detector
 from model.errors import ModelError
@@ -121,6 +123,7 @@ def _what_onnx_has() -> Iterator[None]:
     with (
         mock.patch.object(box_ops, "batched_nms", nms_by_class),
         mock.patch.object(box_ops, "clip_boxes_to_image", clip_to_size),
+        mock.patch.object(poolers, "_multiscale_roi_align", pool_by_level),
     ):
         yield
 
@@ -137,6 +140,29 @@ def clip_to_size(boxes_N4: Tensor, size: tuple[int | Tensor, int | Tensor]) -> T
     """Return what `torchvision.ops.clip_boxes_to_image` does, for a size of tensors too."""
     height, width = (torch.as_tensor(side).to(boxes_N4) for side in size)
     return torch.minimum(boxes_N4.clamp(min=0), torch.stack([width, height, width, height]))
+
+
+def pool_by_level(
+    levels: Sequence[Tensor],
+    boxes: list[Tensor],
+    output_size: tuple[int, int],
+    sampling_ratio: int,
+    scales: Sequence[float],
+    mapper: Callable[[list[Tensor]], Tensor],
+) -> Tensor:
+    """Return what torchvision pools for the proposals of one image, each from the level of its size.
+
+    Every proposal is pooled at every level and one is taken: how many have which level is no size of a graph.
+    """
+    level_N111 = mapper(boxes)[:, None, None, None]
+    pooled = [
+        roi_align(features, boxes, output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)
+        for features, scale in zip(levels, scales, strict=True)
+    ]
+    result: Tensor = pooled[0]
+    for level, at_level in enumerate(pooled[1:], 1):
+        result = torch.where(level_N111 == level, at_level, result)
+    return result
 
 
 def _input_shape(program: torch.onnx.ONNXProgram) -> list[int | str]:
