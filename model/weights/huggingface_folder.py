@@ -66,4 +66,7 @@ def folder_state(folder: Path, detector: Detector) -> State:
         raise TorchFileError(" ".join(str(error).split())[:200]) from error
     if lacking := sorted(info["missing_keys"]):
         raise TorchFileError(f"{WEIGHTS_FILE} lacks {lacking[0]} and {len(lacking) - 1} more")
-    return dict(network.state_dict())
+    own, state = library_network(detector).state_dict(), network.state_dict()
+    # counters of live batch-norm, which decide nothing: the library builds the frozen one, which has none
+    counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+    return {**state, **counters}
