@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torchvision.ops import box_convert, clip_boxes_to_image
 
 from model.detector import (
@@ -141,15 +142,22 @@ class HuggingFaceDetector(Detector):
         ]
 
     def _run(self, images_BCHW: Tensor, sizes_B2: Sizes, labels: Labels | None = None) -> Any:
-        self._require_enough_locations(*images_BCHW.shape[-2:])
+        height, width = self._padded(images_BCHW)
+        images_BCHW = pad(images_BCHW, (0, width - images_BCHW.shape[3], 0, height - images_BCHW.shape[2]))
+        self._require_enough_locations(height, width)
         mask_BHW = mask_of(images_BCHW, sizes_B2) if self._family.reads_mask else None
         return self.network(pixel_values=images_BCHW, pixel_mask=mask_BHW, labels=labels)
 
     def _scales(self, images_BCHW: Tensor, sizes_B2: Sizes) -> Tensor:
         """Return the width, height, width and height in pixels that the boxes of each image are parts of."""
-        padded = tuple(images_BCHW.shape[-2:])
+        padded = self._padded(images_BCHW)
         sizes = [size if self._family.reads_mask else padded for size in sizes_B2]
         return images_BCHW.new_tensor([(width, height) * 2 for height, width in sizes], dtype=torch.float32)
+
+    def _padded(self, images_BCHW: Tensor) -> tuple[int, int]:
+        """Return height and width of the images that the network is given: a mosaic need not be a square."""
+        height, width = images_BCHW.shape[-2:]
+        return (max(height, width),) * 2 if self._family.squares_only else (height, width)
 
     def _require_enough_locations(self, height: int, width: int) -> None:
         """Raise ValueError where an image has fewer locations than the detector has queries."""

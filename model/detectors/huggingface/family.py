@@ -54,6 +54,8 @@ class Family:
     """Where its COCO weights are published."""
     reads_mask: bool = True
     """Whether it tells images from their padding: its boxes are then parts of the valid size, not of the padded."""
+    squares_only: bool = False
+    """Whether it mixes up rows and columns of images that are no squares."""
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     norm: Norm = "frozen"
     """How batch-norm of the backbone is kept in its published training."""
@@ -222,6 +224,7 @@ def family_of(name: HuggingFaceName) -> Family:
                 input=InputSpec(pad_multiple=56, resize="square"),
                 compact=_RF_COMPACT,
                 backbone="own",
+                squares_only=True,  # the library cuts windows as if height were width
                 hub_id="Roboflow/rf-detr-base",
             )
         case "lw-detr":

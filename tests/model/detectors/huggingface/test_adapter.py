@@ -227,6 +227,16 @@ def test_padding_counts_for_nothing_where_the_mask_is_read(name: HuggingFaceName
     assert distances.median() < 3  # the edge of the image is seen by convolutions
 
 
+def test_an_image_that_is_no_square_is_padded_to_one_where_the_network_takes_no_other() -> None:
+    detector = build("rf-detr").eval()
+    images_BCHW = torch.randn(1, 3, 112, 224)
+    square_BCHW = torch.nn.functional.pad(images_BCHW, (0, 0, 0, 112))
+    wide, square = (detector.predict(images, [(112, 224)])[0] for images in (images_BCHW, square_BCHW))
+    assert len(wide)
+    torch.testing.assert_close(wide.boxes_N4, square.boxes_N4)
+    torch.testing.assert_close(wide.scores_N, square.scores_N)
+
+
 def test_images_with_fewer_locations_than_queries_are_refused() -> None:
     detector = build("rtdetr-v2")
     batch = drawn_for(detector)
