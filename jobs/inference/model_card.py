@@ -6,7 +6,6 @@ their format; and the card again. With it a file can be predicted with as a run 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,10 @@ from storage.json_head import HeadFormat, Share
 
 TEST_VIEW = ("test_short", "test_long_max", *OF_DETECTOR)
 """What of the views' settings an image that is predicted on depends on."""
+
+
+BUILT_BY = ("name", "backbone", "norm", "size")
+"""What of a run's `model` its detector is built by; the rest says where it starts and how it trains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +65,10 @@ CARD = HeadFormat(
 
 def card_of(trained: TrainedDetector) -> ModelCard:
     """Return the card of a detector that a run trained."""
-    model = dataclasses.asdict(trained.config.model)
+    model = trained.config.model
     view = view_settings(trained.config)
     return ModelCard(
-        model={name: value for name, value in model.items() if name != "weights"},
+        model={name: getattr(model, name) for name in BUILT_BY},
         classes=trained.classes,
         view={name: getattr(view, name) for name in TEST_VIEW},
         score_threshold=score_threshold(trained.config),
