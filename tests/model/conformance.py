@@ -8,6 +8,7 @@ of them on a detector that stands in its own text.
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -83,6 +84,24 @@ def losses_and_gradients_are_finite_for_any_number_of_boxes(detector: Detector) 
         found = gradients(detector, batch, targets)
         assert found
         assert all(gradient.isfinite().all() for gradient in found)
+
+
+def gradients_reach_every_learning_parameter(detector: Detector, unreached: str | None = None) -> None:
+    """Raise unless two images with boxes give every parameter that learns a gradient that is not zero.
+
+    One step is made before: layers that start at zero let no gradient through to those below. `unreached`: a
+    pattern that the names of those without must fit; there must then be some.
+    """
+    batch = batch_for(detector)
+    optimizer = build_optimizer(detector, name="adamw", lr=1e-3, weight_decay=0.0)
+    gradients(detector, batch, batch.targets, seed=0)
+    optimizer.step()
+    gradients(detector, batch, batch.targets, seed=1)
+    learning = {name: value.grad for name, value in detector.named_parameters() if value.requires_grad}
+    without = {name for name, gradient in learning.items() if gradient is None or not gradient.any()}
+    strangers = {name for name in without if unreached is None or not re.search(unreached, name)}
+    assert not strangers
+    assert bool(without) == (unreached is not None), f"no parameter is without a gradient: drop {unreached}"
 
 
 def calling_the_module_is_its_losses(detector: Detector) -> None:

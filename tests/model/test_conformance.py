@@ -13,13 +13,32 @@ import torch
 from model.detector import Detector, has_area
 from model.detectors.build import input_spec
 from model.detectors.spec import DetectorName
-from tests.model.conformance import CHECKS, Lesson, learn, padding_changes_little, two_ranks_agree
+from tests.model.conformance import (
+    CHECKS,
+    Lesson,
+    gradients_reach_every_learning_parameter,
+    learn,
+    padding_changes_little,
+    two_ranks_agree,
+)
 from tests.model.small_detectors import build_small
 
 NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
 LESSONS: dict[DetectorName, Lesson] = {"fcos-compact": Lesson(steps=40), "dino-resnet50": Lesson(steps=60)}
 """Detectors that learn eight images within seconds. Those of transformers have no lesson yet: RT-DETRv2 in size
 compact reaches AP50 20.8 after 60 steps of 1.2 CPU s (lr 1e-3); the others were not measured."""
+
+
+# The first decoder layer of these begins with the same content, zero, in every query, so its self-attention has
+# nothing to tell apart; what is left of its gradients is rounding.
+_FIRST_SELF_ATTENTION = r"decoder\.layers\.0\.self_attn\.\w*(q|k|v|query|key|value)_(\w+_)?proj\."
+UNREACHED: dict[DetectorName, str] = {
+    "detr": _FIRST_SELF_ATTENTION,
+    "conditional-detr": _FIRST_SELF_ATTENTION,
+    "dab-detr": _FIRST_SELF_ATTENTION,
+    "rf-detr": r"embeddings\.mask_token$",  # of DINOv2's own training, which hides patches
+}
+"""Names of parameters that learn in name only."""
 
 
 @functools.cache
@@ -41,6 +60,11 @@ def test_a_detector_keeps_what_detectors_promise(
     name: DetectorName, check: Callable[[Detector], None]
 ) -> None:
     check(copy.deepcopy(untrained(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_parameter_that_learns(name: DetectorName) -> None:
+    gradients_reach_every_learning_parameter(copy.deepcopy(untrained(name)), UNREACHED.get(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,6 +22,13 @@ from model.detectors.timm_backbone import PREFIX, build_timm_stages
 from model.errors import ModelError
 
 PYRAMID_CHANNELS: dict[Size, int] = {"standard": 256, "compact": 64}
+ANCHOR_SIDES: dict[Size, tuple[int, ...]] = {
+    "standard": (32, 64, 128, 256, 512),
+    "compact": (16, 32, 64, 128, 256),
+}
+"""Side in pixels of the smallest anchor of each level. Compact is for views of about half the published size, where
+objects are half as large: its anchors are half the library's."""
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
 TRAINABLE_STAGES = 3
 """Stages of a ResNet that learn, from the top: stem and first stage do not."""
 

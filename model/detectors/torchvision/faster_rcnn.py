@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
@@ -23,10 +24,15 @@ from torchvision.models.detection.rpn import RPNHead
 from model.detector import Candidates
 from model.detectors.spec import Norm, Size
 from model.detectors.torchvision.adapter import Features, Targets, TorchvisionDetector
-from model.detectors.torchvision.backbone import PYRAMID_CHANNELS, TRAINABLE_STAGES, build_backbone
+from model.detectors.torchvision.backbone import (
+    ANCHOR_SIDES,
+    ASPECT_RATIOS,
+    PYRAMID_CHANNELS,
+    TRAINABLE_STAGES,
+    build_backbone,
+)
 
 Version = Literal[1, 2]
-_ANCHORS_A_LOCATION = 3
 _HEAD_WIDTH: dict[Size, int] = {"standard": 1024, "compact": 256}
 _POOLED = 7
 """Side in cells of the features that are pooled for a proposal."""
@@ -100,9 +106,10 @@ class FasterRCNNDetector(TorchvisionDetector):
 def _heads(version: Version, size: Size, num_classes: int) -> dict[str, Any]:
     """Return the heads that are not torchvision's default; the channels of version 2 are those of Li et al."""
     channels, width = PYRAMID_CHANNELS[size], _HEAD_WIDTH[size]
-    heads: dict[str, Any] = {}
+    sides = tuple((side,) for side in ANCHOR_SIDES[size])
+    heads: dict[str, Any] = {"rpn_anchor_generator": AnchorGenerator(sides, (ASPECT_RATIOS,) * len(sides))}
     if version == 2:
-        heads["rpn_head"] = RPNHead(channels, _ANCHORS_A_LOCATION, conv_depth=2)
+        heads["rpn_head"] = RPNHead(channels, len(ASPECT_RATIOS), conv_depth=2)
         heads["box_head"] = FastRCNNConvFCHead(
             (channels, _POOLED, _POOLED), [channels] * 4, [width], norm_layer=nn.BatchNorm2d
         )

@@ -17,13 +17,20 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection._utils import Matcher
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from model.detector import Candidates
 from model.detectors.spec import Norm, Size
 from model.detectors.torchvision.adapter import Features, Targets, TorchvisionDetector
-from model.detectors.torchvision.backbone import PYRAMID_CHANNELS, TRAINABLE_STAGES, build_backbone
+from model.detectors.torchvision.backbone import (
+    ANCHOR_SIDES,
+    ASPECT_RATIOS,
+    PYRAMID_CHANNELS,
+    TRAINABLE_STAGES,
+    build_backbone,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,6 +86,7 @@ class OneStageDetector(TorchvisionDetector):
         network = self.kind(
             body,
             num_classes=num_classes + 1,
+            **self.anchors(size),
             score_thresh=min_score,
             nms_thresh=self.nms_iou,
             detections_per_img=max_detections,
@@ -86,6 +94,11 @@ class OneStageDetector(TorchvisionDetector):
         super().__init__(
             network, num_classes=num_classes, max_detections=max_detections, heads=[network.head]
         )
+
+    @staticmethod
+    def anchors(_size: Size) -> dict[str, Any]:
+        """Return the library's argument for anchors; none where locations have no size of their own."""
+        return {}
 
     @abstractmethod
     def loss_of(self, network: Any, outputs: Outputs, targets: Targets) -> Any:
@@ -175,6 +188,12 @@ class RetinaNetDetector(OneStageDetector):
 
     kind = RetinaNet
     nms_iou = 0.5
+
+    @staticmethod
+    def anchors(size: Size) -> dict[str, Any]:
+        """Return anchors of three scales an octave (RetinaNet, section 4), in the whole pixels of the library."""
+        sides = tuple(tuple(int(side * 2 ** (part / 3)) for part in range(3)) for side in ANCHOR_SIDES[size])
+        return {"anchor_generator": AnchorGenerator(sides, (ASPECT_RATIOS,) * len(sides))}
 
     def loss_of(self, network: Any, outputs: Outputs, targets: Targets) -> Any:
         """Return RetinaNet's loss."""

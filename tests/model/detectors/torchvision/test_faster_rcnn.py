@@ -1,9 +1,9 @@
-"""What is frozen in Faster R-CNN, and where its weights come from."""
+"""What is frozen in Faster R-CNN, its anchors, and where its weights come from."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,10 +11,12 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.models._api import Weights, WeightsEnum
 from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FrozenBatchNorm2d
 
 from model.detector import Detector
 from model.detectors.build import build_detector
+from model.detectors.spec import DetectorName, Size
 from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
 from model.detectors.torchvision.weights import fetch, without_zero_eps
 from model.errors import WeightsError
@@ -129,3 +131,14 @@ def test_weights_made_with_eps_zero_give_the_same_norm_under_the_usual_eps() -> 
     torch.testing.assert_close(usual_eps(features), zero_eps(features), rtol=1e-4, atol=1e-4)
     usual_eps.load_state_dict(state)
     assert not torch.allclose(usual_eps(features), zero_eps(features), rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn-resnet50", "fasterrcnn-v2-resnet50", "retinanet-resnet50"])
+def test_anchors_of_size_compact_are_half_as_large(name: DetectorName) -> None:
+    sides = {}
+    for size in get_args(Size):
+        detector = build_detector(name, num_classes=3, backbone="resnet18", size=size, seed=0)
+        (anchors,) = [module for module in detector.modules() if isinstance(module, AnchorGenerator)]
+        sides[size] = [level[0] for level in anchors.sizes]
+    assert sides["standard"] == [32, 64, 128, 256, 512]  # the library's
+    assert sides["compact"] == [16, 32, 64, 128, 256]
