@@ -13,6 +13,7 @@ from model.detector import Detector
 from tests.model.conformance import (
     CHECKS,
     Lesson,
+    gradients_reach_every_learning_parameter,
     learn,
     padding_changes_little,
     two_ranks_agree,
@@ -51,6 +52,10 @@ def test_the_detector_of_the_page_keeps_what_detectors_promise(
     detector: Detector, check: Callable[[Detector], None]
 ) -> None:
     check(detector)
+
+
+def test_gradients_reach_all_of_it(detector: Detector) -> None:
+    gradients_reach_every_learning_parameter(detector)
 
 
 def test_it_learns_eight_images_and_padding_changes_little(detector: Detector) -> None:

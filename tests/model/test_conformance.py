@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -21,13 +22,32 @@ from tests.model.conformance import (
     padding_changes_little,
     two_ranks_agree,
 )
-from tests.model.small_detectors import build_small
+from tests.model.small_detectors import build_learner, build_small
 
 NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
-LESSONS: dict[DetectorName, Lesson] = {"fcos-compact": Lesson(steps=40), "dino-resnet50": Lesson(steps=60)}
-"""Detectors that learn eight images within seconds. Those of transformers have no lesson yet: RT-DETRv2 in size
-compact reaches AP50 20.8 after 60 steps of 1.2 CPU s (lr 1e-3); the others were not measured."""
+# Many small steps teach these more than few with all images.
+_SET_PREDICTION = Lesson(lr=5e-4, images_a_step=2, max_gradient=0.1)
+LESSONS: dict[DetectorName, Lesson] = {
+    "fcos-compact": Lesson(steps=40),
+    "dino-resnet50": Lesson(steps=60),
+    # Proposals are cut at the border of the image, which moves.
+    "fasterrcnn-resnet50": Lesson(steps=30, padded_iou=0.4),
+    "retinanet-resnet50": Lesson(steps=100, lr=4e-4, images_a_step=4, max_gradient=1.0, padded_score=0.3),
+    # D-FINE does not tell images from their padding, and its boxes are parts of the padded size.
+    "dfine": replace(_SET_PREDICTION, steps=100, padded_iou=0.55, padded_score=0.45),
+    # Windows of another size hold other patches.
+    "rf-detr": replace(_SET_PREDICTION, steps=160, padded_iou=0.6),
+    # The others reach less in 20 CPU s: 79 and 65; the bar leaves room.
+    "rtdetr-v2": replace(_SET_PREDICTION, steps=112, least_ap50=60.0),
+    "deformable-detr": replace(_SET_PREDICTION, steps=89, least_ap50=45.0),
+}
+"""How a detector learns eight images, in 6 to 40 CPU s.
 
+DETR has no lesson: at AP50 0 after 118 steps of four images (20 CPU s) its loss had not moved. Not measured, and
+without one: fcos-resnet50, fasterrcnn-v2-resnet50, rtdetr, deimv2, conditional-detr, dab-detr and lw-detr.
+"""
+MOVED_BY_PADDING: tuple[DetectorName, ...] = ("rtdetr-v2", "deformable-detr")
+"""Those that have not learned enough to be sure of eight boxes, or whose change by padding was not measured."""
 
 # The first decoder layer of these begins with the same content, zero, in every query, so its self-attention has
 # nothing to tell apart; what is left of its gradients is rounding.
@@ -49,7 +69,7 @@ def untrained(name: DetectorName) -> Detector:
 @functools.cache
 def trained(name: DetectorName) -> tuple[Detector, float]:
     """Return a detector that has learned eight images, and its AP50 on them."""
-    detector = copy.deepcopy(untrained(name))
+    detector = build_learner(name)
     ap50 = learn(detector, LESSONS[name])
     return detector, ap50
 
@@ -75,10 +95,10 @@ def test_a_detector_takes_the_input_that_its_spec_says(name: DetectorName) -> No
 @pytest.mark.parametrize("name", LESSONS)
 def test_eight_images_are_learned(name: DetectorName) -> None:
     _, ap50 = trained(name)
-    assert ap50 > 90
+    assert ap50 > LESSONS[name].least_ap50
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", [name for name in LESSONS if name not in MOVED_BY_PADDING])
 def test_padding_changes_little_of_what_a_detector_is_sure_of(name: DetectorName) -> None:
     padding_changes_little(trained(name)[0], LESSONS[name])
 
