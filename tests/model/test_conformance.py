@@ -30,6 +30,7 @@ _SET_PREDICTION = Lesson(lr=5e-4, images_a_step=2, max_gradient=0.1)
 LESSONS: dict[DetectorName, Lesson] = {
     "fcos-compact": Lesson(steps=40),
     "dino-resnet50": Lesson(steps=60),
+    "fcos-resnet50": Lesson(steps=40),
     # Proposals are cut at the border of the image, which moves.
     "fasterrcnn-resnet50": Lesson(steps=30, padded_iou=0.4),
     "retinanet-resnet50": Lesson(steps=100, lr=4e-4, images_a_step=4, max_gradient=1.0, padded_score=0.3),
@@ -37,17 +38,18 @@ LESSONS: dict[DetectorName, Lesson] = {
     "dfine": replace(_SET_PREDICTION, steps=100, padded_iou=0.55, padded_score=0.45),
     # Windows of another size hold other patches.
     "rf-detr": replace(_SET_PREDICTION, steps=160, padded_iou=0.6),
-    # The others reach less in 20 CPU s: 79 and 65; the bar leaves room.
+    # Scores rise late: all but three of its detections lie below 0.5.
+    "deformable-detr": replace(_SET_PREDICTION, steps=160, sure=0.3, padded_iou=0.35, padded_score=0.3),
+    # It reaches 79; 50 queries and 160 steps reach 73.
     "rtdetr-v2": replace(_SET_PREDICTION, steps=112, least_ap50=60.0),
-    "deformable-detr": replace(_SET_PREDICTION, steps=89, least_ap50=45.0),
 }
-"""How a detector learns eight images, in 6 to 40 CPU s.
+"""How a detector learns eight images, in 6 to 45 CPU s.
 
 DETR has no lesson: at AP50 0 after 118 steps of four images (20 CPU s) its loss had not moved. Not measured, and
-without one: fcos-resnet50, fasterrcnn-v2-resnet50, rtdetr, deimv2, conditional-detr, dab-detr and lw-detr.
+without one: fasterrcnn-v2-resnet50, rtdetr, deimv2, conditional-detr, dab-detr and lw-detr.
 """
-MOVED_BY_PADDING: tuple[DetectorName, ...] = ("rtdetr-v2", "deformable-detr")
-"""Those that have not learned enough to be sure of eight boxes, or whose change by padding was not measured."""
+MOVED_BY_PADDING: tuple[DetectorName, ...] = ("rtdetr-v2",)
+"""Those whose change by padding was not measured."""
 
 # The first decoder layer of these begins with the same content, zero, in every query, so its self-attention has
 # nothing to tell apart; what is left of its gradients is rounding.
