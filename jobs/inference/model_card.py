@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from jobs.inference.trained import TrainedDetector
-from jobs.recipes.detector_defaults import OF_DETECTOR, score_threshold, view_settings
+from jobs.recipes.detector_defaults import OF_DETECTOR, batch_norm, score_threshold, view_settings
 from jobs.run.run_directory import RunDirectory, git_commit
 from pipeline.settings import ViewSettings
 from storage.json_head import HeadFormat, Share
@@ -68,7 +68,7 @@ def card_of(trained: TrainedDetector) -> ModelCard:
     model = trained.config.model
     view = view_settings(trained.config)
     return ModelCard(
-        model={name: getattr(model, name) for name in BUILT_BY},
+        model={name: getattr(model, name) for name in BUILT_BY} | {"norm": batch_norm(trained.config)},
         classes=trained.classes,
         view={name: getattr(view, name) for name in TEST_VIEW},
         score_threshold=score_threshold(trained.config),

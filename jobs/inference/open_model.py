@@ -20,7 +20,7 @@ from jobs.inference.trained import Weights, open_trained
 from jobs.recipes.model_errors import answer_model_errors
 from model.detectors.build import build_detector
 from model.errors import TorchFileError
-from model.weights.huggingface_folder import folder_card, folder_state
+from model.weights.huggingface_folder import folder_card, folder_state, is_library_folder
 from model.weights.onnx_detector import OnnxDetector
 from model.weights.state_file import State, StateFile, read_state_file
 from storage.errors import StoreError
@@ -45,6 +45,11 @@ def open_model(location: str, *, weights: Weights, device: torch.device) -> Open
     Raises StoreError where there is no model, or a damaged one.
     """
     path = Path(location)
+    if not path.exists():
+        raise StoreError(
+            f"expected a run's folder, a checkpoint, or weights that `mixpl weights` exported, got a name where "
+            f"nothing is: {location}"
+        )
     if holds_run(path):
         trained = open_trained(location, weights=weights, device=device)
         return OpenedModel(predictor=trained.detector, card=card_of(trained), location=location)
@@ -58,13 +63,15 @@ def open_model(location: str, *, weights: Weights, device: torch.device) -> Open
 def holds_run(path: Path) -> bool:
     """Return whether this is a run's folder, by its looks, or one of its checkpoints."""
     if path.is_dir():
-        return folder_text(path) is None
+        return not is_library_folder(path)
     return path.suffix == ".pt" and path.parent.name == CHECKPOINTS
 
 
 def read_exported(path: Path) -> tuple[State, ModelCard] | None:
     """Return the weights in a file and their card; None where it is none of ours, or damaged."""
     if path.is_dir():
+        if folder_text(path) is None:
+            return None
         opened = _from_folder(path, torch.device("cpu"))
         return opened.predictor.network.state_dict(), opened.card  # type: ignore[attr-defined]
     try:

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 
 from jobs.recipes import config_file
+from jobs.recipes.detector_defaults import batch_norm
 from jobs.recipes.train_config import TrainConfig
 from jobs.run import checkpoint
 from jobs.run.run_directory import RunDirectory
@@ -61,7 +62,7 @@ def open_trained(location: str, *, weights: Weights, device: torch.device) -> Tr
         config.model.name,
         num_classes=len(state["classes"]),
         backbone=config.model.backbone,
-        norm=config.model.norm,
+        norm=batch_norm(config),
         size=config.model.size,
     )
     try:

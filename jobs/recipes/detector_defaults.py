@@ -1,8 +1,8 @@
-"""What a run takes from its detector where the configuration leaves it open: score threshold and input.
+"""What a run takes from its detector where the configuration leaves it open: score threshold, input, batch-norm.
 
-In: a run's configuration, where `pseudo.score_threshold` and four fields of `view` may be None. Out: the numbers:
-those asked for, or else the detector's own. Guaranteed: they are taken from the whole command line and not from
-the recipe, so that `--model.name` brings the threshold and the input of the detector it names.
+In: a run's configuration, where `pseudo.score_threshold`, `model.norm` and four fields of `view` may be None. Out:
+the values: those asked for, or else the detector's own. Guaranteed: they are taken from the whole command line and
+not from the recipe, so that `--model.name` brings the threshold and the input of the detector it names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from jobs.recipes.model_errors import answer_model_errors
 from jobs.recipes.train_config import TrainConfig, ViewConfig
 from model.detector import Detector, InputSpec
-from model.detectors.build import input_spec, spec_of
+from model.detectors.build import input_spec, norm_of, spec_of
+from model.detectors.spec import Norm
 from pipeline.settings import ViewSettings
 from storage.errors import ConfigError
 
@@ -29,7 +30,14 @@ def resolve_detector(config: TrainConfig) -> TrainConfig:
     """
     pseudo = dataclasses.replace(config.pseudo, score_threshold=score_threshold(config))
     view = ViewConfig(**_fields(view_settings(config)))
-    return dataclasses.replace(config, pseudo=pseudo, view=view)
+    model = dataclasses.replace(config.model, norm=batch_norm(config))
+    return dataclasses.replace(config, pseudo=pseudo, view=view, model=model)
+
+
+def batch_norm(config: TrainConfig) -> Norm | None:
+    """Return how the detector of a run keeps its batch-norm; None where it has none to choose."""
+    model = config.model
+    return norm_of(model.name, weights=model.weights, norm=model.norm)
 
 
 def score_threshold(config: TrainConfig) -> float:

@@ -19,7 +19,7 @@ from jobs.inference.open_model import holds_run, read_exported
 from jobs.inference.trained import open_trained
 from jobs.recipes.train_config import ModelConfig
 from model.detector import Detector
-from model.detectors.build import build_detector, spec_of
+from model.detectors.build import build_detector, norm_of
 from model.weights.class_heads import load_by_class
 from storage.errors import ConfigError
 
@@ -47,7 +47,7 @@ def build_student(model: ModelConfig, classes: Sequence[str], *, seed: int) -> t
         model.name,
         weights=model.weights if start is None else "none",
         backbone=model.backbone,
-        norm=model.norm if start is None else model.norm or spec_of(model.name).norm,
+        norm=norm_of(model.name, weights=model.weights, norm=model.norm),
         size=model.size,
         seed=seed,
     )

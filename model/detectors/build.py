@@ -51,6 +51,15 @@ def input_spec(name: DetectorName, *, backbone: str | None = None, weights: str 
     return spec_of(name).input(backbone, weights)
 
 
+def norm_of(name: DetectorName, *, weights: str, norm: Norm | None = None) -> Norm | None:
+    """Return how batch-norm is kept: as asked, or else as the detector has it with these weights.
+
+    None where there is no batch-norm to choose. Raises ModelError for an unknown name.
+    """
+    spec = spec_of(name)
+    return norm or (spec.norm_from_scratch if weights == "none" else None) or spec.norm
+
+
 def build_detector(
     name: DetectorName,
     *,
@@ -80,7 +89,7 @@ def build_detector(
             num_classes=num_classes,
             weights=weights,
             backbone=backbone or spec.backbone,
-            norm=norm or (weights == "none" and spec.norm_from_scratch) or spec.norm,
+            norm=norm_of(name, weights=weights, norm=norm),
             size=size,
             min_score=min_score,
         )

@@ -40,6 +40,15 @@ def library_network(detector: Detector) -> Any:
     return network
 
 
+def is_library_folder(folder: Path) -> bool:
+    """Return whether a folder is what `save_pretrained` of the library wrote; a run's config.json names no kind."""
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "model_type" in config
+
+
 def folder_card(folder: Path) -> str | None:
     """Return the text in the folder; None where there is none. Raises TorchFileError for a broken config.json."""
     if not (folder / CONFIG_FILE).is_file():

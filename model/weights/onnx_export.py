@@ -33,8 +33,10 @@ OPSET = 20
 MAX_SIDE = 8192
 INPUTS = ("images", "size")
 OUTPUTS = ("boxes", "scores", "labels")
-_EXAMPLE = (128, 160)
-"""Height and width that the graph is traced with; unequal, so that neither stands for the other."""
+_EXAMPLE = (320, 416)
+"""Height and width that the graph is traced with. Unequal, so that neither stands for the other, and so large that
+no level of a pyramid (the coarsest has stride 128) has a side of 1: the tracer takes a 1 for a constant, and graphs
+of torchvision's FCOS stopped at other sizes."""
 
 
 def write_onnx(

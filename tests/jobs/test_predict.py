@@ -157,6 +157,17 @@ def test_an_output_that_cannot_be_is_refused_before_the_model_is_opened(
     assert re.search(message, capsys.readouterr().err)
 
 
+def test_a_model_that_is_not_there_is_refused_with_what_was_expected(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("none.safetensors", "none.onnx", "none"):
+        out = f"{tmp_path}/out.json"
+        assert run(["predict", f"{tmp_path}/{name}", str(photos), "--out", out]) == 2
+        said = capsys.readouterr().err
+        assert "expected a run's folder, a checkpoint, or weights that `mixpl weights` exported" in said
+        assert name in said
+
+
 def test_images_of_which_none_can_be_used_leave_nothing(
     photos: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,17 @@ def test_the_views_of_a_run_are_those_of_the_detector_that_the_command_line_name
     assert dataclasses.asdict(view_settings(config)) == dataclasses.asdict(config.view)
 
 
+def test_batch_norm_goes_by_the_detector_and_where_its_weights_are_from() -> None:
+    def norm(*words: str) -> str | None:
+        return config_of("coco-partial", *words).model.norm
+
+    assert norm("--model.name", "rtdetr-v2", "--model.weights", "none") == "live"
+    assert norm("--model.name", "rtdetr-v2", "--model.weights", "coco") == "frozen"
+    assert norm("--model.name", "rtdetr-v2", "--model.weights", "coco", "--model.norm", "live") == "live"
+    assert norm("--model.name", "fasterrcnn-v2-resnet50") == "live"
+    assert norm("--model.name", "fcos-compact", "--model.weights", "none") is None
+
+
 def test_an_input_that_is_asked_for_stays() -> None:
     view = config_of("tiny", "--view.pad-multiple", "64", "--view.mean", "1", "2", "3").view
     assert (view.pad_multiple, view.mean, view.std) == (64, (1, 2, 3), IMAGENET_STD)
