@@ -22,6 +22,7 @@ from jobs.inference.model_card import ModelCard, card_of
 from jobs.inference.trained import TrainedDetector, open_trained
 from jobs.recipes.model_errors import answer_model_errors
 from model.weights.huggingface_folder import WEIGHTS_FILE, write_huggingface
+from model.weights.onnx_check import require_same_boxes
 from model.weights.onnx_export import write_onnx
 from model.weights.state_file import CARD_KEY, write_safetensors, write_torch
 from storage.export.appearing import appearing_file, appearing_folder, require_new
@@ -38,7 +39,8 @@ class WeightsConfig:
     format: Format
     """torch: a state dict for torch.load; safetensors: the same for every framework; huggingface: a
     folder for from_pretrained, of a detector of that library; onnx: a graph from pixels to
-    boxes, NMS included, for onnxruntime and others."""
+    boxes, NMS included, for onnxruntime and others; it is written if it finds what the detector finds at
+    two sizes."""
     out: str
     """File to write, a folder for huggingface; it must not exist."""
     student: bool = False
@@ -75,15 +77,10 @@ def _write(path: Path, trained: TrainedDetector, card: ModelCard, form: Format) 
         case "huggingface":
             write_huggingface(path, trained.detector, classes=card.classes, card=card.to_text())
         case "onnx":
-            view = card.view_settings
-            write_onnx(
-                path,
-                trained.detector,
-                mean=view.mean,
-                std=view.std,
-                pad_multiple=view.pad_multiple,
-                metadata={CARD_KEY: card.to_text(), "classes": "\n".join(card.classes)},
-            )
+            metadata = {CARD_KEY: card.to_text(), "classes": "\n".join(card.classes)}
+            images = {name: getattr(card.view_settings, name) for name in ("mean", "std", "pad_multiple")}
+            write_onnx(path, trained.detector, metadata=metadata, **images)
+            require_same_boxes(path, trained.detector, **images)
         case _:
             assert_never(form)
 

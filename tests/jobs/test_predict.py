@@ -141,6 +141,26 @@ def test_exported_weights_find_what_the_run_finds(photos: Path, trained: Path, t
         assert (tmp_path / f"{form}.jsonl").read_bytes() == (tmp_path / "run.jsonl").read_bytes()
 
 
+def test_an_exported_graph_finds_what_the_run_finds(photos: Path, trained: Path, tmp_path: Path) -> None:
+    assert run(["weights", str(trained), "--format", "onnx", "--out", f"{tmp_path}/w.onnx"]) == 0
+    found = []
+    for name, model in (("run", trained), ("graph", tmp_path / "w.onnx")):
+        # below the least score of all boxes lie near ties, of which NMS keeps one or the other
+        predicted(model, photos, "--out", tmp_path / f"{name}.jsonl", "--score-threshold", 0.06)
+        found.append(lines(tmp_path / f"{name}.jsonl"))
+    ours, theirs = found
+    assert [line["file_name"] for line in ours] == [line["file_name"] for line in theirs]
+    assert sum(len(line["objects"]) for line in ours) > 20  # type: ignore[arg-type]
+    for mine, other in zip(ours, theirs, strict=True):
+        boxes, others = (
+            np.array([[*thing["box"], thing["score"]] for thing in line["objects"]]).reshape(-1, 5)  # type: ignore[attr-defined]
+            for line in (mine, other)
+        )
+        assert len(boxes) == len(others)
+        apart = np.abs(boxes[:, None] - others).max(axis=2)
+        assert boxes.size == 0 or apart.min(axis=1).max() < 0.01
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
