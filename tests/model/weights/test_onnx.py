@@ -29,8 +29,9 @@ def perturbed(name: DetectorName) -> Detector:
         for parameter in detector.parameters():
             parameter.mul_(1 + 0.2 * torch.randn(parameter.shape, generator=generator))
         for part, parameter in detector.named_parameters():
-            if part.endswith("cls_logits.weight"):  # drawn so small that all scores are the bias's
-                parameter.mul_(20)
+            if name == "retinanet-resnet50" and "classification_head" in part and parameter.dim() == 4:
+                # drawn so small that all scores are the bias's
+                torch.nn.init.kaiming_normal_(parameter, generator=generator)
     return detector
 
 
@@ -57,7 +58,7 @@ def test_boxes_of_the_graph_are_those_of_the_detector(name: DetectorName, tmp_pa
             normalised[..., size[1] :] = 0
             (ours,) = detector.predict(normalised, [size])
         (theirs,) = graph.predict(images, [size])
-        assert len(ours) == len(theirs) > 10
+        assert len(ours) == len(theirs) > 5
         torch.testing.assert_close(theirs.scores_N, ours.scores_N, atol=SCORES, rtol=0)
         torch.testing.assert_close(theirs.boxes_N4, ours.boxes_N4, atol=PIXELS, rtol=0)
         assert torch.equal(theirs.categories_N, ours.categories_N)
