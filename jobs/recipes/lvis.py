@@ -15,9 +15,9 @@ RARE_BELOW = 1e-3
 def lvis(detector: DetectorName = "fasterrcnn-resnet50") -> TrainConfig:
     """LVIS with a part of its images labeled; images of rare classes are repeated (LVIS's threshold 0.001).
 
-    Data: `mixpl split lvis_v1_train.json --percent 10 --out data/lvis/split`, then `mixpl shard
-    data/lvis/split/labeled.json --images coco --out data/lvis/labeled`, the same for `unlabeled.json`, and `mixpl
-    shard lvis_v1_val.json --images coco --out data/lvis/val`.
+    Data: `mixpl split lvis_v1_train.json --percent 10 --out data/lvis/split`, then
+    `mixpl shard data/lvis/split/labeled.json --images coco --out data/lvis/labeled`, the same for `unlabeled.json`,
+    and `mixpl shard lvis_v1_val.json --images coco --out data/lvis/val`.
     Command: `torchrun --standalone --nproc-per-node 8 --no-python $(which mixpl) train lvis --data.labeled
     data/lvis/labeled --data.unlabeled data/lvis/unlabeled --data.test data/lvis/val`. Scored by LVIS's federated
     rules: a class that nobody looked for in an image counts neither way.

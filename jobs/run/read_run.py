@@ -75,6 +75,7 @@ class RunReader:
 
     def look(self) -> RunView:
         """Return the run as it is now."""
+        locked = _is_locked(self._run.lock)  # before the lines are read: what a run wrote last is then seen
         self._read_on()
         config = _json(self._run.config) or {}
         lines = [row for row in self._rows if "dataset" not in row]
@@ -84,7 +85,7 @@ class RunReader:
             config=config,
             lines=lines,
             scorings=[row for row in self._rows if "dataset" in row],
-            state=self._state(config.get("steps"), lines),
+            state=self._state(locked, config.get("steps"), lines),
         )
 
     def _read_on(self) -> None:
@@ -104,8 +105,8 @@ class RunReader:
             if isinstance(row.get("step"), int):
                 self._rows.append(row)
 
-    def _state(self, steps: object, lines: Sequence[Mapping[str, Any]]) -> State:
-        if _is_locked(self._run.lock):
+    def _state(self, locked: bool, steps: object, lines: Sequence[Mapping[str, Any]]) -> State:
+        if locked:
             return "training"
         if lines and lines[-1]["step"] == steps:
             return "finished"

@@ -234,6 +234,12 @@ def _loader_faults(loader: _Loader, data: Mapping[str, Dataset]) -> Iterator[str
             if max(values, default=0) >= num_images:
                 yield f"{name}.{field}: image {max(values)}, {data[part].root} has {num_images:,}"
         for _, factors in position.repeat_factors:
-            yield from _unlike(f"{name}.repeat_factors", factors, torch.float64, (num_images,), (1,))
+            if factors.ndim == 1 and len(factors) not in (1, num_images):
+                yield (
+                    f"{name}.repeat_factors: written with another dataset, of {len(factors):,} images; "
+                    f"{data[part].root} has {num_images:,}"
+                )
+            else:
+                yield from _unlike(f"{name}.repeat_factors", factors, torch.float64, (num_images,), (1,))
         if not position.repeat_factors:
             yield f"{name}.repeat_factors: none"

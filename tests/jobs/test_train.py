@@ -18,6 +18,7 @@ import torch
 from jobs.label import LabelConfig, label
 from jobs.recipes import config_file
 from jobs.recipes.choose_recipe import recipe_config
+from jobs.recipes.detector_defaults import resolve_detector
 from jobs.recipes.train_config import LogConfig, ResamplingConfig, ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.run.interrupt import INTERRUPTED
@@ -68,7 +69,9 @@ def test_a_run_writes_what_its_folder_promises(run_config: Make) -> None:
     origin = json.loads((root / "origin.json").read_text())
     assert origin["data"]["labeled"]["images"] == 20
     assert origin["data"]["unlabeled"]["split"]["hash"] == origin["data"]["labeled"]["split"]["hash"]
-    assert config_file.from_json(TrainConfig, (root / "config.json").read_text(), where="") == config
+    assert config_file.from_json(
+        TrainConfig, (root / "config.json").read_text(), where=""
+    ) == resolve_detector(config)
     rows = metrics(config)
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     assert all("supervised_loss_box" in row for row in rows)
@@ -216,7 +219,7 @@ def test_a_resumed_run_keeps_what_it_was_asked_anew(run_config: Make) -> None:
     train(config)
     train(replace(config, resume=True, steps=4))
     stored = (Path(config.out) / "config.json").read_text()
-    assert config_file.from_json(TrainConfig, stored, where="") == replace(config, steps=4)
+    assert config_file.from_json(TrainConfig, stored, where="") == resolve_detector(replace(config, steps=4))
 
 
 def test_a_run_killed_while_it_was_scored_is_scored_when_resumed(run_config: Make, drawn: Path) -> None:

@@ -20,6 +20,7 @@ from jobs.inference.trained import open_trained
 from jobs.label import LabelConfig, label
 from jobs.pictures.preview_step import preview_step, round_on_weak, truth_on_weak
 from jobs.preview import PreviewConfig, preview
+from jobs.recipes.detector_defaults import view_settings
 from jobs.recipes.train_config import LabelsConfig, LabelSource, ThresholdConfig, TrainConfig
 from jobs.run import checkpoint
 from jobs.run.ranks import Ranks
@@ -88,8 +89,9 @@ def assert_same(first: Any, second: Any) -> None:
 def test_stored_labels_are_those_that_the_same_teacher_gives_while_training(
     run_config: Make, trained: Path, labels: Path
 ) -> None:
-    view = replace(run_config().view, short_range=(64, 64), flip=0.0)  # the weak view is then the test view
-    config = run_config(view=view, labels=by_round(labels))
+    views = replace(run_config().view, short_range=(64, 64), flip=0.0)  # the weak view is then the test view
+    config = run_config(view=views, labels=by_round(labels))
+    view = view_settings(config)
     config = resolve_round(config, data := data_of(config))
     teacher = open_trained(str(trained), weights="teacher", device=torch.device("cpu")).detector
     cache, boxes = LabelCache(config.mix.capacity(4)), 0

@@ -262,7 +262,7 @@ def test_a_folder_that_cannot_be_made_is_named(form: Format, source: LabelSource
 def test_nothing_is_replaced(source: LabelSource, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="a folder that is not there yet"):
+    with pytest.raises(ConfigError, match="a name that is not there yet"):
         export_labels(source, str(tmp_path / "out"), form="yolo")
     assert contents(tmp_path / "out") == {"mine.txt": b"mine"}
 
