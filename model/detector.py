@@ -124,6 +124,8 @@ class Detector(nn.Module, ABC):
     num_classes: int
     pad_multiple: int = 32
     """Height and width of a batch must be multiples of this many pixels."""
+    exports_to_onnx: bool = True
+    """Whether torch is asked for a graph of it: where it has none to give, it takes minutes to say so."""
     max_detections: int = 100
     """Most detections of an image."""
 

@@ -53,6 +53,8 @@ def write_onnx(
     Raises ModelError when a package is missing (`mixpl[onnx]`) or the detector cannot be exported.
     """
     require_packages("onnx", "onnxscript")
+    if not detector.exports_to_onnx:
+        raise ModelError(_refusal(detector, "torchvision's detectors and fcos-compact can"))
     graph = OnnxGraph(detector, mean=mean, std=std).eval()
     program = _exported(graph, pad_multiple)
     program.model.metadata_props.update(metadata)

@@ -37,6 +37,8 @@ from model.detectors.dino.network import DINONetwork, Output
 class DINODetector(Detector):
     """A transformer with a query for every object."""
 
+    exports_to_onnx = False
+
     def __init__(
         self, network: DINONetwork, *, num_classes: int, min_score: float = 0.05, max_detections: int = 300
     ) -> None:

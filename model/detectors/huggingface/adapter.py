@@ -47,6 +47,8 @@ OFFSET_LR_FACTOR = 0.1
 class HuggingFaceDetector(Detector):
     """A detector of transformers; the bare model is `network`."""
 
+    exports_to_onnx = False
+
     def __init__(
         self,
         network: Any,

@@ -88,6 +88,13 @@ def test_a_detector_whose_graph_cannot_be_made_is_refused(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_detector_of_the_detr_family_is_refused_at_once(tmp_path: Path) -> None:
+    detector = build_detector("detr", num_classes=2, size="compact", seed=0)
+    with pytest.raises(ModelError, match=r"cannot be exported .*torchvision's detectors .*huggingface"):
+        write_onnx(tmp_path / "w.onnx", detector, mean=MEAN, std=STD, pad_multiple=32, metadata={})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.onnx").write_text("hello")
     with pytest.raises(TorchFileError, match="onnxruntime cannot load it"):
