@@ -34,6 +34,7 @@ FONT_SIZE = 13
 HATCH = 7
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (30, 30, 34)
+BLACK: Colour = (0, 0, 0)
 PLOT_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
 
 
@@ -176,10 +177,27 @@ def class_counts(
 
 
 def class_colour(category: int) -> Colour:
-    """Return the colour of a class: hues a golden angle apart, bright enough to carry dark text."""
+    """Return the colour of a class: hues a golden angle apart."""
     lightness = (0.62, 0.52, 0.72)[category % 3]
     red, green, blue = colorsys.hls_to_rgb((0.03 + category * 0.61803398875) % 1, lightness, 0.9)
     return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def text_colour(ground: Colour) -> Colour:
+    """Return black or white, whichever stands out more: one of them always does, by 4.5 to 1 or more."""
+    return max((BLACK, PAPER), key=lambda text: contrast(text, ground))
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """Return the contrast of two colours, 1 to 21 (WCAG 2.2, contrast ratio)."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: Colour) -> float:
+    shares = [part / 255 for part in colour]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def drawn(figure: Figure) -> Picture:
@@ -210,7 +228,7 @@ def _tag(
     left = max(0, min(int(box[0]), size[0] - width))
     top = int(box[1]) - height if box[1] >= height else int(box[1])
     canvas.rectangle([left, top, left + width, top + height], fill=colour)
-    canvas.text((left + 2, top), text, INK, font=font)
+    canvas.text((left + 2, top), text, text_colour(colour), font=font)
 
 
 def _shortened(text: str, width: int) -> str:

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from analysis.figures.boxes_on_images import (
+    BLACK,
     MARGIN,
     class_colour,
     class_counts,
+    contrast,
     draw_boxes,
     draw_hatched,
     learning_curves,
@@ -17,6 +19,7 @@ from analysis.figures.boxes_on_images import (
     scaled,
     stacked,
     teacher_beside_truth,
+    text_colour,
     tile_grid,
     write_png,
 )
@@ -60,6 +63,13 @@ def test_neighbouring_classes_have_different_colours():
     colours = np.array([class_colour(category) for category in range(20)], int)
     distances = np.abs(colours[:, None] - colours[None]).sum(axis=2)
     assert distances[~np.eye(20, dtype=bool)].min() > 40
+
+
+def test_names_can_be_read_on_the_colour_of_any_class():
+    worst = min(contrast(text_colour(ground), ground) for ground in map(class_colour, range(300)))
+    assert worst >= 4.5  # what WCAG asks of small text
+    assert text_colour((255, 255, 255)) == BLACK
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
 
 
 def test_tiles_stand_row_by_row_with_room_for_captions(grey):
