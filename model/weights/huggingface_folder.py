@@ -14,7 +14,7 @@ from typing import Any
 
 from model.detector import Detector
 from model.errors import ModelError, TorchFileError
-from model.weights.state_file import CARD_KEY, State
+from model.weights.state_file import CARD_KEY, NORM_COUNTER, State
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -76,6 +76,6 @@ def folder_state(folder: Path, detector: Detector) -> State:
     if lacking := sorted(info["missing_keys"]):
         raise TorchFileError(f"{WEIGHTS_FILE} lacks {lacking[0]} and {len(lacking) - 1} more")
     own, state = library_network(detector).state_dict(), network.state_dict()
-    # counters of live batch-norm, which decide nothing: the library builds the frozen one, which has none
-    counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+    # the library builds the frozen batch-norm, which has none
+    counters = {name: value for name, value in own.items() if name.endswith(NORM_COUNTER)}
     return {**state, **counters}

@@ -23,6 +23,8 @@ from model.torch_file import load_torch_file
 
 CARD_KEY = "mixpl"
 """Under this name the text stands in a file."""
+NORM_COUNTER = "num_batches_tracked"
+"""End of the names of buffers of live batch-norm that the frozen one has not; they count and decide nothing."""
 
 State = dict[str, Tensor]
 

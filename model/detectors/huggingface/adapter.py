@@ -92,17 +92,17 @@ class HuggingFaceDetector(Detector):
         with first_matching() as matching:
             self.losses(images_BCHW, sizes_B2, targets)
         boxes_BA4 = box_convert(matching.boxes_BA4, "cxcywh", "xyxy")
+        scales_B4 = self._scales(images_BCHW, sizes_B2)
         found = []
         for index, (queries, boxes) in enumerate(matching.pairs_B):
             logits_AK = matching.logits_BAK[index].float()
             classes_A = torch.full_like(logits_AK[:, 0], self.num_classes, dtype=torch.int64)
             classes_A[queries] = targets[index].without_degenerate().categories_N[boxes]
-            scale_4 = self._scales(images_BCHW, sizes_B2)[index]
             found.append(
                 Candidates(
                     logits_AK=logits_AK,
                     classes_A=classes_A,
-                    boxes_A4=boxes_BA4[index].float() * scale_4,
+                    boxes_A4=boxes_BA4[index].float() * scales_B4[index],
                     activation=self._family.activation,
                 )
             )

@@ -17,21 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from model.detector import InputSpec
-from model.detectors.spec import Norm
+from model.detectors.spec import HuggingFaceName, Norm
 from model.errors import ModelError
 
-HuggingFaceName = Literal[
-    "rtdetr",
-    "rtdetr-v2",
-    "dfine",
-    "deimv2",
-    "deformable-detr",
-    "detr",
-    "conditional-detr",
-    "dab-detr",
-    "rf-detr",
-    "lw-detr",
-]
 COMPACT_BACKBONE = "tf_efficientnet_lite0"
 """Of timm; 3.0 M parameters as a pyramid."""
 

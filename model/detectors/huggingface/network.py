@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.detectors.huggingface.family import COMPACT_BACKBONE, Family, HuggingFaceName, family_of
-from model.detectors.spec import Norm, Size
+from model.detectors.huggingface.family import COMPACT_BACKBONE, Family, family_of
+from model.detectors.spec import HuggingFaceName, Norm, Size
 from model.detectors.timm_backbone import PREFIX
 from model.errors import ModelError
 
 PYRAMID_STRIDES = (8, 16, 32)
 CLASS_PRIOR = 0.01
 _BACKBONE = re.compile(r"^model\.(backbone|conv_encoder)(\.conv_encoder)?\.(backbone|model)$")
-_CLASS_HEADS = re.compile(r"(class_embed|class_labels_classifier|enc_score_head)(\.\d+)?\.bias$")
+CLASS_HEADS = re.compile(r"(class_embed|class_labels_classifier|enc_score_head)(\.\d+)?\.(weight|bias)$")
+"""Weights whose shapes go by the number of classes."""
 
 
 def classes_of(name: HuggingFaceName) -> tuple[Any, Any]:
@@ -88,7 +89,8 @@ def start_class_biases(network: nn.Module, family: Family, only: Container[str] 
     if family.activation == "softmax":
         return
     for name, parameter in network.named_parameters():
-        if _CLASS_HEADS.search(name) and (only is None or name in only):
+        is_class_bias = name.endswith(".bias") and CLASS_HEADS.search(name)
+        if is_class_bias and (only is None or name in only):
             parameter.fill_(-math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
 
 

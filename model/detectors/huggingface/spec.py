@@ -18,10 +18,10 @@ from functools import partial
 
 from model.detector import InputSpec
 from model.detectors.huggingface.adapter import HuggingFaceDetector
-from model.detectors.huggingface.family import Family, HuggingFaceName, family_of
+from model.detectors.huggingface.family import Family, family_of
 from model.detectors.huggingface.network import build_network
 from model.detectors.huggingface.weights import load_network, load_weights, names_a_network
-from model.detectors.spec import DetectorSpec, Norm, Size
+from model.detectors.spec import DetectorSpec, HuggingFaceName, Norm, Size
 from model.detectors.timm_backbone import LITE0, LITE0_PACKAGE, PREFIX, timm_input
 from model.errors import ModelError
 

@@ -15,19 +15,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model.detectors.huggingface.family import HuggingFaceName, family_of
-from model.detectors.huggingface.network import backbone_of, classes_of, start_class_biases, thaw_norms
-from model.detectors.spec import Norm, Size
+from model.detectors.huggingface.family import family_of
+from model.detectors.huggingface.network import (
+    CLASS_HEADS,
+    backbone_of,
+    classes_of,
+    start_class_biases,
+    thaw_norms,
+)
+from model.detectors.spec import HuggingFaceName, Norm, Size
 from model.detectors.timm_backbone import LITE0_PACKAGE, PREFIX, timm_state
 from model.detectors.torchvision.weights import read
 from model.errors import ModelError, WeightsError
+from model.weights.state_file import NORM_COUNTER
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Weights whose shapes go by the number of classes.
-_BY_CLASSES = re.compile(r"(class_embed|class_labels_classifier|enc_score_head)(\.\d+)?\.(weight|bias)$")
 _DETECTOR_KEY = "model"
 """First part of most names in the state dict of a whole network; no backbone of timm has it."""
-_COUNTER = "num_batches_tracked"
 
 
 def names_a_network(weights: str) -> bool:
@@ -98,14 +102,14 @@ def load_weights(network: Any, weights: str) -> None:
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load every weight of `module`; class heads only where they are of as many classes."""
-    own = {key: value for key, value in module.state_dict().items() if not key.endswith(_COUNTER)}
+    own = {key: value for key, value in module.state_dict().items() if not key.endswith(NORM_COUNTER)}
     if missing := sorted(own.keys() - state.keys()):
         raise WeightsError(
             f"{source}: expected weights of the same detector, or of its backbone, got no {missing[0]} (and "
             f"{len(missing) - 1} more)"
         )
     other = sorted(key for key, value in own.items() if value.shape != state[key].shape)
-    if foreign := [key for key in other if not _BY_CLASSES.search(key)]:
+    if foreign := [key for key in other if not CLASS_HEADS.search(key)]:
         raise WeightsError(
             f"{source}: the weights do not fit this network: {foreign[0]} is {tuple(state[foreign[0]].shape)}, "
             f"expected {tuple(own[foreign[0]].shape)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_V2_Weights,
@@ -18,16 +17,12 @@ from torchvision.models.detection import (
 )
 
 from model.detector import InputSpec
-from model.detectors.spec import DetectorSpec, Norm, Size
+from model.detectors.spec import DetectorSpec, Norm, Size, TorchvisionName
 from model.detectors.timm_backbone import LITE0_PACKAGE, PREFIX, timm_input
 from model.detectors.torchvision.adapter import TorchvisionDetector
 from model.detectors.torchvision.faster_rcnn import FasterRCNNDetector
 from model.detectors.torchvision.one_stage import FCOSDetector, RetinaNetDetector
 from model.detectors.torchvision.weights import PublishedWeights, load_pretrained
-
-TorchvisionName = Literal[
-    "fasterrcnn-resnet50", "fasterrcnn-v2-resnet50", "fcos-resnet50", "retinanet-resnet50"
-]
 
 
 def torchvision_spec(name: TorchvisionName) -> DetectorSpec:

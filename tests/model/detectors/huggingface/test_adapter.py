@@ -13,9 +13,10 @@ from torch import Tensor
 
 from model.detector import Detector, Target
 from model.detectors.build import build_detector, input_spec, spec_of
-from model.detectors.huggingface.family import HuggingFaceName, family_of
+from model.detectors.huggingface.family import family_of
 from model.detectors.huggingface.matching import first_matching
 from model.detectors.huggingface.network import backbone_of
+from model.detectors.spec import HuggingFaceName
 from model.errors import ModelError, WeightsError
 from tests.model.conftest import DrawnBatch, draw_batch
 
